@@ -1,0 +1,96 @@
+//! The real world.
+
+use crate::env::{EnvBackend, TaskHandle, TaskPanic};
+use crate::fs::{FileSystem, RealFs};
+use crate::net::AsyncStream;
+use futures_util::FutureExt;
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::oneshot;
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Clocks of the system, tokio for timers, sockets and light tasks, a thread for each subtask.
+///
+/// A subtask runs user code, and user code blocks: it sleeps, calls a database, computes for a second. With a
+/// thread each, it holds up nobody but its own back-pressure chain, and shows under its name in `top -H`.
+pub(crate) struct RealEnv {
+    started: Instant,
+    runtime: tokio::runtime::Runtime,
+    random: RandomState,
+    drawn: AtomicU64,
+}
+
+impl RealEnv {
+    pub(crate) fn new() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("flott-control")
+            .enable_all()
+            .build()?;
+        #[expect(clippy::disallowed_methods, reason = "this is the seam that everybody else goes through")]
+        let started = Instant::now();
+        Ok(Self { started, runtime, random: RandomState::new(), drawn: AtomicU64::new(0) })
+    }
+}
+
+async fn catch(future: BoxFuture<()>) -> Result<(), TaskPanic> {
+    AssertUnwindSafe(future).catch_unwind().await.map_err(|payload| TaskPanic::from_payload(payload.as_ref()))
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the seam that everybody else goes through")]
+impl EnvBackend for RealEnv {
+    fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+    fn wall_clock_ms(&self) -> i64 {
+        match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+            Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
+        }
+    }
+    fn random_u64(&self) -> u64 {
+        // RandomState is keyed from the operating system's entropy once, and then hashes a counter.
+        self.random.hash_one(self.drawn.fetch_add(1, Ordering::Relaxed))
+    }
+    fn spawn(&self, _: &str, future: BoxFuture<()>) -> TaskHandle {
+        let (sender, receiver) = oneshot::channel();
+        self.runtime.spawn(async move {
+            // Nobody may wait for the task.
+            drop(sender.send(catch(future).await));
+        });
+        TaskHandle(receiver)
+    }
+    fn spawn_subtask(&self, name: &str, future: BoxFuture<()>) -> TaskHandle {
+        let (sender, receiver) = oneshot::channel();
+        let handle = self.runtime.handle().clone();
+        let run = move || drop(sender.send(handle.block_on(catch(future))));
+        // A thread that cannot be started drops `sender`, which the handle reports as a lost task.
+        drop(std::thread::Builder::new().name(name.to_owned()).spawn(run));
+        TaskHandle(receiver)
+    }
+    fn sleep_until(&self, deadline: Duration) -> BoxFuture<()> {
+        let deadline = tokio::time::Instant::from_std(self.started + deadline);
+        let _in_runtime = self.runtime.enter();
+        Box::pin(tokio::time::sleep_until(deadline))
+    }
+    fn fs(&self) -> Arc<dyn FileSystem> {
+        Arc::new(RealFs)
+    }
+    fn connect(&self, address: String) -> BoxFuture<io::Result<Box<dyn AsyncStream>>> {
+        Box::pin(async move { Ok(Box::new(tokio::net::TcpStream::connect(address).await?) as Box<dyn AsyncStream>) })
+    }
+    fn block_on(&self, future: BoxFuture<()>) {
+        self.runtime.block_on(future);
+    }
+    fn cores(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    }
+    fn trace(&self, _: u64) {}
+}

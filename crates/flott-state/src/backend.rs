@@ -1,0 +1,182 @@
+//! The named keyed states of one operator subtask.
+
+use crate::snapshot::{KeyGroupBytes, OperatorSnapshot};
+use crate::table::KeyedTable;
+use flott_types::{Data, Error, Key, KeyGroupRange, Result, SubtaskIndex, Timestamp};
+use flott_types::{key_group, key_group_range, key_hash};
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What the backend does with a state whose value type it does not know.
+pub trait KeyedState: Any + Send {
+    /// Writes all entries that have not expired at `now`, by key group.
+    ///
+    /// # Errors
+    /// If an entry cannot be serialized.
+    fn snapshot(&self, name: &str, max_parallelism: u32, now: Timestamp) -> Result<KeyGroupBytes>;
+}
+
+impl<K: Key, V: Data> KeyedState for KeyedTable<K, V> {
+    fn snapshot(&self, name: &str, max_parallelism: u32, _: Timestamp) -> Result<KeyGroupBytes> {
+        KeyedTable::snapshot(self, name, max_parallelism)
+    }
+}
+
+/// A key, its hash, and the processing time at which it is accessed.
+#[derive(Clone, Debug)]
+pub struct KeyScope<K> {
+    /// The key.
+    pub key: K,
+    /// Its [`key_hash`].
+    pub hash: u64,
+}
+
+/// The keyed states of one operator subtask, by name, and the key in whose scope they are read and written.
+pub struct KeyedStateBackend<K> {
+    max_parallelism: u32,
+    range: KeyGroupRange,
+    scope: Option<KeyScope<K>>,
+    now: Timestamp,
+    states: Vec<(String, Box<dyn KeyedState>)>,
+    /// Restored states that nobody has asked for yet: kept, and written again.
+    unread: BTreeMap<String, KeyGroupBytes>,
+}
+
+impl<K> fmt::Debug for KeyedStateBackend<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.states.iter().map(|(name, _)| name).collect();
+        f.debug_struct("KeyedStateBackend").field("range", &self.range).field("states", &names).finish_non_exhaustive()
+    }
+}
+
+impl<K: Key> KeyedStateBackend<K> {
+    /// An empty backend for `subtask` of `parallelism`.
+    pub fn new(subtask: SubtaskIndex, parallelism: u32, max_parallelism: u32) -> Self {
+        Self {
+            max_parallelism,
+            range: key_group_range(subtask, max_parallelism, parallelism),
+            scope: None,
+            now: 0,
+            states: Vec::new(),
+            unread: BTreeMap::new(),
+        }
+    }
+
+    /// The number of key groups of the job.
+    pub fn max_parallelism(&self) -> u32 {
+        self.max_parallelism
+    }
+
+    /// Puts `key` in scope and returns its hash.
+    ///
+    /// # Panics
+    /// If the key does not belong to this subtask: a partitioner has sent the record to the wrong place.
+    #[inline]
+    pub fn set_current_key(&mut self, key: K) -> u64 {
+        let hash = key_hash(&key);
+        let group = key_group(hash, self.max_parallelism);
+        assert!(self.range.contains(group), "key group {group} is outside of this subtask's {:?}", self.range);
+        self.scope = Some(KeyScope { key, hash });
+        hash
+    }
+
+    /// The key in scope.
+    ///
+    /// # Panics
+    /// If no key is in scope: keyed state was used where records have no key.
+    #[inline]
+    pub fn current(&self) -> &KeyScope<K> {
+        self.scope.as_ref().expect("keyed state is used while a record or timer of a key is processed")
+    }
+
+    /// Tells the processing time that decides about expiry, in milliseconds since the epoch.
+    pub fn set_processing_time(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+
+    /// The processing time that decides about expiry.
+    pub fn processing_time(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The place of the state `name`, made by `make` from what was restored for it if it is new.
+    ///
+    /// # Errors
+    /// If the restored bytes are not of this state's type.
+    pub fn bind<S: KeyedState>(&mut self, name: &str, make: impl FnOnce(&KeyGroupBytes) -> Result<S>) -> Result<usize> {
+        if let Some(idx) = self.states.iter().position(|(known, _)| known == name) {
+            return Ok(idx);
+        }
+        let state = match self.unread.get(name) {
+            Some(restored) => make(restored).map_err(|error| error.context(format!("restoring state '{name}'")))?,
+            None => make(&KeyGroupBytes::new())?,
+        };
+        self.unread.remove(name);
+        self.states.push((name.to_owned(), Box::new(state)));
+        Ok(self.states.len() - 1)
+    }
+
+    /// The state at a place that [`KeyedStateBackend::bind`] returned, with the key in scope.
+    ///
+    /// # Errors
+    /// If the state has another type: two handles share a name.
+    #[inline]
+    pub fn state<S: KeyedState>(&mut self, idx: usize) -> Result<(&mut S, &KeyScope<K>, Timestamp)> {
+        let scope = self.scope.as_ref().expect("keyed state is used while a record or timer of a key is processed");
+        let Some((name, state)) = self.states.get_mut(idx) else {
+            return Err(Error::user("a state handle was used with another operator than the one it was bound to"));
+        };
+        let state: &mut dyn Any = state.as_mut();
+        match state.downcast_mut::<S>() {
+            Some(state) => Ok((state, scope, self.now)),
+            None => Err(Error::user(format!("two states of different types have the name '{name}'"))),
+        }
+    }
+
+    /// Adds all states to a snapshot.
+    ///
+    /// # Errors
+    /// If an entry cannot be serialized.
+    pub fn snapshot(&self, snapshot: &mut OperatorSnapshot) -> Result<()> {
+        snapshot.max_parallelism = self.max_parallelism;
+        for (name, state) in &self.states {
+            snapshot.keyed.insert(name.clone(), state.snapshot(name, self.max_parallelism, self.now)?);
+        }
+        for (name, groups) in &self.unread {
+            snapshot.keyed.insert(name.clone(), groups.clone());
+        }
+        Ok(())
+    }
+
+    /// Takes over the keyed states of a snapshot; each is decoded when a handle first asks for it.
+    ///
+    /// # Errors
+    /// If the snapshot has another number of key groups.
+    pub fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
+        if snapshot.max_parallelism != 0 && snapshot.max_parallelism != self.max_parallelism {
+            return Err(Error::user(format!(
+                "the snapshot has {} key groups, the job {}: set pipeline.max-parallelism to {}",
+                snapshot.max_parallelism, self.max_parallelism, snapshot.max_parallelism
+            )));
+        }
+        let user_states = snapshot.keyed.iter().filter(|(name, _)| !name.starts_with('_'));
+        self.unread = user_states.map(|(name, groups)| (name.clone(), groups.clone())).collect();
+        Ok(())
+    }
+}
+
+/// Who can be asked for keyed state: the contexts that user functions get.
+pub trait KeyedStateStore {
+    /// The key type.
+    type Key: Key;
+    /// The states of the subtask.
+    fn keyed_state(&mut self) -> &mut KeyedStateBackend<Self::Key>;
+}
+
+impl<K: Key> KeyedStateStore for KeyedStateBackend<K> {
+    type Key = K;
+    fn keyed_state(&mut self) -> &mut KeyedStateBackend<K> {
+        self
+    }
+}

@@ -1,0 +1,35 @@
+//! State: what an operator remembers, by key group, with snapshot and restore.
+//!
+//! * [`KeyedTable`]: a hash map of the user's types; the hot path of every keyed operator.
+//! * [`KeyedStateBackend`]: the named states of one operator subtask, and the key in whose scope they are read.
+//! * [`ValueState`], [`ListState`], [`MapState`], [`ReducingState`], [`AggregatingState`]: what users hold.
+//! * [`TimerService`]: event- and processing-time timers, which are keyed state too.
+//! * [`OperatorSnapshot`]: what a subtask leaves behind, and how a new set of subtasks divides it.
+//!
+//! The backend is the heap: values are the user's own types and nothing is serialized on access. It sits below
+//! `flott-api` so that the contexts which user functions get are concrete types over it and a state access is
+//! no virtual call (docs/design/0001).
+//!
+//! Invariants: every key of a table lies in the subtask's [`KeyGroupRange`](flott_types::KeyGroupRange); a snapshot
+//! taken at one parallelism restores at any other up to the recorded `max_parallelism`; a state that a snapshot
+//! holds and nobody has asked for yet is kept and written again.
+
+#![deny(missing_docs)]
+
+mod backend;
+mod codec;
+mod handles;
+mod operator_state;
+mod snapshot;
+mod table;
+mod timers;
+mod ttl;
+
+pub use backend::{KeyScope, KeyedState, KeyedStateBackend, KeyedStateStore};
+pub use codec::{decode, encode};
+pub use handles::{AggregatingState, ListState, MapState, ReducingState, ValueState};
+pub use operator_state::{BroadcastState, OperatorStateBackend};
+pub use snapshot::{KeyGroupBytes, OperatorSnapshot};
+pub use table::KeyedTable;
+pub use timers::{TimerQueue, TimerService};
+pub use ttl::{StateTtlConfig, TtlUpdate, TtlVisibility};

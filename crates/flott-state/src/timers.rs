@@ -1,0 +1,146 @@
+//! Timers: keyed state ordered by time.
+
+use crate::codec::{decode_prefix, encode_into};
+use crate::snapshot::{KeyGroupBytes, OperatorSnapshot};
+use flott_types::{Data, Key, Result, StableBuildHasher, Timestamp, Watermark, key_group, key_hash};
+use indexmap::IndexSet;
+use std::collections::BTreeMap;
+use std::hash::Hash;
+
+/// Timers of one time domain: at most one per (timestamp, key, namespace).
+#[derive(Clone, Debug)]
+pub struct TimerQueue<K, N> {
+    due: BTreeMap<Timestamp, IndexSet<(K, N), StableBuildHasher>>,
+}
+
+impl<K, N> Default for TimerQueue<K, N> {
+    fn default() -> Self {
+        Self { due: BTreeMap::new() }
+    }
+}
+
+impl<K: Key, N: Data + Eq + Hash> TimerQueue<K, N> {
+    /// Sets a timer; setting it twice is setting it once. A time in the past fires at the next advance.
+    pub fn register(&mut self, at: Timestamp, key: &K, namespace: &N) {
+        self.due.entry(at).or_default().insert((key.clone(), namespace.clone()));
+    }
+
+    /// Removes a timer if it is set.
+    pub fn delete(&mut self, at: Timestamp, key: &K, namespace: &N) {
+        if let Some(timers) = self.due.get_mut(&at) {
+            timers.swap_remove(&(key.clone(), namespace.clone()));
+            if timers.is_empty() {
+                self.due.remove(&at);
+            }
+        }
+    }
+
+    /// Takes one timer that is due at `now`, earliest first.
+    pub fn pop_due(&mut self, now: Timestamp) -> Option<(Timestamp, K, N)> {
+        let mut first = self.due.first_entry().filter(|first| *first.key() <= now)?;
+        let at = *first.key();
+        let timer = first.get_mut().swap_remove_index(0);
+        if first.get().is_empty() {
+            first.remove();
+        }
+        let (key, namespace) = timer.expect("a bucket without timers is removed at once");
+        Some((at, key, namespace))
+    }
+
+    /// When the next timer is due.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.due.first_key_value().map(|(at, _)| *at)
+    }
+
+    /// Number of timers.
+    pub fn len(&self) -> usize {
+        self.due.values().map(IndexSet::len).sum()
+    }
+
+    /// Whether no timer is set.
+    pub fn is_empty(&self) -> bool {
+        self.due.is_empty()
+    }
+
+    fn snapshot(&self, what: &str, max_parallelism: u32) -> Result<KeyGroupBytes> {
+        let mut groups = KeyGroupBytes::new();
+        for (at, timers) in &self.due {
+            for (key, namespace) in timers {
+                let group = key_group(key_hash(key), max_parallelism);
+                encode_into(what, &(at, key, namespace), groups.entry(group).or_default())?;
+            }
+        }
+        Ok(groups)
+    }
+
+    fn restore(&mut self, what: &str, groups: &KeyGroupBytes) -> Result<()> {
+        for bytes in groups.values() {
+            let mut rest = bytes.as_slice();
+            while !rest.is_empty() {
+                let ((at, key, namespace), after): ((Timestamp, K, N), _) = decode_prefix(what, rest)?;
+                self.register(at, &key, &namespace);
+                rest = after;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The timers of one operator subtask and the event time it has reached.
+#[derive(Clone, Debug)]
+pub struct TimerService<K, N> {
+    /// Fire when the watermark passes.
+    pub event: TimerQueue<K, N>,
+    /// Fire when the wall clock passes.
+    pub processing: TimerQueue<K, N>,
+    /// The watermark that has been reached.
+    pub watermark: Watermark,
+    /// The processing time that the operator was last told, in milliseconds since the epoch.
+    pub processing_time: Timestamp,
+}
+
+impl<K, N> Default for TimerService<K, N> {
+    fn default() -> Self {
+        Self {
+            event: TimerQueue::default(),
+            processing: TimerQueue::default(),
+            watermark: Watermark::MIN,
+            processing_time: 0,
+        }
+    }
+}
+
+const EVENT_TIMERS: &str = "_timers/event";
+const PROCESSING_TIMERS: &str = "_timers/processing";
+const WATERMARK: &str = "_watermark";
+
+impl<K: Key, N: Data + Eq + Hash> TimerService<K, N> {
+    /// Writes timers and watermark.
+    ///
+    /// # Errors
+    /// If a key or namespace cannot be serialized.
+    pub fn snapshot(&self, max_parallelism: u32, snapshot: &mut OperatorSnapshot) -> Result<()> {
+        snapshot.max_parallelism = max_parallelism;
+        snapshot.keyed.insert(EVENT_TIMERS.into(), self.event.snapshot(EVENT_TIMERS, max_parallelism)?);
+        snapshot.keyed.insert(PROCESSING_TIMERS.into(), self.processing.snapshot(PROCESSING_TIMERS, max_parallelism)?);
+        snapshot.union.insert(WATERMARK.into(), vec![crate::encode(WATERMARK, &self.watermark)?]);
+        Ok(())
+    }
+
+    /// Reads timers and watermark back; the watermark is the least that any subtask had reached.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corruption`](flott_types::ErrorKind::Corruption) if the bytes are not what was written.
+    pub fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
+        if let Some(groups) = snapshot.keyed.get(EVENT_TIMERS) {
+            self.event.restore(EVENT_TIMERS, groups)?;
+        }
+        if let Some(groups) = snapshot.keyed.get(PROCESSING_TIMERS) {
+            self.processing.restore(PROCESSING_TIMERS, groups)?;
+        }
+        let watermarks = snapshot.union.get(WATERMARK).into_iter().flatten();
+        let watermarks = watermarks.map(|bytes| crate::decode(WATERMARK, bytes)).collect::<Result<Vec<_>>>()?;
+        self.watermark = watermarks.into_iter().min().unwrap_or(Watermark::MIN);
+        Ok(())
+    }
+}

@@ -1,0 +1,282 @@
+//! Configuration: Flink's keys, typed, with defaults; unknown keys are refused.
+
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+/// Settings of a job or a process, as text by key; later settings replace earlier ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Configuration {
+    values: BTreeMap<String, String>,
+}
+
+impl Configuration {
+    /// Sets `key` after checking that it exists and that `value` parses.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UserError`](crate::ErrorKind::UserError) that names the key and either the nearest known key or
+    /// the expected form of the value.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        let Some((_, check)) = options::ALL.iter().find(|(known, _)| *known == key) else {
+            let nearest = options::ALL.iter().map(|(known, _)| *known).min_by_key(|known| distance(known, key));
+            let hint = nearest.map(|known| format!("; did you mean '{known}'?")).unwrap_or_default();
+            return Err(Error::user(format!("unknown configuration key '{key}'{hint}")));
+        };
+        check(key, value)?;
+        self.values.insert(key.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    /// Sets a typed option.
+    pub fn set_option<T: ConfigValue>(&mut self, option: ConfigOption<T>, value: &T) {
+        self.values.insert(option.key.to_owned(), value.to_text());
+    }
+
+    /// The value of `option`, or its default.
+    pub fn get<T: ConfigValue>(&self, option: ConfigOption<T>) -> T {
+        match self.values.get(option.key) {
+            // `set` has parsed it already; an unparsable value cannot be in the map.
+            Some(text) => T::parse(text).unwrap_or_else(|_| (option.default)()),
+            None => (option.default)(),
+        }
+    }
+
+    /// Whether `option` was set by somebody.
+    pub fn contains<T>(&self, option: ConfigOption<T>) -> bool {
+        self.values.contains_key(option.key)
+    }
+
+    /// Takes over every setting of `other`, replacing what is here.
+    pub fn merge(&mut self, other: &Self) {
+        self.values.extend(other.values.iter().map(|(key, value)| (key.clone(), value.clone())));
+    }
+
+    /// All settings, by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+}
+
+/// A typed key with its default.
+#[derive(Debug)]
+pub struct ConfigOption<T> {
+    /// The key, Flink's where Flink has it.
+    pub key: &'static str,
+    /// Makes the default.
+    pub default: fn() -> T,
+}
+
+impl<T> Clone for ConfigOption<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for ConfigOption<T> {}
+
+/// A type that options can have.
+pub trait ConfigValue: Sized {
+    /// What a value looks like, for error messages.
+    const EXPECTED: &'static str;
+    /// Parses the text of a setting.
+    ///
+    /// # Errors
+    /// `Err(())` if the text is not [`Self::EXPECTED`]; the caller knows the key and says so.
+    #[expect(clippy::result_unit_err, reason = "the caller makes the message from EXPECTED and the key")]
+    fn parse(text: &str) -> Result<Self, ()>;
+    /// The text that [`ConfigValue::parse`] reads back.
+    fn to_text(&self) -> String;
+}
+
+/// A number of bytes; written like `32 kb`, `64 mb`, `1 gb` or plain bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MemorySize(pub u64);
+
+impl fmt::Display for MemorySize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0)
+    }
+}
+
+fn number_and_unit(text: &str) -> Option<(u64, String)> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    Some((digits.parse().ok()?, unit.trim().to_ascii_lowercase()))
+}
+
+impl ConfigValue for Duration {
+    const EXPECTED: &'static str = "a duration such as '200 ms', '10 s', '5 min', '1 h' or '1 d'";
+    fn parse(text: &str) -> Result<Self, ()> {
+        let (number, unit) = number_and_unit(text).ok_or(())?;
+        match unit.as_str() {
+            "ns" | "nano" | "nanos" => Ok(Self::from_nanos(number)),
+            "us" | "µs" | "micro" | "micros" => Ok(Self::from_micros(number)),
+            "" | "ms" | "milli" | "millis" => Ok(Self::from_millis(number)),
+            "s" | "sec" | "second" | "seconds" => Ok(Self::from_secs(number)),
+            "m" | "min" | "minute" | "minutes" => number.checked_mul(60).map(Self::from_secs).ok_or(()),
+            "h" | "hour" | "hours" => number.checked_mul(3600).map(Self::from_secs).ok_or(()),
+            "d" | "day" | "days" => number.checked_mul(86_400).map(Self::from_secs).ok_or(()),
+            _ => Err(()),
+        }
+    }
+    fn to_text(&self) -> String {
+        format!("{} ns", self.as_nanos())
+    }
+}
+
+impl ConfigValue for MemorySize {
+    const EXPECTED: &'static str = "a size such as '512 kb', '64 mb' or '1 gb'";
+    fn parse(text: &str) -> Result<Self, ()> {
+        let (number, unit) = number_and_unit(text).ok_or(())?;
+        let shift = match unit.as_str() {
+            "" | "b" | "bytes" => 0,
+            "k" | "kb" | "kibibytes" => 10,
+            "m" | "mb" | "mebibytes" => 20,
+            "g" | "gb" | "gibibytes" => 30,
+            "t" | "tb" | "tebibytes" => 40,
+            _ => return Err(()),
+        };
+        number.checked_mul(1 << shift).map(Self).ok_or(())
+    }
+    fn to_text(&self) -> String {
+        format!("{} b", self.0)
+    }
+}
+
+impl ConfigValue for bool {
+    const EXPECTED: &'static str = "true or false";
+    fn parse(text: &str) -> Result<Self, ()> {
+        text.trim().to_ascii_lowercase().parse().map_err(|_| ())
+    }
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl ConfigValue for u32 {
+    const EXPECTED: &'static str = "a whole number";
+    fn parse(text: &str) -> Result<Self, ()> {
+        text.trim().parse().map_err(|_| ())
+    }
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl ConfigValue for String {
+    const EXPECTED: &'static str = "text";
+    fn parse(text: &str) -> Result<Self, ()> {
+        Ok(text.to_owned())
+    }
+    fn to_text(&self) -> String {
+        self.clone()
+    }
+}
+
+fn check<T: ConfigValue>(key: &str, text: &str) -> Result<()> {
+    match T::parse(text) {
+        Ok(_) => Ok(()),
+        Err(()) => Err(Error::user(format!("configuration key '{key}' is '{text}': expected {}", T::EXPECTED))),
+    }
+}
+
+/// Levenshtein distance, to suggest a key.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.bytes().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (cell, cb) in row.iter_mut().skip(1).zip(b.bytes()) {
+            let cost = diagonal + usize::from(ca != cb);
+            diagonal = *cell;
+            *cell = cost.min(left + 1).min(diagonal + 1);
+            left = *cell;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or(usize::MAX)
+}
+
+/// Every key that this version understands.
+pub mod options {
+    use super::{ConfigOption, MemorySize, Result, check};
+    use std::time::Duration;
+
+    macro_rules! options {
+        ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $key:literal, $default:expr;)*) => {
+            $($(#[doc = $doc])+ pub const $name: ConfigOption<$type> = ConfigOption { key: $key, default: || $default };)*
+            /// Keys with the check of their values.
+            pub(super) const ALL: &[(&str, fn(&str, &str) -> Result<()>)] = &[$(($key, check::<$type>)),*];
+            /// Key, default (as text) and description of every option, for `--help` and the reference page.
+            pub fn reference() -> Vec<(&'static str, String, String)> {
+                vec![$(($key, super::ConfigValue::to_text(&($default as $type)), [$($doc.trim()),+].join(" "))),*]
+            }
+        };
+    }
+
+    options! {
+        /// Parallelism of operators that do not say; 0 means one subtask per core.
+        PARALLELISM_DEFAULT: u32 = "parallelism.default", 1;
+        /// Number of key groups; 0 means 4,096.
+        MAX_PARALLELISM: u32 = "pipeline.max-parallelism", 0;
+        /// Name of the job.
+        PIPELINE_NAME: String = "pipeline.name", "Flott Streaming Job".to_owned();
+        /// Whether operators that can be are fused into one task.
+        OPERATOR_CHAINING_ENABLED: bool = "pipeline.operator-chaining.enabled", true;
+        /// How often, in processing time, watermark generators are asked for a watermark although no record came.
+        AUTO_WATERMARK_INTERVAL: Duration = "pipeline.auto-watermark-interval", Duration::from_millis(200);
+        /// Watermarks of the built-in generators are rounded down to multiples of it (in event time), so that
+        /// results depend on the records of a split only, never on the batches they came in.
+        WATERMARK_GRANULARITY: Duration = "pipeline.watermark-granularity", Duration::from_millis(100);
+        /// A split that has had nothing to read for this long does not hold event time back; 0 turns it off.
+        SOURCE_IDLE_TIMEOUT: Duration = "pipeline.source-idle-timeout", Duration::from_secs(30);
+        /// How often splits of an alignment group report their watermark.
+        WATERMARK_ALIGNMENT_UPDATE_INTERVAL: Duration = "pipeline.watermark-alignment.update-interval", Duration::from_millis(1000);
+        /// Records in a batch at most.
+        BATCH_SIZE: u32 = "execution.batch-size", 1024;
+        /// A batch that waits for more records is sent after this time even while the subtask is busy.
+        BUFFER_TIMEOUT: Duration = "execution.buffer-timeout.interval", Duration::from_millis(100);
+        /// Bytes in flight at most in the channels into one subtask.
+        CHANNEL_MEMORY: MemorySize = "taskmanager.network.memory.max-per-gate", MemorySize(4 << 20);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_names_the_nearest_one() {
+        let error = Configuration::default().set("paralelism.default", "2").unwrap_err();
+        assert_eq!(error.to_string(), "unknown configuration key 'paralelism.default'; did you mean 'parallelism.default'?");
+    }
+
+    #[test]
+    fn a_wrong_value_says_what_was_expected() {
+        let error = Configuration::default().set("execution.buffer-timeout.interval", "soon").unwrap_err();
+        assert!(error.to_string().contains("is 'soon': expected a duration such as"), "{error}");
+    }
+
+    #[test]
+    fn durations_and_sizes_are_read_as_flink_writes_them() {
+        for (text, millis) in [("200", 200), ("200 ms", 200), ("10s", 10_000), ("5 min", 300_000), ("1 d", 86_400_000)] {
+            assert_eq!(<Duration as ConfigValue>::parse(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for (text, bytes) in [("1", 1), ("32 kb", 32 << 10), ("64mb", 64 << 20), ("1 g", 1 << 30)] {
+            assert_eq!(<MemorySize as ConfigValue>::parse(text), Ok(MemorySize(bytes)), "{text}");
+        }
+        assert!(<Duration as ConfigValue>::parse("-1 s").is_err());
+        assert!(<MemorySize as ConfigValue>::parse("99999999999 tb").is_err());
+    }
+
+    #[test]
+    fn typed_values_survive_the_text_form() {
+        let mut configuration = Configuration::default();
+        configuration.set_option(options::BUFFER_TIMEOUT, &Duration::from_micros(1_500));
+        assert_eq!(configuration.get(options::BUFFER_TIMEOUT), Duration::from_micros(1_500));
+        assert_eq!(configuration.get(options::BATCH_SIZE), 1024);
+    }
+}

@@ -1,0 +1,181 @@
+//! What an exchange carries.
+
+use crate::time::{NO_TIMESTAMP, Timestamp, Watermark};
+
+/// A batch of records with their event timestamps, moved by ownership between operators.
+///
+/// Either no record has a timestamp and `timestamps` takes no memory, or every record has an entry
+/// (which may be [`NO_TIMESTAMP`]). Results never depend on where one batch ends and the next begins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordBatch<T> {
+    records: Vec<T>,
+    timestamps: Vec<Timestamp>,
+}
+
+impl<T> Default for RecordBatch<T> {
+    fn default() -> Self {
+        Self { records: Vec::new(), timestamps: Vec::new() }
+    }
+}
+
+impl<T> RecordBatch<T> {
+    /// An empty batch that holds `capacity` timed records without growing.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { records: Vec::with_capacity(capacity), timestamps: Vec::with_capacity(capacity) }
+    }
+
+    /// A batch of records without timestamps.
+    pub fn untimed(records: Vec<T>) -> Self {
+        Self { records, timestamps: Vec::new() }
+    }
+
+    /// A batch from parallel columns.
+    ///
+    /// # Panics
+    /// If `timestamps` is neither empty nor as long as `records`.
+    pub fn from_columns(records: Vec<T>, timestamps: Vec<Timestamp>) -> Self {
+        assert!(
+            timestamps.is_empty() || timestamps.len() == records.len(),
+            "{} timestamps for {} records",
+            timestamps.len(),
+            records.len()
+        );
+        Self { records, timestamps }
+    }
+
+    /// Appends a record; `timestamp` may be [`NO_TIMESTAMP`].
+    #[inline]
+    pub fn push(&mut self, record: T, timestamp: Timestamp) {
+        if timestamp != NO_TIMESTAMP || !self.timestamps.is_empty() {
+            if self.timestamps.len() < self.records.len() {
+                self.timestamps.resize(self.records.len(), NO_TIMESTAMP);
+            }
+            self.timestamps.push(timestamp);
+        }
+        self.records.push(record);
+    }
+
+    /// Appends all of `other`, leaving it empty.
+    pub fn append(&mut self, other: &mut Self) {
+        if self.records.is_empty() {
+            std::mem::swap(self, other);
+            return;
+        }
+        if !other.timestamps.is_empty() || !self.timestamps.is_empty() {
+            self.timestamps.resize(self.records.len(), NO_TIMESTAMP);
+            other.timestamps.resize(other.records.len(), NO_TIMESTAMP);
+        }
+        self.records.append(&mut other.records);
+        self.timestamps.append(&mut other.timestamps);
+    }
+
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is no record.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Whether records carry timestamps.
+    pub fn is_timed(&self) -> bool {
+        !self.timestamps.is_empty()
+    }
+
+    /// The records, in order.
+    pub fn records(&self) -> &[T] {
+        &self.records
+    }
+
+    /// The timestamps, in order; empty if the batch is untimed.
+    pub fn timestamps(&self) -> &[Timestamp] {
+        &self.timestamps
+    }
+
+    /// The timestamp of the record at `idx`, [`NO_TIMESTAMP`] if it has none.
+    #[inline]
+    pub fn timestamp(&self, idx: usize) -> Timestamp {
+        self.timestamps.get(idx).copied().unwrap_or(NO_TIMESTAMP)
+    }
+
+    /// Forgets the records but keeps the memory.
+    pub fn clear(&mut self) {
+        self.records.clear();
+        self.timestamps.clear();
+    }
+
+    /// Takes the content and leaves an empty batch without memory.
+    pub fn take(&mut self) -> Self {
+        std::mem::take(self)
+    }
+
+    /// The columns: records and timestamps (empty if untimed).
+    pub fn into_columns(self) -> (Vec<T>, Vec<Timestamp>) {
+        (self.records, self.timestamps)
+    }
+
+    /// Splits off the records from `at` on.
+    pub fn split_off(&mut self, at: usize) -> Self {
+        let timestamps = if self.timestamps.is_empty() { Vec::new() } else { self.timestamps.split_off(at) };
+        Self { records: self.records.split_off(at), timestamps }
+    }
+
+    /// Records with their timestamps.
+    pub fn iter(&self) -> impl Iterator<Item = (&T, Timestamp)> {
+        self.records.iter().enumerate().map(|(idx, record)| (record, self.timestamp(idx)))
+    }
+}
+
+/// Moves the records of a batch out, each with its timestamp.
+#[derive(Debug)]
+pub struct RecordBatchIter<T> {
+    records: std::vec::IntoIter<T>,
+    timestamps: std::vec::IntoIter<Timestamp>,
+}
+
+impl<T> Iterator for RecordBatchIter<T> {
+    type Item = (T, Timestamp);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let record = self.records.next()?;
+        Some((record, self.timestamps.next().unwrap_or(NO_TIMESTAMP)))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.records.size_hint()
+    }
+}
+
+impl<T> IntoIterator for RecordBatch<T> {
+    type Item = (T, Timestamp);
+    type IntoIter = RecordBatchIter<T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        RecordBatchIter { records: self.records.into_iter(), timestamps: self.timestamps.into_iter() }
+    }
+}
+
+/// Whether a channel takes part in event time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamStatus {
+    /// Records may come; the channel's watermark counts.
+    Active,
+    /// No record is expected for now; the channel does not hold event time back.
+    Idle,
+}
+
+/// What an exchange carries: records and, in band, what must keep its place among them.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StreamElement<T> {
+    /// Records.
+    Records(RecordBatch<T>),
+    /// Event time has passed this point on the channel.
+    Watermark(Watermark),
+    /// The channel becomes idle or active.
+    Status(StreamStatus),
+    /// The last element of a channel: nothing overtakes it and nothing follows.
+    EndOfData,
+}

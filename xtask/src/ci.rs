@@ -1,0 +1,164 @@
+//! `cargo xtask ci`: the whole gate as a table of steps, run in order until one fails.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+
+use crate::guard::{self, TestReport};
+use crate::metadata::{Metadata, cargo};
+use crate::tidy;
+
+/// The gate. A new step is one line; cheap steps come first.
+const STEPS: &[Step] = &[
+    Step::cargo("fmt", &["fmt", "--all", "--check"]),
+    Step::new("tidy", Work::Tidy),
+    Step::cargo(
+        "clippy",
+        &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+    ),
+    Step::cargo(
+        "build",
+        &["test", "--workspace", "--lib", "--bins", "--tests", "--no-run"],
+    ),
+    Step::cargo(
+        "test",
+        &[
+            "test",
+            "--workspace",
+            "--lib",
+            "--bins",
+            "--tests",
+            "--no-fail-fast",
+        ],
+    ),
+    Step::new("doctest", Work::Doctests),
+    Step::cargo("doc", &["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
+];
+
+/// What one step may take unless its line says otherwise.
+const STEP_LIMIT: Duration = Duration::from_secs(30 * 60);
+
+struct Step {
+    name: &'static str,
+    work: Work,
+    env: Option<(&'static str, &'static str)>,
+}
+
+enum Work {
+    Cargo(&'static [&'static str]),
+    Tidy,
+    /// The documentation examples of the crates that run theirs.
+    Doctests,
+}
+
+impl Step {
+    const fn new(name: &'static str, work: Work) -> Self {
+        Self {
+            name,
+            work,
+            env: None,
+        }
+    }
+
+    const fn cargo(name: &'static str, args: &'static [&'static str]) -> Self {
+        Self::new(name, Work::Cargo(args))
+    }
+
+    const fn env(mut self, key: &'static str, value: &'static str) -> Self {
+        self.env = Some((key, value));
+        self
+    }
+
+    fn run(&self) -> Result<TestReport> {
+        match self.work {
+            Work::Cargo(args) => self.run_cargo(args),
+            Work::Tidy => tidy::run().map(|()| TestReport::default()),
+            Work::Doctests => {
+                let metadata = Metadata::load()?;
+                let args = doctest_args(&metadata);
+                if args.is_empty() {
+                    println!("no crate runs its documentation examples");
+                    return Ok(TestReport::default());
+                }
+                self.run_cargo(&args)
+            }
+        }
+    }
+
+    fn run_cargo(&self, args: &[&str]) -> Result<TestReport> {
+        println!("$ cargo {}", args.join(" "));
+        let mut command = cargo();
+        command.args(args).envs(self.env);
+        guard::run(command, STEP_LIMIT)
+    }
+}
+
+/// Runs the steps named, or all of them.
+pub(crate) fn run(names: &[&str]) -> Result<()> {
+    let known: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+    for name in names {
+        ensure!(
+            known.contains(name),
+            "no step is called {name}; the steps are {}",
+            known.join(", ")
+        );
+    }
+    let steps = STEPS
+        .iter()
+        .filter(|step| names.is_empty() || names.contains(&step.name));
+
+    let mut table = Vec::new();
+    let mut tests = TestReport::default();
+    let mut failure = None;
+    for step in steps {
+        if failure.is_some() {
+            table.push(format!("{:<12} not run", step.name));
+            continue;
+        }
+        println!("\n=== {} ===", step.name);
+        let start = Instant::now();
+        let result = step.run();
+        let seconds = start.elapsed().as_secs_f64();
+        let word = if result.is_ok() { "ok" } else { "FAILED" };
+        println!("--- {}: {word} in {seconds:.1} s", step.name);
+        table.push(format!("{:<12} {word:<7} {seconds:>7.1} s", step.name));
+        match result {
+            Ok(report) => tests.add(&report),
+            Err(error) => failure = Some((step.name, error)),
+        }
+    }
+
+    println!("\n=== summary ===\n{}", table.join("\n"));
+    if let Some((name, error)) = failure {
+        bail!("step {name}: {error:#}\nto run it alone: cargo xtask ci {name}");
+    }
+    if names.is_empty() {
+        ensure!(
+            tests.passed > 0,
+            "no test ran: a gate that tests nothing is broken"
+        );
+        ensure!(
+            tests.ignored == 0,
+            "{} tests are ignored: make them run or delete them",
+            tests.ignored
+        );
+        println!("tests: {} passed, {} failed", tests.passed, tests.failed);
+    }
+    Ok(())
+}
+
+/// The arguments that run the examples of every crate whose manifest leaves them on, or none.
+fn doctest_args(metadata: &Metadata) -> Vec<&str> {
+    let packages = metadata
+        .packages
+        .iter()
+        .filter(|package| package.targets.iter().any(|target| target.doctest));
+    let flags: Vec<&str> = packages
+        .flat_map(|package| ["-p", package.name.as_str()])
+        .collect();
+    if flags.is_empty() {
+        flags
+    } else {
+        [vec!["test", "--doc"], flags].concat()
+    }
+}
