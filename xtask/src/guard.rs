@@ -43,6 +43,7 @@ pub(crate) fn run(mut command: Command, limit: Duration) -> Result<TestReport> {
         .with_context(|| format!("could not start {program}"))?;
     drop(command); // Holds the writing ends of the pipe.
 
+    // The reader ends with the pipe, or when nobody listens any more.
     let (sender, lines) = sync_channel(LINES_MAX);
     std::thread::Builder::new().name("output".into()).spawn(move || {
         let lines = BufReader::new(reader).split(b'\n').map_while(|line| line.ok());
@@ -58,7 +59,7 @@ pub(crate) fn run(mut command: Command, limit: Duration) -> Result<TestReport> {
         // With a person there the group is also ours: say why before it is gone.
         eprintln!("\n{error:#}");
         let group = if attended { None } else { Some(child.id()) };
-        kill_group(group)?;
+        kill_group(group).with_context(|| format!("{error:#}"))?;
         child.wait()?;
         return Err(error);
     }
@@ -91,10 +92,7 @@ fn follow(
             ended = Some(Instant::now());
         }
         if ended.is_some_and(|ended| ended.elapsed() > LEAK_GRACE) {
-            bail!(
-                "a process was left behind by {}: join what a test starts",
-                report.binary
-            );
+            bail!("a process outlives the command that started it: join what a test starts");
         }
         if start.elapsed() > limit {
             let limit_s = limit.as_secs();
@@ -107,16 +105,18 @@ fn follow(
     }
 }
 
-/// Kills a process group, or our own. The shell does it because the standard library has no safe call for it.
+/// Lists and kills a process group; without one, kills our own.
+///
+/// The shell does it because the standard library has no safe call for it.
 fn kill_group(group: Option<u32>) -> Result<()> {
-    let target = group.map_or("0".to_owned(), |id| format!("-- -{id}"));
+    let script = group.map_or("kill -s KILL 0".to_owned(), |id| {
+        format!("ps -e -o pgid=,pid=,etime=,args= | grep '^ *{id} '; kill -s KILL -- -{id}")
+    });
     let status = Command::new("sh")
-        .args(["-c", &format!("kill -s KILL {target}")])
-        .status();
-    ensure!(
-        status.context("could not run sh")?.success(),
-        "could not kill the process group"
-    );
+        .args(["-c", &script])
+        .status()
+        .context("could not run sh")?;
+    ensure!(status.success(), "could not kill the process group");
     Ok(())
 }
 

@@ -1,0 +1,48 @@
+//! The contracts: what users and connector writers implement.
+//!
+//! * `source`: [`Source`], [`SplitEnumerator`], [`SourceReader`] and, for simple sources, [`SplitSource`].
+//! * `sink`: [`Sink`], [`SinkWriter`].
+//! * `watermark`: [`WatermarkStrategy`], [`WatermarkGenerator`].
+//! * `function`: process, aggregate and asynchronous functions with their contexts.
+//! * `windowing`: assigners, triggers, evictors.
+//! * [`sources`], [`sinks`]: those that need nothing outside the process.
+//! * [`testing`]: drives a source without an engine.
+//!
+//! It is *not* where programs are built (`flott-datastream`) or run: connectors depend on this crate and need
+//! nothing above it.
+
+#![deny(missing_docs)]
+
+mod collector;
+mod function;
+mod sink;
+pub mod sinks;
+mod source;
+pub mod sources;
+mod split_source;
+pub mod testing;
+mod watermark;
+pub mod windowing;
+
+pub use collector::{Collector, OutputTag, SideBuffer, SideOutputs};
+pub use function::{
+    AggregateFunction, AsyncFunction, AsyncRetryStrategy, BroadcastContext, BroadcastProcessFunction, CoProcessFunction,
+    KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, ProcessContext,
+    ProcessFunction, ProcessWindowFunction, RuntimeContext, TimeDomain, WindowContext,
+};
+pub use sink::{Sink, SinkContext, SinkWriter};
+pub use source::{
+    BadRecord, Boundedness, EnumeratorInit, InputStatus, OnError, Source, SourceOutput, SourceReader,
+    SourceReaderContext, SourceSplit, SplitEnumerator, SplitEnumeratorContext, SplitOutput,
+};
+pub use split_source::{SplitReader, SplitSource, SplitSourceReader, StaticSplitEnumerator};
+pub use watermark::{
+    BatchTimestampAssigner, GeneratorContext, Idleness, TimestampMode, WatermarkAlignment, WatermarkGenerator,
+    WatermarkStrategy,
+};
+
+/// Any error of user code; `?` converts into it.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What user functions return: an error fails the job and is reported with operator, subtask and record.
+pub type UserResult<T = ()> = Result<T, BoxError>;

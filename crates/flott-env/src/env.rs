@@ -57,6 +57,15 @@ pub trait EnvBackend: Send + Sync {
     fn cores(&self) -> usize;
     /// Adds to the trace that tells one simulated run from another; the real environment ignores it.
     fn trace(&self, hash: u64);
+    /// Writes to standard output.
+    ///
+    /// # Errors
+    /// If nobody reads it any more.
+    fn print(&self, bytes: &[u8]) -> io::Result<()>;
+    /// Whether a subtask may block its thread: not where all tasks share one.
+    fn may_block(&self) -> bool {
+        true
+    }
 }
 
 /// A cheap handle to the outside world; clones share it.
@@ -153,6 +162,20 @@ impl Env {
     /// Adds `hash` to the trace of a simulated run; free in the real world.
     pub fn trace(&self, hash: u64) {
         self.0.trace(hash);
+    }
+
+    /// Writes all of `bytes` to standard output at once, so that lines of several subtasks do not mix.
+    ///
+    /// # Errors
+    /// If nobody reads standard output any more.
+    pub fn print(&self, bytes: &[u8]) -> io::Result<()> {
+        self.0.print(bytes)
+    }
+
+    /// Whether a subtask may block its thread until another task acts. Under simulation it may not: all tasks share
+    /// one thread, and the other would never run.
+    pub fn may_block(&self) -> bool {
+        self.0.may_block()
     }
 }
 

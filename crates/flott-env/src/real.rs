@@ -6,7 +6,7 @@ use crate::net::AsyncStream;
 use futures_util::FutureExt;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
-use std::io;
+use std::io::{self, Write};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -93,4 +93,9 @@ impl EnvBackend for RealEnv {
         std::thread::available_parallelism().map_or(1, usize::from)
     }
     fn trace(&self, _: u64) {}
+    fn print(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes)?;
+        stdout.flush()
+    }
 }

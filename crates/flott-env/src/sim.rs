@@ -80,6 +80,7 @@ struct State {
     ready: Vec<TaskId>,
     timers: BTreeMap<(Duration, u64), Waker>,
     served: BTreeMap<String, Vec<u8>>,
+    printed: Vec<u8>,
     trace: u64,
     steps: u64,
 }
@@ -129,6 +130,7 @@ impl Simulation {
             ready: Vec::new(),
             timers: BTreeMap::new(),
             served: BTreeMap::new(),
+            printed: Vec::new(),
             trace: 0,
             steps: 0,
         };
@@ -143,6 +145,11 @@ impl Simulation {
     /// Makes `connect(address)` deliver `bytes` and then end.
     pub fn serve(&self, address: &str, bytes: Vec<u8>) {
         self.lock().served.insert(address.to_owned(), bytes);
+    }
+
+    /// What was written to standard output so far.
+    pub fn printed(&self) -> String {
+        String::from_utf8_lossy(&self.lock().printed).into_owned()
     }
 
     /// A hash over every choice and every [`Env::trace`] call so far: equal for equal runs.
@@ -337,6 +344,13 @@ impl EnvBackend for Simulation {
     fn trace(&self, hash: u64) {
         let mut state = self.lock();
         state.trace = mix(state.trace, hash);
+    }
+    fn print(&self, bytes: &[u8]) -> io::Result<()> {
+        self.lock().printed.extend_from_slice(bytes);
+        Ok(())
+    }
+    fn may_block(&self) -> bool {
+        false
     }
 }
 

@@ -1,0 +1,31 @@
+//! One subtask: its event loop, its operator chain, its inputs and outputs; and the `TaskManager` that starts them.
+//!
+//! Reading order, along the way of a record:
+//! * `source_task`: polls a reader, assigns timestamps, derives watermarks, and feeds the chain.
+//! * `input_task`: polls input gates and feeds the chain.
+//! * `chain`: a link calls its operator, which emits into the next link: plain calls, no queue.
+//! * `chain_end`: the partition at the end of a chain, and fan-out.
+//! * `subtask`: the loop around all of it: commands, back-pressure, timers, input.
+//! * `factory`: how typed operators and edges are made from a program whose types are erased.
+//! * `task_manager`: expands a job into subtasks and starts them.
+//!
+//! Invariants: one subtask is one loop over one closed set of inputs, with no lock around operators; a panic or an error
+//! in an operator becomes a failure of its subtask that names operator, subtask and record, and never ends the process.
+
+#![deny(missing_docs)]
+
+mod chain;
+mod chain_end;
+mod factory;
+mod input_task;
+mod source_task;
+mod subtask;
+mod task_manager;
+
+pub use chain::ChainLink;
+pub use factory::{
+    BuildContext, EdgeFactory, Erased, ErasedTask, OneInputFactory, OperatorFactory, Outputs, PartitionContext, SourceFactory, TwoInputFactory,
+    TypedEdge,
+};
+pub use source_task::bad_records_tag;
+pub use task_manager::{Deployment, JobSpec, OperatorMetrics, RuntimeConfig, TaskManager};

@@ -2,11 +2,12 @@
 
 use crate::snapshot::{KeyGroupBytes, OperatorSnapshot};
 use crate::table::KeyedTable;
-use flott_types::{Data, Error, Key, KeyGroupRange, Result, SubtaskIndex, Timestamp};
+use flott_types::{Data, Error, ErrorKind, Key, KeyGroupRange, Result, SubtaskIndex, Timestamp};
 use flott_types::{key_group, key_group_range, key_hash};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// What the backend does with a state whose value type it does not know.
 pub trait KeyedState: Any + Send {
@@ -23,7 +24,7 @@ impl<K: Key, V: Data> KeyedState for KeyedTable<K, V> {
     }
 }
 
-/// A key, its hash, and the processing time at which it is accessed.
+/// A key and its hash.
 #[derive(Clone, Debug)]
 pub struct KeyScope<K> {
     /// The key.
@@ -38,7 +39,7 @@ pub struct KeyedStateBackend<K> {
     range: KeyGroupRange,
     scope: Option<KeyScope<K>>,
     now: Timestamp,
-    states: Vec<(String, Box<dyn KeyedState>)>,
+    states: Vec<(Arc<str>, Box<dyn KeyedState>)>,
     /// Restored states that nobody has asked for yet: kept, and written again.
     unread: BTreeMap<String, KeyGroupBytes>,
 }
@@ -46,7 +47,10 @@ pub struct KeyedStateBackend<K> {
 impl<K> fmt::Debug for KeyedStateBackend<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.states.iter().map(|(name, _)| name).collect();
-        f.debug_struct("KeyedStateBackend").field("range", &self.range).field("states", &names).finish_non_exhaustive()
+        f.debug_struct("KeyedStateBackend")
+            .field("range", &self.range)
+            .field("states", &names)
+            .finish_non_exhaustive()
     }
 }
 
@@ -76,9 +80,18 @@ impl<K: Key> KeyedStateBackend<K> {
     pub fn set_current_key(&mut self, key: K) -> u64 {
         let hash = key_hash(&key);
         let group = key_group(hash, self.max_parallelism);
-        assert!(self.range.contains(group), "key group {group} is outside of this subtask's {:?}", self.range);
+        assert!(
+            self.range.contains(group),
+            "key group {group} is outside of this subtask's {:?}",
+            self.range
+        );
         self.scope = Some(KeyScope { key, hash });
         hash
+    }
+
+    /// Takes the key out of scope: until the next one is set, keyed state cannot be used.
+    pub fn clear_current_key(&mut self) {
+        self.scope = None;
     }
 
     /// The key in scope.
@@ -102,30 +115,63 @@ impl<K: Key> KeyedStateBackend<K> {
 
     /// The place of the state `name`, made by `make` from what was restored for it if it is new.
     ///
+    /// Names that start with `_` belong to the engine's state outside of backends, such as timers.
+    ///
     /// # Errors
-    /// If the restored bytes are not of this state's type.
-    pub fn bind<S: KeyedState>(&mut self, name: &str, make: impl FnOnce(&KeyGroupBytes) -> Result<S>) -> Result<usize> {
+    /// If `make` fails, for instance because the restored bytes are not of this state's type: they are kept. If the
+    /// name starts with `_`.
+    pub fn bind<S: KeyedState>(
+        &mut self,
+        name: &str,
+        make: impl FnOnce(&KeyGroupBytes) -> Result<S>,
+    ) -> Result<usize> {
+        self.bind_shared(&Arc::from(name), make)
+    }
+
+    pub(crate) fn bind_shared<S: KeyedState>(
+        &mut self,
+        name: &Arc<str>,
+        make: impl FnOnce(&KeyGroupBytes) -> Result<S>,
+    ) -> Result<usize> {
         if let Some(idx) = self.states.iter().position(|(known, _)| known == name) {
             return Ok(idx);
         }
-        let state = match self.unread.get(name) {
-            Some(restored) => make(restored).map_err(|error| error.context(format!("restoring state '{name}'")))?,
+        if is_reserved(name) {
+            return Err(Error::user(format!(
+                "the state name '{name}' starts with '_', which the engine uses itself"
+            )));
+        }
+        let state = match self.unread.get(&**name) {
+            Some(restored) => {
+                make(restored).map_err(|error| error.context(format!("restoring state '{name}'")))?
+            }
             None => make(&KeyGroupBytes::new())?,
         };
-        self.unread.remove(name);
-        self.states.push((name.to_owned(), Box::new(state)));
+        self.unread.remove(&**name);
+        self.states.push((Arc::clone(name), Box::new(state)));
         Ok(self.states.len() - 1)
+    }
+
+    /// Whether the state at a place has this name; the same `Arc` makes it cheap.
+    #[inline]
+    pub(crate) fn is_at(&self, idx: usize, name: &Arc<str>) -> bool {
+        self.states.get(idx).is_some_and(|(known, _)| known == name)
     }
 
     /// The state at a place that [`KeyedStateBackend::bind`] returned, with the key in scope.
     ///
     /// # Errors
-    /// If the state has another type: two handles share a name.
+    /// If the state has another type: two handles share a name. If no key is in scope: keyed state was used where
+    /// records have no key, such as in `open`.
     #[inline]
     pub fn state<S: KeyedState>(&mut self, idx: usize) -> Result<(&mut S, &KeyScope<K>, Timestamp)> {
-        let scope = self.scope.as_ref().expect("keyed state is used while a record or timer of a key is processed");
+        let Some(scope) = &self.scope else {
+            return Err(Error::user("keyed state was used where no key is in scope"));
+        };
         let Some((name, state)) = self.states.get_mut(idx) else {
-            return Err(Error::user("a state handle was used with another operator than the one it was bound to"));
+            return Err(Error::user(
+                "a state handle was used with another operator than the one it was bound to",
+            ));
         };
         let state: &mut dyn Any = state.as_mut();
         match state.downcast_mut::<S>() {
@@ -141,7 +187,7 @@ impl<K: Key> KeyedStateBackend<K> {
     pub fn snapshot(&self, snapshot: &mut OperatorSnapshot) -> Result<()> {
         snapshot.max_parallelism = self.max_parallelism;
         for (name, state) in &self.states {
-            snapshot.keyed.insert(name.clone(), state.snapshot(name, self.max_parallelism, self.now)?);
+            snapshot.keyed.insert(name.to_string(), state.snapshot(name, self.max_parallelism, self.now)?);
         }
         for (name, groups) in &self.unread {
             snapshot.keyed.insert(name.clone(), groups.clone());
@@ -149,19 +195,27 @@ impl<K: Key> KeyedStateBackend<K> {
         Ok(())
     }
 
-    /// Takes over the keyed states of a snapshot; each is decoded when a handle first asks for it.
+    /// Takes over the keyed states of a snapshot; each is decoded when a handle first asks for it. The backend must
+    /// be new.
     ///
     /// # Errors
-    /// If the snapshot has another number of key groups.
+    /// [`ErrorKind::UserError`] if the snapshot has another number of key groups, [`ErrorKind::Corruption`] if it
+    /// has a key group that is not this subtask's.
     pub fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
+        assert!(self.states.is_empty(), "keyed state is restored before it is used");
         if snapshot.max_parallelism != 0 && snapshot.max_parallelism != self.max_parallelism {
             return Err(Error::user(format!(
                 "the snapshot has {} key groups, the job {}: set pipeline.max-parallelism to {}",
                 snapshot.max_parallelism, self.max_parallelism, snapshot.max_parallelism
             )));
         }
-        let user_states = snapshot.keyed.iter().filter(|(name, _)| !name.starts_with('_'));
-        self.unread = user_states.map(|(name, groups)| (name.clone(), groups.clone())).collect();
+        for (name, groups) in snapshot.keyed.iter().filter(|(name, _)| !is_reserved(name)) {
+            if let Some(group) = groups.keys().find(|group| !self.range.contains(**group)) {
+                let message = format!("key group {group} of state '{name}' is outside of {:?}", self.range);
+                return Err(Error::new(ErrorKind::Corruption, message));
+            }
+            self.unread.insert(name.clone(), groups.clone());
+        }
         Ok(())
     }
 }
@@ -179,4 +233,9 @@ impl<K: Key> KeyedStateStore for KeyedStateBackend<K> {
     fn keyed_state(&mut self) -> &mut KeyedStateBackend<K> {
         self
     }
+}
+
+/// Whether a name belongs to state that the engine keeps outside of the backends.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    name.starts_with('_')
 }

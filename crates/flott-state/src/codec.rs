@@ -3,17 +3,21 @@
 use flott_types::{Error, ErrorKind, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::any::type_name;
 
 /// The bytes of `value`.
 ///
 /// # Errors
 /// [`ErrorKind::UserError`] if the type's `Serialize` implementation fails; `what` names it.
 pub fn encode<T: Serialize>(what: &str, value: &T) -> Result<Vec<u8>> {
-    postcard::to_allocvec(value).map_err(|error| Error::user(format!("cannot serialize {what}")).with_source(error))
+    postcard::to_allocvec(value)
+        .map_err(|error| Error::user(format!("cannot serialize {what}")).with_source(error))
 }
 
+/// Appends what [`encode`] would return; after an error `bytes` are lost.
 pub(crate) fn encode_into<T: Serialize>(what: &str, value: &T, bytes: &mut Vec<u8>) -> Result<()> {
-    bytes.append(&mut encode(what, value)?);
+    *bytes = postcard::to_extend(value, std::mem::take(bytes))
+        .map_err(|error| Error::user(format!("cannot serialize {what}")).with_source(error))?;
     Ok(())
 }
 
@@ -29,7 +33,10 @@ pub fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> {
     Err(Error::new(ErrorKind::Corruption, format!("{} bytes follow {what}", rest.len())))
 }
 
+/// The value at the start of `bytes` and what follows it.
 pub(crate) fn decode_prefix<'a, T: DeserializeOwned>(what: &str, bytes: &'a [u8]) -> Result<(T, &'a [u8])> {
-    postcard::take_from_bytes(bytes)
-        .map_err(|error| Error::new(ErrorKind::Corruption, format!("cannot read {what}")).with_source(error))
+    postcard::take_from_bytes(bytes).map_err(|error| {
+        let message = format!("cannot read {what} as {}", type_name::<T>());
+        Error::new(ErrorKind::Corruption, message).with_source(error)
+    })
 }

@@ -3,6 +3,7 @@
 //! * [`KeyedTable`]: a hash map of the user's types; the hot path of every keyed operator.
 //! * [`KeyedStateBackend`]: the named states of one operator subtask, and the key in whose scope they are read.
 //! * [`ValueState`], [`ListState`], [`MapState`], [`ReducingState`], [`AggregatingState`]: what users hold.
+//! * [`OperatorStateBackend`], [`OperatorListState`], [`BroadcastState`]: state that belongs to no key.
 //! * [`TimerService`]: event- and processing-time timers, which are keyed state too.
 //! * [`OperatorSnapshot`]: what a subtask leaves behind, and how a new set of subtasks divides it.
 //!
@@ -12,7 +13,8 @@
 //!
 //! Invariants: every key of a table lies in the subtask's [`KeyGroupRange`](flott_types::KeyGroupRange); a snapshot
 //! taken at one parallelism restores at any other up to the recorded `max_parallelism`; a state that a snapshot
-//! holds and nobody has asked for yet is kept and written again.
+//! holds and nobody has asked for yet is kept and written again; names of states that start with `_` are the
+//! engine's.
 
 #![deny(missing_docs)]
 
@@ -22,13 +24,17 @@ mod handles;
 mod operator_state;
 mod snapshot;
 mod table;
+#[cfg(test)]
+mod testing;
 mod timers;
 mod ttl;
 
 pub use backend::{KeyScope, KeyedState, KeyedStateBackend, KeyedStateStore};
 pub use codec::{decode, encode};
 pub use handles::{AggregatingState, ListState, MapState, ReducingState, ValueState};
-pub use operator_state::{BroadcastState, OperatorStateBackend};
+pub use operator_state::{
+    BroadcastState, OperatorListState, OperatorStateBackend, OperatorStateStore, OperatorStateStoreMut,
+};
 pub use snapshot::{KeyGroupBytes, OperatorSnapshot};
 pub use table::KeyedTable;
 pub use timers::{TimerQueue, TimerService};

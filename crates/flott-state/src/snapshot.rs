@@ -1,7 +1,6 @@
 //! What one operator subtask leaves in a snapshot, and how new subtasks divide it.
 
-use flott_types::{KEY_HASH_VERSION, KeyGroup, KeyGroupRange, SubtaskIndex, key_group_range};
-use flott_types::{Error, ErrorKind, Result};
+use flott_types::{Error, ErrorKind, KEY_HASH_VERSION, KeyGroup, Result, SubtaskIndex, key_group_range};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -46,59 +45,22 @@ impl OperatorSnapshot {
     ///
     /// # Errors
     /// [`ErrorKind::Corruption`] if the parts do not fit together (two numbers of key groups, a key group in two
-    /// parts), [`ErrorKind::UserError`] if `parallelism` exceeds the number of key groups or the key hash is of
-    /// another version.
+    /// parts or beyond the number of key groups), [`ErrorKind::UserError`] if `parallelism` exceeds the number of
+    /// key groups or the key hash is of another version.
+    ///
+    /// # Panics
+    /// If `subtask` is not less than `parallelism`.
     pub fn reassign(parts: &[Self], subtask: SubtaskIndex, parallelism: u32) -> Result<Self> {
-        let mut restored = Self::default();
-        for part in parts {
-            if part.key_hash_version != KEY_HASH_VERSION {
-                return Err(Error::user(format!(
-                    "snapshot uses version {} of the key hash, this build version {KEY_HASH_VERSION}",
-                    part.key_hash_version
-                )));
-            }
-            if part.max_parallelism != 0 {
-                if restored.max_parallelism != 0 && restored.max_parallelism != part.max_parallelism {
-                    return Err(Error::new(
-                        ErrorKind::Corruption,
-                        format!("parts with {} and {} key groups", restored.max_parallelism, part.max_parallelism),
-                    ));
-                }
-                restored.max_parallelism = part.max_parallelism;
-            }
-        }
-        if restored.max_parallelism != 0 && parallelism > restored.max_parallelism {
+        assert!(subtask.0 < parallelism, "subtask {subtask} at parallelism {parallelism}");
+        let max_parallelism = common_max_parallelism(parts)?;
+        if max_parallelism != 0 && parallelism > max_parallelism {
             return Err(Error::user(format!(
-                "parallelism {parallelism} exceeds the {} key groups of the snapshot",
-                restored.max_parallelism
+                "parallelism {parallelism} exceeds the {max_parallelism} key groups of the snapshot"
             )));
         }
-        let range = match restored.max_parallelism {
-            0 => KeyGroupRange { start: 0, end: 0 },
-            max_parallelism => key_group_range(subtask, max_parallelism, parallelism),
-        };
-        let mut next_list_entry = 0_u64;
+        let mut restored = Self { max_parallelism, ..Self::default() };
         for part in parts {
-            for (name, groups) in &part.keyed {
-                let state = restored.keyed.entry(name.clone()).or_default();
-                for (group, bytes) in groups.iter().filter(|(group, _)| range.contains(**group)) {
-                    if state.insert(*group, bytes.clone()).is_some() {
-                        return Err(Error::new(
-                            ErrorKind::Corruption,
-                            format!("key group {group} of state '{name}' is in two parts"),
-                        ));
-                    }
-                }
-            }
-            for (name, entries) in &part.list {
-                let state = restored.list.entry(name.clone()).or_default();
-                for entry in entries {
-                    if next_list_entry % u64::from(parallelism) == u64::from(subtask.0) {
-                        state.push(entry.clone());
-                    }
-                    next_list_entry += 1;
-                }
-            }
+            restored.add_keyed(part, subtask, parallelism)?;
             for (name, entries) in &part.union {
                 restored.union.entry(name.clone()).or_default().extend(entries.iter().cloned());
             }
@@ -106,6 +68,66 @@ impl OperatorSnapshot {
                 restored.broadcast.entry(name.clone()).or_insert_with(|| bytes.clone());
             }
         }
+        restored.list = deal_lists(parts, subtask, parallelism);
         Ok(restored)
     }
+
+    /// Adds the key groups of `part` that belong to `subtask`.
+    fn add_keyed(&mut self, part: &Self, subtask: SubtaskIndex, parallelism: u32) -> Result<()> {
+        let max_parallelism = self.max_parallelism;
+        for (name, groups) in &part.keyed {
+            let state = self.keyed.entry(name.clone()).or_default();
+            for (group, bytes) in groups {
+                if group.0 >= max_parallelism {
+                    let message = format!("state '{name}' has key group {group} of {max_parallelism}");
+                    return Err(Error::new(ErrorKind::Corruption, message));
+                }
+                let range = key_group_range(subtask, max_parallelism, parallelism);
+                if range.contains(*group) && state.insert(*group, bytes.clone()).is_some() {
+                    let message = format!("key group {group} of state '{name}' is in two parts");
+                    return Err(Error::new(ErrorKind::Corruption, message));
+                }
+            }
+        }
+        Ok(())
+    }
 }
+
+fn common_max_parallelism(parts: &[OperatorSnapshot]) -> Result<u32> {
+    let mut common = 0;
+    for part in parts {
+        if part.key_hash_version != KEY_HASH_VERSION {
+            return Err(Error::user(format!(
+                "snapshot uses version {} of the key hash, this build version {KEY_HASH_VERSION}",
+                part.key_hash_version
+            )));
+        }
+        if common != 0 && part.max_parallelism != 0 && common != part.max_parallelism {
+            let message = format!("parts with {common} and {} key groups", part.max_parallelism);
+            return Err(Error::new(ErrorKind::Corruption, message));
+        }
+        common = common.max(part.max_parallelism);
+    }
+    Ok(common)
+}
+
+/// The entries of list states that fall to `subtask`: each state is one list, the parts' in their order, and is dealt
+/// out entry by entry.
+fn deal_lists(
+    parts: &[OperatorSnapshot],
+    subtask: SubtaskIndex,
+    parallelism: u32,
+) -> BTreeMap<String, Vec<Vec<u8>>> {
+    let mut lists = BTreeMap::<String, Vec<Vec<u8>>>::new();
+    for name in parts.iter().flat_map(|part| part.list.keys()) {
+        if !lists.contains_key(name) {
+            let entries = parts.iter().filter_map(|part| part.list.get(name)).flatten();
+            let dealt = entries.skip(subtask.as_usize()).step_by(parallelism as usize);
+            lists.insert(name.clone(), dealt.cloned().collect());
+        }
+    }
+    lists
+}
+
+#[cfg(test)]
+mod tests;

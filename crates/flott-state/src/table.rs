@@ -2,9 +2,10 @@
 
 use crate::codec::{decode_prefix, encode_into};
 use crate::snapshot::KeyGroupBytes;
-use flott_types::{Data, Key, Result, key_group, key_hash};
+use flott_types::{Data, Error, ErrorKind, Key, KeyGroup, Result, key_group, key_hash};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
+use serde::de::DeserializeOwned;
 
 /// Values by key. Callers pass the key's hash, which they have already computed to route the record.
 #[derive(Clone, Debug)]
@@ -83,21 +84,34 @@ impl<K: Key, V> KeyedTable<K, V> {
         self.table.retain(|(key, value)| keep(key, value));
     }
 
-    /// Looks at up to `n` places of the table from `cursor` on and removes what `expired` says; returns where to go on.
-    pub(crate) fn sweep(&mut self, cursor: usize, n: usize, expired: impl Fn(&V) -> bool) -> usize {
+    /// Puts what `replace` makes of the value of `key` in its place; `None` stands for no value.
+    pub(crate) fn replace(&mut self, hash: u64, key: &K, replace: impl FnOnce(Option<V>) -> Option<V>) {
+        match self.table.entry(hash, |(k, _)| k == key, |(k, _)| key_hash(k)) {
+            Entry::Occupied(entry) => {
+                entry.replace_entry_with(|(key, value)| replace(Some(value)).map(|value| (key, value)));
+            }
+            Entry::Vacant(entry) => {
+                if let Some(value) = replace(None) {
+                    entry.insert((key.clone(), value));
+                }
+            }
+        }
+    }
+
+    /// Looks at the place `cursor` of the table and removes what is there if `keep` does not want it; returns the
+    /// place to go on with.
+    pub(crate) fn sweep(&mut self, cursor: usize, keep: impl FnOnce(&mut V) -> bool) -> usize {
         let n_places = self.table.num_buckets();
         if n_places == 0 {
             return 0;
         }
-        for offset in 0..n {
-            let place = (cursor + offset) % n_places;
-            if let Ok(entry) = self.table.get_bucket_entry(place)
-                && expired(&entry.get().1)
-            {
-                entry.remove();
-            }
+        let place = cursor % n_places;
+        if let Ok(mut entry) = self.table.get_bucket_entry(place)
+            && !keep(&mut entry.get_mut().1)
+        {
+            entry.remove();
         }
-        (cursor + n) % n_places
+        place + 1
     }
 }
 
@@ -115,19 +129,56 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
         Ok(groups)
     }
 
-    /// Adds the entries that [`KeyedTable::snapshot`] wrote.
+    /// Adds the entries that [`KeyedTable::snapshot`] wrote at the same `max_parallelism`.
     ///
     /// # Errors
-    /// [`ErrorKind::Corruption`](flott_types::ErrorKind::Corruption) if the bytes are not such entries.
-    pub fn restore(&mut self, what: &str, groups: &KeyGroupBytes) -> Result<()> {
-        for bytes in groups.values() {
-            let mut rest = bytes.as_slice();
-            while !rest.is_empty() {
-                let ((key, value), after): ((K, V), _) = decode_prefix(what, rest)?;
-                self.insert(key_hash(&key), &key, value);
-                rest = after;
-            }
+    /// [`ErrorKind::Corruption`] if the bytes are not such entries, or a key is not of the key group in which it is
+    /// found.
+    pub fn restore(&mut self, what: &str, max_parallelism: u32, groups: &KeyGroupBytes) -> Result<()> {
+        for (group, bytes) in groups {
+            read_entries(what, bytes, |(key, value): (K, V)| {
+                let hash = checked_hash(what, &key, *group, max_parallelism)?;
+                self.insert(hash, &key, value);
+                Ok(())
+            })?;
         }
         Ok(())
     }
 }
+
+/// Decodes the entries of one key group. A group is written only if it has an entry, and an entry may take no bytes
+/// (a unit key with a unit value), so there is always a first one.
+pub(crate) fn read_entries<T: DeserializeOwned>(
+    what: &str,
+    bytes: &[u8],
+    mut each: impl FnMut(T) -> Result<()>,
+) -> Result<()> {
+    let mut rest = bytes;
+    loop {
+        let (entry, after) = decode_prefix(what, rest)?;
+        each(entry)?;
+        if after.is_empty() {
+            return Ok(());
+        }
+        rest = after;
+    }
+}
+
+/// The hash of a restored key, which must lead to the key group in which the key was found.
+pub(crate) fn checked_hash<K: Key>(
+    what: &str,
+    key: &K,
+    group: KeyGroup,
+    max_parallelism: u32,
+) -> Result<u64> {
+    let hash = key_hash(key);
+    let expected = key_group(hash, max_parallelism);
+    if expected == group {
+        return Ok(hash);
+    }
+    let message = format!("a key of {what} was found in key group {group}, it belongs to {expected}");
+    Err(Error::new(ErrorKind::Corruption, message))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,12 @@
 //! Timers: keyed state ordered by time.
 
-use crate::codec::{decode_prefix, encode_into};
+use crate::codec::encode_into;
 use crate::snapshot::{KeyGroupBytes, OperatorSnapshot};
+use crate::table::{checked_hash, read_entries};
 use flott_types::{Data, Key, Result, StableBuildHasher, Timestamp, Watermark, key_group, key_hash};
-use indexmap::IndexSet;
+use indexmap::{Equivalent, IndexSet};
 use std::collections::BTreeMap;
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 
 /// Timers of one time domain: at most one per (timestamp, key, namespace).
 #[derive(Clone, Debug)]
@@ -22,13 +23,16 @@ impl<K, N> Default for TimerQueue<K, N> {
 impl<K: Key, N: Data + Eq + Hash> TimerQueue<K, N> {
     /// Sets a timer; setting it twice is setting it once. A time in the past fires at the next advance.
     pub fn register(&mut self, at: Timestamp, key: &K, namespace: &N) {
-        self.due.entry(at).or_default().insert((key.clone(), namespace.clone()));
+        let timers = self.due.entry(at).or_default();
+        if !timers.contains(&TimerRef(key, namespace)) {
+            timers.insert((key.clone(), namespace.clone()));
+        }
     }
 
     /// Removes a timer if it is set.
     pub fn delete(&mut self, at: Timestamp, key: &K, namespace: &N) {
         if let Some(timers) = self.due.get_mut(&at) {
-            timers.swap_remove(&(key.clone(), namespace.clone()));
+            timers.swap_remove(&TimerRef(key, namespace));
             if timers.is_empty() {
                 self.due.remove(&at);
             }
@@ -73,16 +77,30 @@ impl<K: Key, N: Data + Eq + Hash> TimerQueue<K, N> {
         Ok(groups)
     }
 
-    fn restore(&mut self, what: &str, groups: &KeyGroupBytes) -> Result<()> {
-        for bytes in groups.values() {
-            let mut rest = bytes.as_slice();
-            while !rest.is_empty() {
-                let ((at, key, namespace), after): ((Timestamp, K, N), _) = decode_prefix(what, rest)?;
-                self.register(at, &key, &namespace);
-                rest = after;
-            }
+    fn restore(&mut self, what: &str, max_parallelism: u32, groups: &KeyGroupBytes) -> Result<()> {
+        for (group, bytes) in groups {
+            read_entries(what, bytes, |(at, key, namespace): (Timestamp, K, N)| {
+                checked_hash(what, &key, *group, max_parallelism)?;
+                self.due.entry(at).or_default().insert((key, namespace));
+                Ok(())
+            })?;
         }
         Ok(())
+    }
+}
+
+/// A timer to look up: a window operator sets the same one for each record, so looking it up clones no key.
+struct TimerRef<'a, K, N>(&'a K, &'a N);
+
+impl<K: Hash, N: Hash> Hash for TimerRef<'_, K, N> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.0, self.1).hash(state);
+    }
+}
+
+impl<K: Eq, N: Eq> Equivalent<(K, N)> for TimerRef<'_, K, N> {
+    fn equivalent(&self, (key, namespace): &(K, N)) -> bool {
+        self.0 == key && self.1 == namespace
     }
 }
 
@@ -122,7 +140,9 @@ impl<K: Key, N: Data + Eq + Hash> TimerService<K, N> {
     pub fn snapshot(&self, max_parallelism: u32, snapshot: &mut OperatorSnapshot) -> Result<()> {
         snapshot.max_parallelism = max_parallelism;
         snapshot.keyed.insert(EVENT_TIMERS.into(), self.event.snapshot(EVENT_TIMERS, max_parallelism)?);
-        snapshot.keyed.insert(PROCESSING_TIMERS.into(), self.processing.snapshot(PROCESSING_TIMERS, max_parallelism)?);
+        snapshot
+            .keyed
+            .insert(PROCESSING_TIMERS.into(), self.processing.snapshot(PROCESSING_TIMERS, max_parallelism)?);
         snapshot.union.insert(WATERMARK.into(), vec![crate::encode(WATERMARK, &self.watermark)?]);
         Ok(())
     }
@@ -133,14 +153,18 @@ impl<K: Key, N: Data + Eq + Hash> TimerService<K, N> {
     /// [`ErrorKind::Corruption`](flott_types::ErrorKind::Corruption) if the bytes are not what was written.
     pub fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
         if let Some(groups) = snapshot.keyed.get(EVENT_TIMERS) {
-            self.event.restore(EVENT_TIMERS, groups)?;
+            self.event.restore(EVENT_TIMERS, snapshot.max_parallelism, groups)?;
         }
         if let Some(groups) = snapshot.keyed.get(PROCESSING_TIMERS) {
-            self.processing.restore(PROCESSING_TIMERS, groups)?;
+            self.processing.restore(PROCESSING_TIMERS, snapshot.max_parallelism, groups)?;
         }
         let watermarks = snapshot.union.get(WATERMARK).into_iter().flatten();
-        let watermarks = watermarks.map(|bytes| crate::decode(WATERMARK, bytes)).collect::<Result<Vec<_>>>()?;
+        let watermarks =
+            watermarks.map(|bytes| crate::decode(WATERMARK, bytes)).collect::<Result<Vec<_>>>()?;
         self.watermark = watermarks.into_iter().min().unwrap_or(Watermark::MIN);
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,7 @@ pub enum ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    location: Option<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -37,7 +38,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of `kind` with a message in lower case, without a full stop.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), location: None, source: None }
     }
 
     /// The user can fix it: a wrong option, program or input.
@@ -60,7 +61,20 @@ impl Error {
     /// Wraps this error: `message` says what was being done, the kind stays.
     #[must_use]
     pub fn context(self, message: impl Into<String>) -> Self {
-        Self { kind: self.kind, message: message.into(), source: Some(Box::new(self)) }
+        let location = self.location.clone();
+        Self { kind: self.kind, message: message.into(), location, source: Some(Box::new(self)) }
+    }
+
+    /// Says where in the job it happened: operator, subtask, record. The innermost place wins.
+    #[must_use]
+    pub fn at(mut self, location: impl FnOnce() -> String) -> Self {
+        self.location.get_or_insert_with(location);
+        self
+    }
+
+    /// Where in the job it happened, if it is known.
+    pub fn location(&self) -> Option<&str> {
+        self.location.as_deref()
     }
 
     /// What the caller does about it.
@@ -68,9 +82,10 @@ impl Error {
         self.kind
     }
 
-    /// The message and all causes, joined by `: `.
+    /// The location, the message and all causes, joined by `: `.
     pub fn report(&self) -> String {
-        let mut text = self.message.clone();
+        let mut text = self.location.iter().map(|at| format!("{at}: ")).collect::<String>();
+        text.push_str(&self.message);
         let mut cause = self.source();
         while let Some(error) = cause {
             text.push_str(": ");

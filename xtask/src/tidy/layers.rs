@@ -58,26 +58,17 @@ const ALL: &[Layer] = &[
 ];
 
 /// Bottom up. A trailing `*` stands for any ending. A new crate is one line here.
+#[rustfmt::skip]
 const TABLE: &[Row] = &[
     row("flott-types", Vocabulary, &[], &[]),
     row("flott-env", Seam, &[Vocabulary], &[]),
-    row("flott-api", Contracts, BASE, &[]),
+    row("flott-state", Contracts, &[Vocabulary], &[]),
+    row("flott-api", Contracts, BASE, &["flott-state"]),
     row("flott-graph", Contracts, &[Vocabulary], &[]),
     row("flott-checkpoint", Contracts, BASE, &[]),
-    row("flott-state", DataPlane, CORE, &[]),
     row("flott-exchange", DataPlane, CORE, &[]),
-    row(
-        "flott-operators",
-        DataPlane,
-        CORE,
-        &["flott-state", "flott-exchange"],
-    ),
-    row(
-        "flott-runtime",
-        DataPlane,
-        CORE,
-        &["flott-state", "flott-exchange", "flott-operators"],
-    ),
+    row("flott-operators", DataPlane, CORE, &["flott-exchange"]),
+    row("flott-runtime", DataPlane, CORE, &["flott-exchange", "flott-operators"]),
     row("flott-coordinator", ControlPlane, CORE, &[]),
     row("flott-format-*", Format, CORE, &[]),
     row("flott-connector-*", Connector, CORE, &["flott-format-*"]),

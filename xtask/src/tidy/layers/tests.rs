@@ -35,9 +35,9 @@ fn layers_in_order_are_fine() {
     let workspace = [
         "flott-types: serde",
         "flott-env: flott-types",
-        "flott-api: flott-types flott-env",
+        "flott-state: flott-types",
+        "flott-api: flott-types flott-env flott-state",
         "flott-graph: flott-types",
-        "flott-state: flott-api",
         "flott-operators: flott-state flott-env",
         "flott-runtime: flott-operators flott-graph",
         "flott-coordinator: flott-graph flott-env",
@@ -51,10 +51,10 @@ fn layers_in_order_are_fine() {
 
 #[test]
 fn contracts_do_not_see_the_data_plane() {
-    let found = problems(&["flott-api: flott-state", "flott-state:"]);
+    let found = problems(&["flott-api: flott-exchange", "flott-exchange:"]);
     assert_eq!(
         found,
-        ["flott-api (Contracts) must not depend on flott-state (DataPlane)"]
+        ["flott-api (Contracts) must not depend on flott-exchange (DataPlane)"]
     );
 }
 

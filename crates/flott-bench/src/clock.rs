@@ -1,0 +1,13 @@
+//! The only place of the bench that reads a clock.
+
+use std::time::{Duration, Instant};
+
+/// Runs `work` and returns how long it took, with its result.
+///
+/// Every contender measures itself with this, so that each decides what belongs to the run
+/// (threads, tables and results do; building a report does not).
+pub(crate) fn measure<T>(work: impl FnOnce() -> T) -> (Duration, T) {
+    let start = Instant::now();
+    let result = work();
+    (start.elapsed(), result)
+}

@@ -1,0 +1,164 @@
+//! `flott-bench`: Flott beside hand-written loops and beside the engines `timely` and `renoir`.
+//!
+//! All contenders of a case run in one process, in turn, round by round, on records that they make
+//! themselves from the same function, and must agree on a checksum of all results: so a ratio
+//! between two of them means something even on a noisy machine. It is *not* a test of correctness
+//! and *not* a regression gate (that counts instructions).
+//!
+//! Reading order: `scenario` (what a contender is), `runner`, `report`; `records`, `hash`, `table`,
+//! `exchange` and `in_order` (what the hand-written versions share); then a module per scenario
+//! with a file per contender. To add a contender, write a function from records and parallelism to
+//! an `Outcome` and list it in its scenario's `contenders`.
+
+#![expect(clippy::print_stdout, reason = "a command line tool whose output is its report")]
+
+mod chain;
+mod clock;
+mod exchange;
+mod hash;
+mod in_order;
+mod keyed_tumbling;
+mod records;
+mod report;
+mod runner;
+mod scenario;
+mod session;
+mod sliding;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::report::Report;
+use crate::runner::{Mismatch, RunConfig, run_case};
+use crate::scenario::{Family, Scenario};
+
+// The default allocator is a factor slower when one thread frees what another allocated.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Compares Flott with hand-written loops and with other engines.
+#[derive(Debug, Parser)]
+#[command(name = "flott-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Lists the scenarios and their contenders.
+    List,
+    /// Measures a scenario and prints a table per case.
+    Run(RunArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct RunArgs {
+    /// A name out of `flott-bench list`, or `all`.
+    scenario: String,
+    /// How many records each run has [default: by scenario].
+    #[arg(long)]
+    records: Option<u64>,
+    /// Threads of every contender; may be repeated [default: 1 and 2].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
+    parallelism: Vec<u16>,
+    /// How often each contender runs; the median counts.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
+    /// Runs only these contenders; may be repeated. The first that runs is the reference.
+    #[arg(long)]
+    only: Vec<Family>,
+    /// Runs only cases whose name contains this text.
+    #[arg(long)]
+    case: Option<String>,
+    /// Prints one JSON document instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum BenchError {
+    #[error("unknown scenario {0:?}: `flott-bench list` shows all")]
+    UnknownScenario(String),
+    #[error("no case of the scenario is called {0:?}")]
+    UnknownCase(String),
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::List => {
+            list();
+            ExitCode::SUCCESS
+        }
+        Command::Run(args) => match run(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("flott-bench: {error}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+fn scenarios() -> Vec<Scenario> {
+    vec![keyed_tumbling::scenario(), sliding::scenario(), session::scenario(), chain::scenario()]
+}
+
+fn list() {
+    for scenario in scenarios() {
+        println!("{}: {} ({} M records)", scenario.name, scenario.about, scenario.records / 1_000_000);
+        for case in &scenario.cases {
+            let names: Vec<&str> = case.contenders.iter().map(|contender| contender.name).collect();
+            println!("  {}: {}", case.name, names.join(", "));
+        }
+    }
+}
+
+fn run(args: &RunArgs) -> Result<(), BenchError> {
+    let all = scenarios();
+    let chosen: Vec<&Scenario> =
+        all.iter().filter(|scenario| args.scenario == "all" || args.scenario == scenario.name).collect();
+    if chosen.is_empty() {
+        return Err(BenchError::UnknownScenario(args.scenario.clone()));
+    }
+    let case_part = args.case.as_deref().unwrap_or_default();
+    let mut report = Report::default();
+    let mut has_run = false;
+    for scenario in chosen {
+        for case in scenario.cases.iter().filter(|case| case.name.contains(case_part)) {
+            has_run = true;
+            let measurements = configs(args, scenario)
+                .iter()
+                .filter_map(|config| run_case(case, config).transpose())
+                .collect::<Result<Vec<_>, _>>()?;
+            report.add(scenario, case, &measurements);
+            if !args.json {
+                println!("{}", report::table(scenario, case, &measurements));
+            }
+        }
+    }
+    if !has_run {
+        return Err(BenchError::UnknownCase(case_part.to_owned()));
+    }
+    if args.json {
+        println!("{}", report.to_json());
+    }
+    Ok(())
+}
+
+fn configs(args: &RunArgs, scenario: &Scenario) -> Vec<RunConfig> {
+    let parallelisms = if args.parallelism.is_empty() { &[1, 2][..] } else { &args.parallelism };
+    parallelisms
+        .iter()
+        .map(|&parallelism| RunConfig {
+            records: args.records.unwrap_or(scenario.records),
+            parallelism: usize::from(parallelism),
+            runs: usize::from(args.runs),
+            only: args.only.clone(),
+        })
+        .collect()
+}

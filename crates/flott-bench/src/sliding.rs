@@ -1,0 +1,66 @@
+//! Records counted per key and sliding window of event time: 10 slices long, sliding by one.
+//!
+//! A result is (key, end of window, count), for every window in which the key has a record; the
+//! first windows begin before the first record, the last ones end after the last. With 1 M keys
+//! there are six results for each record: then the scenario measures how fast windows are emitted.
+
+mod handwritten;
+mod handwritten_ring;
+
+use crate::scenario::{Case, Contender, Family, Scenario};
+
+/// By how many time units the window slides.
+pub(crate) const SLIDE: i64 = 100_000;
+
+/// How many slides long a window is.
+pub(crate) const SLICES_PER_WINDOW: i64 = 10;
+
+pub(crate) fn scenario() -> Scenario {
+    Scenario {
+        name: "sliding",
+        about: "count per key and sliding window of 1 M time units by 100 k",
+        records: 50_000_000,
+        cases: [1_000_000, 1_000]
+            .into_iter()
+            .map(|n_keys| Case { name: format!("{n_keys} keys"), contenders: contenders(n_keys) })
+            .collect(),
+    }
+}
+
+fn contenders(n_keys: u64) -> Vec<Contender> {
+    vec![
+        Contender::new(Family::Handwritten, "handwritten", move |records, parallelism| {
+            handwritten::run(records, parallelism, n_keys)
+        })
+        .note("slices added to and subtracted from a running total: needs the inverse of the count"),
+        Contender::new(Family::Handwritten, "handwritten-ring", move |records, parallelism| {
+            handwritten_ring::run(records, parallelism, n_keys)
+        })
+        .note("a ring of slices per key, summed per window: for any mergeable aggregate"),
+    ]
+}
+
+/// The slices whose windows are to be emitted, in order.
+#[derive(Debug, Default)]
+struct WindowClock {
+    /// The slice with which the next window ends. Time begins at zero.
+    next_slice: i64,
+    /// The last slice that has a record.
+    last_slice: i64,
+}
+
+impl WindowClock {
+    fn on_slice(&mut self, slice: i64) {
+        self.last_slice = self.last_slice.max(slice);
+    }
+
+    /// The last slice of the next window that the watermark has passed.
+    fn next_passed(&mut self, watermark: i64) -> Option<i64> {
+        let slice = self.next_slice;
+        let is_passed = watermark >= (slice + 1) * SLIDE - 1 && slice < self.last_slice + SLICES_PER_WINDOW;
+        is_passed.then(|| {
+            self.next_slice += 1;
+            slice
+        })
+    }
+}

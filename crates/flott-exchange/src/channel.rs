@@ -1,0 +1,218 @@
+//! Channels into one task: a queue in order of arrival, with a limit in bytes for each producer.
+
+use flott_types::StreamElement;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// The other side of a channel is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelClosed;
+
+struct Arrived<T> {
+    channel: usize,
+    bytes: usize,
+    element: StreamElement<T>,
+}
+
+struct Producer {
+    bytes_in_flight: usize,
+    waiting: Option<Waker>,
+    gone: bool,
+}
+
+struct Queue<T> {
+    arrived: VecDeque<Arrived<T>>,
+    producers: Vec<Producer>,
+    consumer: Option<Waker>,
+    consumer_gone: bool,
+    bytes_per_channel_max: usize,
+}
+
+struct Shared<T>(Mutex<Queue<T>>);
+
+impl<T> Shared<T> {
+    fn lock(&self) -> MutexGuard<'_, Queue<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes the gate of one input of a subtask and the senders of its `n_channels` channels, which share `bytes_max`.
+///
+/// A channel takes an element whenever it holds less than its share, so one batch of any size always fits.
+pub fn input_gate<T>(n_channels: usize, bytes_max: usize) -> (InputGate<T>, Vec<ChannelSender<T>>) {
+    let producer = || Producer { bytes_in_flight: 0, waiting: None, gone: false };
+    let shared = Arc::new(Shared(Mutex::new(Queue {
+        arrived: VecDeque::new(),
+        producers: (0..n_channels).map(|_| producer()).collect(),
+        consumer: None,
+        consumer_gone: false,
+        bytes_per_channel_max: (bytes_max / n_channels.max(1)).max(1),
+    })));
+    let senders = (0..n_channels).map(|channel| ChannelSender { shared: Arc::clone(&shared), channel }).collect();
+    (InputGate { shared, taken: VecDeque::new() }, senders)
+}
+
+/// The producer's end of a channel.
+pub struct ChannelSender<T> {
+    shared: Arc<Shared<T>>,
+    channel: usize,
+}
+
+impl<T> fmt::Debug for ChannelSender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChannelSender").field("channel", &self.channel).finish_non_exhaustive()
+    }
+}
+
+impl<T> ChannelSender<T> {
+    /// Sends `element`, of about `bytes`, and takes it out of the option; leaves it there and arranges a wake-up while the
+    /// channel is full.
+    #[expect(clippy::indexing_slicing, reason = "the gate was made with this channel")]
+    pub fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: usize,
+        element: &mut Option<StreamElement<T>>,
+    ) -> Poll<Result<(), ChannelClosed>> {
+        let mut queue = self.shared.lock();
+        if queue.consumer_gone {
+            return Poll::Ready(Err(ChannelClosed));
+        }
+        let bytes_max = queue.bytes_per_channel_max;
+        let producer = &mut queue.producers[self.channel];
+        // Watermarks and the like weigh nothing: only records can fill a channel.
+        if bytes > 0 && producer.bytes_in_flight >= bytes_max {
+            producer.waiting = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let Some(element) = element.take() else { return Poll::Ready(Ok(())) };
+        producer.bytes_in_flight += bytes;
+        queue.arrived.push_back(Arrived { channel: self.channel, bytes, element });
+        let consumer = queue.consumer.take();
+        drop(queue);
+        if let Some(consumer) = consumer {
+            consumer.wake();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T> Drop for ChannelSender<T> {
+    fn drop(&mut self) {
+        let mut queue = self.shared.lock();
+        if let Some(producer) = queue.producers.get_mut(self.channel) {
+            producer.gone = true;
+        }
+        let consumer = queue.consumer.take();
+        drop(queue);
+        if let Some(consumer) = consumer {
+            consumer.wake();
+        }
+    }
+}
+
+/// The consumer's end of all channels into one input of a subtask.
+pub struct InputGate<T> {
+    shared: Arc<Shared<T>>,
+    /// Taken out of the queue under one lock, and still counted as in flight until it is handed out.
+    taken: VecDeque<Arrived<T>>,
+}
+
+impl<T> fmt::Debug for InputGate<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InputGate").field("taken", &self.taken.len()).finish_non_exhaustive()
+    }
+}
+
+impl<T> InputGate<T> {
+    /// Number of channels.
+    pub fn n_channels(&self) -> usize {
+        self.shared.lock().producers.len()
+    }
+
+    /// The next element and its channel, in order of arrival.
+    ///
+    /// `Err` if every producer is gone: one that has ended in order sends the end of data first.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<(usize, StreamElement<T>), ChannelClosed>> {
+        if self.taken.is_empty() {
+            let mut queue = self.shared.lock();
+            if queue.arrived.is_empty() {
+                if queue.producers.iter().all(|producer| producer.gone) {
+                    return Poll::Ready(Err(ChannelClosed));
+                }
+                queue.consumer = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            std::mem::swap(&mut self.taken, &mut queue.arrived);
+            let mut wake = Vec::new();
+            for arrived in &self.taken {
+                if let Some(producer) = queue.producers.get_mut(arrived.channel) {
+                    producer.bytes_in_flight -= arrived.bytes;
+                    wake.extend(producer.waiting.take());
+                }
+            }
+            drop(queue);
+            wake.into_iter().for_each(Waker::wake);
+        }
+        match self.taken.pop_front() {
+            Some(arrived) => Poll::Ready(Ok((arrived.channel, arrived.element))),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<T> Drop for InputGate<T> {
+    fn drop(&mut self) {
+        let mut queue = self.shared.lock();
+        queue.consumer_gone = true;
+        let elements = std::mem::take(&mut queue.arrived);
+        let waiting: Vec<_> = queue.producers.iter_mut().filter_map(|producer| producer.waiting.take()).collect();
+        drop(queue);
+        // The drops of records are user code: outside of the lock.
+        drop(elements);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flott_types::{RecordBatch, Watermark};
+
+    fn records(n: u32) -> Option<StreamElement<u32>> {
+        Some(StreamElement::Records(RecordBatch::untimed((0..n).collect())))
+    }
+
+    #[test]
+    fn a_full_channel_takes_watermarks_but_no_records_and_the_other_channel_goes_on() {
+        let (mut gate, mut senders) = input_gate::<u32>(2, 200);
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(senders[0].poll_send(cx, 500, &mut records(3)).is_ready(), "one batch of any size fits");
+        let mut held = records(1);
+        assert!(senders[0].poll_send(cx, 4, &mut held).is_pending());
+        assert!(held.is_some(), "nothing is lost while the channel is full");
+        assert!(senders[0].poll_send(cx, 0, &mut Some(StreamElement::Watermark(Watermark(1)))).is_ready());
+        assert!(senders[1].poll_send(cx, 4, &mut records(1)).is_ready());
+        assert!(matches!(gate.poll_next(cx), Poll::Ready(Ok((0, StreamElement::Records(_))))));
+        assert!(senders[0].poll_send(cx, 4, &mut held).is_ready());
+        assert!(matches!(gate.poll_next(cx), Poll::Ready(Ok((0, StreamElement::Watermark(_))))));
+        assert!(matches!(gate.poll_next(cx), Poll::Ready(Ok((1, StreamElement::Records(_))))));
+        assert!(matches!(gate.poll_next(cx), Poll::Ready(Ok((0, StreamElement::Records(_))))));
+        assert!(gate.poll_next(cx).is_pending());
+    }
+
+    #[test]
+    fn both_ends_learn_that_the_other_is_gone() {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let (mut gate, mut senders) = input_gate::<u32>(1, 200);
+        assert!(senders[0].poll_send(cx, 4, &mut records(1)).is_ready());
+        drop(senders);
+        assert!(matches!(gate.poll_next(cx), Poll::Ready(Ok(_))), "what was sent is still delivered");
+        assert!(matches!(gate.poll_next(cx), Poll::Ready(Err(ChannelClosed))));
+        let (gate, mut senders) = input_gate::<u32>(1, 200);
+        drop(gate);
+        assert!(matches!(senders[0].poll_send(cx, 4, &mut records(1)), Poll::Ready(Err(ChannelClosed))));
+    }
+}

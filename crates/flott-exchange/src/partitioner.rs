@@ -1,0 +1,158 @@
+//! Which channel a record takes. A call divides a whole batch, so the virtual call is paid once per batch.
+
+use flott_types::{RecordBatch, key_group, key_hash, subtask_for_key_group};
+use serde::Serialize;
+use std::fmt;
+
+/// Divides batches among channels.
+pub trait Partitioner<T>: Send {
+    /// Moves every record of `batch` to the ends of `targets`, which are not empty.
+    ///
+    /// # Errors
+    /// If a user's function names a channel that does not exist; the text says which.
+    fn partition(&mut self, batch: RecordBatch<T>, targets: &mut [RecordBatch<T>]) -> Result<(), String>;
+}
+
+/// All to the one channel there is, or to the first.
+#[derive(Clone, Copy, Debug)]
+pub struct SinglePartitioner;
+
+impl<T> Partitioner<T> for SinglePartitioner {
+    fn partition(&mut self, mut batch: RecordBatch<T>, targets: &mut [RecordBatch<T>]) -> Result<(), String> {
+        if let Some(target) = targets.first_mut() {
+            target.append(&mut batch);
+        }
+        Ok(())
+    }
+}
+
+/// By the key group of the key that a selector takes from the record.
+#[derive(Clone)]
+pub struct HashPartitioner<S> {
+    selector: S,
+    max_parallelism: u32,
+}
+
+impl<S> fmt::Debug for HashPartitioner<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HashPartitioner").field("max_parallelism", &self.max_parallelism).finish_non_exhaustive()
+    }
+}
+
+impl<S> HashPartitioner<S> {
+    /// A partitioner for a job with `max_parallelism` key groups.
+    pub fn new(selector: S, max_parallelism: u32) -> Self {
+        Self { selector, max_parallelism }
+    }
+}
+
+impl<T, K: Serialize, S: Fn(&T) -> K + Send> Partitioner<T> for HashPartitioner<S> {
+    #[expect(clippy::indexing_slicing, reason = "the subtask of a key group is below the number of targets")]
+    fn partition(&mut self, batch: RecordBatch<T>, targets: &mut [RecordBatch<T>]) -> Result<(), String> {
+        let parallelism = targets.len() as u32;
+        let max_parallelism = self.max_parallelism;
+        for (record, timestamp) in batch {
+            let group = key_group(key_hash(&(self.selector)(&record)), max_parallelism);
+            targets[subtask_for_key_group(group, max_parallelism, parallelism).as_usize()].push(record, timestamp);
+        }
+        Ok(())
+    }
+}
+
+/// In turn.
+#[derive(Clone, Copy, Debug)]
+pub struct RoundRobinPartitioner {
+    next: usize,
+}
+
+impl RoundRobinPartitioner {
+    /// Starts with channel `first`, so that several senders do not all start with the same.
+    pub fn new(first: usize) -> Self {
+        Self { next: first }
+    }
+}
+
+impl<T> Partitioner<T> for RoundRobinPartitioner {
+    #[expect(clippy::indexing_slicing, reason = "the index is taken modulo the length")]
+    fn partition(&mut self, batch: RecordBatch<T>, targets: &mut [RecordBatch<T>]) -> Result<(), String> {
+        let n_targets = targets.len();
+        for (record, timestamp) in batch {
+            targets[self.next % n_targets].push(record, timestamp);
+            self.next = self.next.wrapping_add(1);
+        }
+        Ok(())
+    }
+}
+
+/// To a random channel.
+#[derive(Clone, Copy, Debug)]
+pub struct RandomPartitioner {
+    state: u64,
+}
+
+impl RandomPartitioner {
+    /// Choices that `seed` determines.
+    pub fn new(seed: u64) -> Self {
+        Self { state: seed }
+    }
+}
+
+impl<T> Partitioner<T> for RandomPartitioner {
+    #[expect(clippy::indexing_slicing, reason = "a product of a fraction and the length is below the length")]
+    fn partition(&mut self, batch: RecordBatch<T>, targets: &mut [RecordBatch<T>]) -> Result<(), String> {
+        for (record, timestamp) in batch {
+            // The hash of a counter is a good enough die.
+            self.state = self.state.wrapping_add(1);
+            let chosen = (u128::from(key_hash(&self.state)) * targets.len() as u128) >> 64;
+            targets[chosen as usize].push(record, timestamp);
+        }
+        Ok(())
+    }
+}
+
+/// A copy to each.
+#[derive(Clone, Copy, Debug)]
+pub struct BroadcastPartitioner;
+
+impl<T: Clone> Partitioner<T> for BroadcastPartitioner {
+    fn partition(&mut self, mut batch: RecordBatch<T>, targets: &mut [RecordBatch<T>]) -> Result<(), String> {
+        if let Some((last, others)) = targets.split_last_mut() {
+            others.iter_mut().for_each(|target| target.append(&mut batch.clone()));
+            last.append(&mut batch);
+        }
+        Ok(())
+    }
+}
+
+/// Where the user's function says: it gets the key and the number of channels.
+#[derive(Clone)]
+pub struct CustomPartitioner<F> {
+    choose: F,
+}
+
+impl<F> fmt::Debug for CustomPartitioner<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CustomPartitioner")
+    }
+}
+
+impl<F> CustomPartitioner<F> {
+    /// A partitioner by `choose(record, n_channels)`.
+    pub fn new(choose: F) -> Self {
+        Self { choose }
+    }
+}
+
+impl<T, F: Fn(&T, usize) -> usize + Send> Partitioner<T> for CustomPartitioner<F> {
+    fn partition(&mut self, batch: RecordBatch<T>, targets: &mut [RecordBatch<T>]) -> Result<(), String> {
+        let n_targets = targets.len();
+        for (record, timestamp) in batch {
+            let chosen = (self.choose)(&record, n_targets);
+            let Some(target) = targets.get_mut(chosen) else {
+                return Err(format!("the custom partitioner chose channel {chosen} of {n_targets} (from 0)"));
+            };
+            target.push(record, timestamp);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,111 @@
+//! The end of a chain: records are collected per channel and sent as batches.
+
+use crate::channel::{ChannelClosed, ChannelSender};
+use crate::partitioner::Partitioner;
+use flott_types::{Data, RecordBatch, StreamElement, StreamStatus, Watermark, approximate_size};
+use std::collections::VecDeque;
+use std::fmt;
+use std::task::{Context, Poll};
+
+struct Waiting<T> {
+    channel: usize,
+    bytes: usize,
+    element: Option<StreamElement<T>>,
+}
+
+/// Divides the output of a subtask among its channels.
+///
+/// Emitting never blocks: what a full channel does not take waits here, and the subtask takes no more input until
+/// [`ResultPartition::poll_ready`] says so. What waits is bounded by what one input element produces.
+pub struct ResultPartition<T> {
+    partitioner: Box<dyn Partitioner<T>>,
+    channels: Vec<ChannelSender<T>>,
+    collecting: Vec<RecordBatch<T>>,
+    waiting: VecDeque<Waiting<T>>,
+    batch_size: usize,
+    /// Bytes of a record, measured on one record of the last batch.
+    record_bytes: usize,
+}
+
+impl<T> fmt::Debug for ResultPartition<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResultPartition").field("channels", &self.channels.len()).finish_non_exhaustive()
+    }
+}
+
+impl<T: Data> ResultPartition<T> {
+    /// A partition that sends batches of about `batch_size` records.
+    pub fn new(partitioner: Box<dyn Partitioner<T>>, channels: Vec<ChannelSender<T>>, batch_size: usize) -> Self {
+        let collecting = channels.iter().map(|_| RecordBatch::default()).collect();
+        Self { partitioner, channels, collecting, waiting: VecDeque::new(), batch_size, record_bytes: size_of::<T>() }
+    }
+
+    /// Takes records.
+    ///
+    /// # Errors
+    /// If a custom partitioner names a channel that does not exist.
+    pub fn emit(&mut self, batch: RecordBatch<T>) -> Result<(), String> {
+        if let Some(record) = batch.records().first() {
+            self.record_bytes = approximate_size(record);
+        }
+        self.partitioner.partition(batch, &mut self.collecting)?;
+        for channel in 0..self.collecting.len() {
+            self.send_if(channel, self.batch_size);
+        }
+        Ok(())
+    }
+
+    /// Forwards a watermark to all channels, behind all records.
+    pub fn watermark(&mut self, watermark: Watermark) {
+        self.broadcast(&StreamElement::Watermark(watermark));
+    }
+
+    /// Forwards a status to all channels, behind all records.
+    pub fn status(&mut self, status: StreamStatus) {
+        self.broadcast(&StreamElement::Status(status));
+    }
+
+    /// Ends all channels, behind all records.
+    pub fn end_of_data(&mut self) {
+        self.broadcast(&StreamElement::EndOfData);
+    }
+
+    /// Sends partial batches.
+    pub fn flush(&mut self) {
+        (0..self.collecting.len()).for_each(|channel| self.send_if(channel, 1));
+    }
+
+    /// Hands over what waits; `Pending` while a channel is full.
+    ///
+    /// # Errors
+    /// If the consumer is gone.
+    #[expect(clippy::indexing_slicing, reason = "channel indices come from enumerating the channels")]
+    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ChannelClosed>> {
+        while let Some(first) = self.waiting.front_mut() {
+            match self.channels[first.channel].poll_send(cx, first.bytes, &mut first.element) {
+                Poll::Ready(Ok(())) => drop(self.waiting.pop_front()),
+                Poll::Ready(Err(closed)) => return Poll::Ready(Err(closed)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn broadcast(&mut self, element: &StreamElement<T>) {
+        self.flush();
+        for channel in 0..self.channels.len() {
+            self.waiting.push_back(Waiting { channel, bytes: 0, element: Some(element.clone()) });
+        }
+    }
+
+    fn send_if(&mut self, channel: usize, at_least: usize) {
+        let Some(collecting) = self.collecting.get_mut(channel) else { return };
+        if collecting.len() < at_least {
+            return;
+        }
+        let next = RecordBatch::default();
+        let batch = std::mem::replace(collecting, next);
+        let bytes = (self.record_bytes * batch.len()).max(1);
+        self.waiting.push_back(Waiting { channel, bytes, element: Some(StreamElement::Records(batch)) });
+    }
+}

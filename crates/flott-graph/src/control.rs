@@ -1,0 +1,53 @@
+//! What the control plane and subtasks say to each other. In one process these are values in a mailbox; splits are
+//! already bytes, since they cross processes elsewhere.
+
+use crate::job_graph::VertexId;
+use flott_types::{Error, SubtaskIndex, Timestamp, Watermark};
+use std::fmt;
+
+/// One parallel instance of a vertex.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubtaskId {
+    /// The vertex.
+    pub vertex: VertexId,
+    /// The instance.
+    pub subtask: SubtaskIndex,
+}
+
+impl fmt::Display for SubtaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.vertex.0, self.subtask)
+    }
+}
+
+/// What a subtask is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskCommand {
+    /// Stop at once; nothing more is emitted.
+    Cancel,
+    /// More splits to read, serialized.
+    AddSplits(Vec<Vec<u8>>),
+    /// The first assignment is over; a source without splits is idle.
+    SplitsAssigned,
+    /// No more splits come.
+    NoMoreSplits,
+    /// Splits of the alignment group may read up to this time.
+    AlignWatermark(Timestamp),
+}
+
+/// What a subtask reports.
+#[derive(Debug)]
+pub enum TaskEvent {
+    /// It has opened its operators and runs.
+    Running(SubtaskId),
+    /// It has processed all its input and emitted everything.
+    Finished(SubtaskId),
+    /// It has stopped because it was told to.
+    Canceled(SubtaskId),
+    /// It cannot go on.
+    Failed(SubtaskId, Error),
+    /// A source reader has read all it has.
+    SplitRequested(SubtaskId),
+    /// How far the slowest split of the reader is, for its alignment group.
+    WatermarkReported(SubtaskId, Watermark),
+}

@@ -1,0 +1,267 @@
+//! Joins records of two keyed streams whose timestamps lie within an interval of each other.
+
+use crate::keyed::KeyPlacement;
+use crate::operator::{OperatorContext, OperatorOutput, TwoInputOperator};
+use crate::user_code::{Progress, user_error};
+use flott_api::{Collector, OutputTag, UserResult};
+use flott_state::{KeyedTable, OperatorSnapshot, TimerService};
+use flott_types::{Data, Error, Key, NO_TIMESTAMP, RecordBatch, Result, Timestamp, Watermark, key_hash};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::{Bound, RangeBounds};
+use std::sync::atomic::Ordering;
+
+/// The keyed state with the records that may still find a partner.
+const BUFFERS: &str = "_interval_join";
+
+/// Output is sent on when there are this many records: one record may have very many partners.
+const EMIT_AT: usize = 1024;
+
+/// How much later than a left record a right record may be to be joined with it, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JoinInterval {
+    lower_ms: i64,
+    upper_ms: i64,
+}
+
+impl JoinInterval {
+    /// The interval `bounds` of (right timestamp - left timestamp), in milliseconds; negative is earlier.
+    ///
+    /// # Errors
+    /// If it is empty, or open to one side: state would grow for ever.
+    pub fn new(bounds: impl RangeBounds<i64>) -> Result<Self> {
+        let lower_ms = match bounds.start_bound() {
+            Bound::Included(lower) => Some(*lower),
+            Bound::Excluded(lower) => lower.checked_add(1),
+            Bound::Unbounded => None,
+        };
+        let upper_ms = match bounds.end_bound() {
+            Bound::Included(upper) => Some(*upper),
+            Bound::Excluded(upper) => upper.checked_sub(1),
+            Bound::Unbounded => None,
+        };
+        let (Some(lower_ms), Some(upper_ms)) = (lower_ms, upper_ms) else {
+            return Err(Error::user("an interval join needs a lower and an upper bound"));
+        };
+        if lower_ms > upper_ms {
+            let message = format!("no record is joined between {lower_ms} ms and {upper_ms} ms, both inclusive");
+            return Err(Error::user(message));
+        }
+        Ok(Self { lower_ms, upper_ms })
+    }
+}
+
+/// One side's records of a key by time and, among equal times, by arrival.
+#[derive(Clone, Serialize, Deserialize)]
+struct Buffer<T> {
+    records: BTreeMap<(Timestamp, u64), T>,
+    n_arrived: u64,
+}
+
+impl<T> Default for Buffer<T> {
+    fn default() -> Self {
+        Self { records: BTreeMap::new(), n_arrived: 0 }
+    }
+}
+
+impl<T> Buffer<T> {
+    fn insert(&mut self, timestamp: Timestamp, record: T) {
+        self.records.insert((timestamp, self.n_arrived), record);
+        self.n_arrived += 1;
+    }
+
+    /// The records from one time to another, both inclusive.
+    fn between(&self, from: Timestamp, to: Timestamp) -> impl Iterator<Item = (Timestamp, &T)> {
+        let range = self.records.range((from, 0)..=(to, u64::MAX));
+        range.map(|((timestamp, _), record)| (*timestamp, record))
+    }
+
+    /// Drops the records that cannot find a partner any more, which are those whose time and `reach` the watermark has
+    /// passed. Returns when the next one goes.
+    fn expire(&mut self, watermark: Watermark, reach: i64) -> Option<Timestamp> {
+        while let Some(first) = self.records.first_entry() {
+            let expires = first.key().0.saturating_add(reach);
+            if expires > watermark.timestamp() {
+                return Some(expires);
+            }
+            first.remove();
+        }
+        None
+    }
+}
+
+/// What is kept of a key. A key that has any has one timer, at or before the time when its first record goes.
+#[derive(Clone, Serialize, Deserialize)]
+struct Buffers<L, R> {
+    left: Buffer<L>,
+    right: Buffer<R>,
+}
+
+impl<L, R> Default for Buffers<L, R> {
+    fn default() -> Self {
+        Self { left: Buffer::default(), right: Buffer::default() }
+    }
+}
+
+/// Calls a function for each pair of a left and a right record with the same key whose distance in event time is within
+/// a [`JoinInterval`]. What it emits has the later of both timestamps.
+///
+/// A record at or behind the watermark is late: it is dropped and counted, or goes to a side output.
+pub struct IntervalJoinOperator<K, L, R, F, S1, S2> {
+    key_selector1: S1,
+    key_selector2: S2,
+    interval: JoinInterval,
+    function: F,
+    late_left: Option<OutputTag<L>>,
+    late_right: Option<OutputTag<R>>,
+    buffers: KeyedTable<K, Buffers<L, R>>,
+    timers: TimerService<K, ()>,
+    placement: KeyPlacement,
+    progress: usize,
+}
+
+impl<K, L, R, F, S1, S2> fmt::Debug for IntervalJoinOperator<K, L, R, F, S1, S2> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IntervalJoinOperator").field("interval", &self.interval).finish_non_exhaustive()
+    }
+}
+
+impl<K: Key, L: Data, R: Data, F, S1, S2> IntervalJoinOperator<K, L, R, F, S1, S2> {
+    /// An operator that calls `function` (`FnMut(&L, &R, &mut Collector<O>) -> UserResult`) for pairs whose keys,
+    /// found by `key_selector1` (`Fn(&L) -> K`) and `key_selector2` (`Fn(&R) -> K`), are equal.
+    pub fn new(key_selector1: S1, key_selector2: S2, interval: JoinInterval, function: F) -> Self {
+        Self {
+            key_selector1,
+            key_selector2,
+            interval,
+            function,
+            late_left: None,
+            late_right: None,
+            buffers: KeyedTable::default(),
+            timers: TimerService::default(),
+            placement: KeyPlacement::ALL,
+            progress: 0,
+        }
+    }
+
+    /// Sends late records of the left stream to `tag`.
+    #[must_use]
+    pub fn with_late_left(mut self, tag: OutputTag<L>) -> Self {
+        self.late_left = Some(tag);
+        self
+    }
+
+    /// Sends late records of the right stream to `tag`.
+    #[must_use]
+    pub fn with_late_right(mut self, tag: OutputTag<R>) -> Self {
+        self.late_right = Some(tag);
+        self
+    }
+
+    /// Buffers a record until `expires` has passed; some records need not wait at all.
+    fn keep(
+        &mut self,
+        hash: u64,
+        key: &K,
+        expires: Timestamp,
+        insert: impl FnOnce(&mut Buffers<L, R>),
+    ) {
+        if expires <= self.timers.watermark.timestamp() {
+            return;
+        }
+        if let Some(buffers) = self.buffers.get_mut(hash, key) {
+            insert(buffers);
+            return;
+        }
+        insert(self.buffers.get_or_insert_with(hash, key, Buffers::default));
+        self.timers.event.register(expires, key, &());
+    }
+
+    /// Drops what the watermark has passed of the keys whose timers are due.
+    fn clean_up(&mut self) {
+        let watermark = self.timers.watermark;
+        let JoinInterval { lower_ms, upper_ms } = self.interval;
+        while let Some((_, key, ())) = self.timers.event.pop_due(watermark.timestamp()) {
+            let hash = key_hash(&key);
+            let buffers = self.buffers.get_mut(hash, &key).expect("a key with a timer has buffered records");
+            let left = buffers.left.expire(watermark, upper_ms);
+            let right = buffers.right.expire(watermark, lower_ms.saturating_neg());
+            match left.into_iter().chain(right).min() {
+                Some(next) => self.timers.event.register(next, &key, &()),
+                None => drop(self.buffers.remove(hash, &key)),
+            }
+        }
+    }
+}
+
+/// Whether a record comes too late to be joined; an error if it has no timestamp.
+fn is_late(timestamp: Timestamp, watermark: Watermark) -> Result<bool> {
+    if timestamp == NO_TIMESTAMP {
+        return Err(Error::user("an interval join needs timestamps: assign timestamps and watermarks before it"));
+    }
+    Ok(timestamp <= watermark.timestamp())
+}
+
+fn set_late_aside<T: Data, O>(
+    tag: Option<&OutputTag<T>>,
+    record: T,
+    timestamp: Timestamp,
+    out: &mut OperatorOutput<'_, O>,
+) {
+    match tag {
+        Some(tag) => out.sides().push(tag, record, timestamp),
+        None => drop(out.metrics().late_records_dropped.fetch_add(1, Ordering::Relaxed)),
+    }
+}
+
+/// Emits what was joined so far, then returns the error of the function.
+fn fail<T, O>(made: RecordBatch<O>, out: &mut OperatorOutput<'_, O>, error: flott_api::BoxError) -> Result<T> {
+    out.emit(made)?;
+    Err(user_error("the join function", error))
+}
+
+impl<K, L, R, O, F, S1, S2> TwoInputOperator<L, R, O> for IntervalJoinOperator<K, L, R, F, S1, S2>
+where
+    K: Key,
+    L: Data,
+    R: Data,
+    F: FnMut(&L, &R, &mut Collector<'_, O>) -> UserResult + Send,
+    S1: Fn(&L) -> K + Send,
+    S2: Fn(&R) -> K + Send,
+{
+    fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
+        self.placement = KeyPlacement::new(ctx);
+        Ok(())
+    }
+
+    fn process_batch1(&mut self, batch: RecordBatch<L>, out: &mut OperatorOutput<'_, O>) -> Result<()> {
+        let JoinInterval { lower_ms, upper_ms } = self.interval;
+        let mut made = RecordBatch::default();
+        self.progress = 0;
+        for (left, timestamp) in batch {
+            if is_late(timestamp, self.timers.watermark)? {
+                set_late_aside(self.late_left.as_ref(), left, timestamp, out);
+                self.progress += 1;
+                continue;
+            }
+            let key = (self.key_selector1)(&left);
+            let hash = key_hash(&key);
+            self.placement.check(hash);
+            if let Some(buffers) = self.buffers.get(hash, &key) {
+                let (from, to) = (timestamp.saturating_add(lower_ms), timestamp.saturating_add(upper_ms));
+                for (right_timestamp, right) in buffers.right.between(from, to) {
+                    let mut collector = Collector::new(&mut made, out.sides(), timestamp.max(right_timestamp));
+                    if let Err(error) = (self.function)(&left, right, &mut collector) {
+                        return fail(made, out, error);
+                    }
+                    emit_if_full(&mut made, out)?;
+                }
+            }
+            let expires = timestamp.saturating_add(upper_ms);
+            self.keep(hash, &key, expires, |buffers| buffers.left.insert(timestamp, left));
+            self.progress += 1;
+        }
+        out.emit(made)
+    }
+}

@@ -1,0 +1,324 @@
+//! How typed operators and edges are made from a program whose types are erased.
+//!
+//! The graph knows operators and edges by number. For each there is a factory here that knows the types. Factories are
+//! made by the builder, where the types are known, and used once per subtask. In between, outputs travel as
+//! `Box<dyn Any>`; a factory takes out of the box what its neighbour put in, since the builder connected only equal types.
+
+use crate::chain::{ChainLink, Place};
+use crate::chain_end::{PartitionEnd, SideEnd, Tee};
+use crate::input_task::{OneInputTask, TwoInputChain, TwoInputLink, TwoInputTask};
+use crate::source_task::{SourceSettings, SourceTask};
+use crate::subtask::TaskInput;
+use crate::task_manager::RuntimeConfig;
+use flott_api::{OnError, Source, SourceReaderContext, WatermarkStrategy};
+use flott_env::Env;
+use flott_env::sync::mpsc;
+use flott_exchange::{ChannelSender, InputGate, Partitioner, ResultPartition, input_gate};
+use flott_graph::{SubtaskId, TaskEvent};
+use flott_operators::{Operator, OperatorContext, Output, OutputMetrics, SideChannels, SideReceiver, TwoInputOperator};
+use flott_types::{Data, OperatorUid, Result, SubtaskIndex, TagId};
+use std::any::Any;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// A value whose type only factories know.
+pub type Erased = Box<dyn Any + Send>;
+
+/// What an operator of a subtask is built with.
+#[derive(Debug)]
+pub struct BuildContext {
+    /// The subtask.
+    pub id: SubtaskId,
+    /// The way to clock and files.
+    pub env: Env,
+    /// The operator's name.
+    pub name: String,
+    /// The operator's identity.
+    pub uid: OperatorUid,
+    /// Number of subtasks.
+    pub parallelism: u32,
+    /// Number of key groups.
+    pub max_parallelism: u32,
+    /// Settings of the job.
+    pub config: RuntimeConfig,
+    /// The operator's counters.
+    pub metrics: Arc<OutputMetrics>,
+    /// Where the subtask reports.
+    pub events: mpsc::Sender<TaskEvent>,
+}
+
+impl BuildContext {
+    fn operator_context(&self) -> OperatorContext {
+        OperatorContext {
+            env: self.env.clone(),
+            operator: self.name.clone(),
+            subtask: self.id.subtask,
+            parallelism: self.parallelism,
+            max_parallelism: self.max_parallelism,
+        }
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            operator: self.name.clone(),
+            uid: self.uid.clone(),
+            subtask: self.id.subtask.0,
+            parallelism: self.parallelism,
+        }
+    }
+}
+
+/// Who reads from an operator.
+#[derive(Default)]
+pub struct Outputs {
+    /// Readers of the main output.
+    pub main: Vec<Erased>,
+    /// Readers of side outputs.
+    pub sides: Vec<(TagId, Box<dyn SideReceiver>)>,
+}
+
+impl fmt::Debug for Outputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outputs").field("main", &self.main.len()).finish_non_exhaustive()
+    }
+}
+
+impl Outputs {
+    fn split<O: Data>(self) -> (Box<dyn Output<O>>, SideChannels) {
+        let main = self.main.into_iter().map(unerase::<Box<dyn Output<O>>>).collect();
+        (Tee::join(main), SideChannels { receivers: self.sides, ..SideChannels::default() })
+    }
+}
+
+fn unerase<T: 'static>(erased: Erased) -> T {
+    let expected = || panic!("the program connects operators of different types: expected {}", std::any::type_name::<T>());
+    *erased.downcast::<T>().unwrap_or_else(|_| expected())
+}
+
+/// Makes the instances of one operator.
+pub trait OperatorFactory: Send + Sync {
+    /// Builds the operator in front of its readers; returns what its own writer, or [`OperatorFactory::task`], takes.
+    ///
+    /// # Errors
+    /// If the operator cannot be opened.
+    fn build(&self, ctx: &BuildContext, outputs: Outputs) -> Result<Erased>;
+
+    /// Makes the task of a chain that this operator heads, from what [`OperatorFactory::build`] returned and its gates.
+    fn task(&self, head: Erased, gates: Vec<Erased>) -> ErasedTask;
+}
+
+/// A task ready to run.
+pub struct ErasedTask(pub(crate) Box<dyn TaskInput>);
+
+impl fmt::Debug for ErasedTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ErasedTask")
+    }
+}
+
+/// Makes operators with one input.
+pub struct OneInputFactory<I, O, F> {
+    make: F,
+    types: PhantomData<fn(I) -> O>,
+}
+
+impl<I, O, F> fmt::Debug for OneInputFactory<I, O, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OneInputFactory")
+    }
+}
+
+impl<I, O, F> OneInputFactory<I, O, F> {
+    /// A factory that calls `make` for each subtask.
+    pub fn new(make: F) -> Self {
+        Self { make, types: PhantomData }
+    }
+}
+
+impl<I, O, Op, F> OperatorFactory for OneInputFactory<I, O, F>
+where
+    I: Data,
+    O: Data,
+    Op: Operator<I, O> + 'static,
+    F: Fn(&BuildContext) -> Result<Op> + Send + Sync,
+{
+    fn build(&self, ctx: &BuildContext, outputs: Outputs) -> Result<Erased> {
+        let mut operator = (self.make)(ctx)?;
+        operator.open(&ctx.operator_context()).map_err(|error| error.at(|| ctx.place().to_string()))?;
+        let (output, sides) = outputs.split::<O>();
+        let link = ChainLink::<I, O, Op>::new(operator, output, sides, Arc::clone(&ctx.metrics), ctx.place());
+        let link: Box<dyn Output<I>> = Box::new(link);
+        Ok(Box::new(link))
+    }
+
+    fn task(&self, head: Erased, gates: Vec<Erased>) -> ErasedTask {
+        let gate = gates.into_iter().map(unerase::<InputGate<I>>).next().expect("a task with one input has a gate");
+        ErasedTask(Box::new(OneInputTask::new(gate, unerase::<Box<dyn Output<I>>>(head))))
+    }
+}
+
+/// Makes operators with two inputs.
+pub struct TwoInputFactory<A, B, O, F> {
+    make: F,
+    types: PhantomData<fn(A, B) -> O>,
+}
+
+impl<A, B, O, F> fmt::Debug for TwoInputFactory<A, B, O, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TwoInputFactory")
+    }
+}
+
+impl<A, B, O, F> TwoInputFactory<A, B, O, F> {
+    /// A factory that calls `make` for each subtask.
+    pub fn new(make: F) -> Self {
+        Self { make, types: PhantomData }
+    }
+}
+
+impl<A, B, O, Op, F> OperatorFactory for TwoInputFactory<A, B, O, F>
+where
+    A: Data,
+    B: Data,
+    O: Data,
+    Op: TwoInputOperator<A, B, O> + 'static,
+    F: Fn(&BuildContext) -> Result<Op> + Send + Sync,
+{
+    fn build(&self, ctx: &BuildContext, outputs: Outputs) -> Result<Erased> {
+        let mut operator = (self.make)(ctx)?;
+        operator.open(&ctx.operator_context()).map_err(|error| error.at(|| ctx.place().to_string()))?;
+        let (output, sides) = outputs.split::<O>();
+        let link = TwoInputLink::<A, B, O, Op>::new(operator, output, sides, Arc::clone(&ctx.metrics), ctx.place());
+        let link: Box<dyn TwoInputChain<A, B>> = Box::new(link);
+        Ok(Box::new(link))
+    }
+
+    fn task(&self, head: Erased, gates: Vec<Erased>) -> ErasedTask {
+        let mut gates = gates.into_iter();
+        let first = unerase::<InputGate<A>>(gates.next().expect("a task with two inputs has two gates"));
+        let second = unerase::<InputGate<B>>(gates.next().expect("a task with two inputs has two gates"));
+        let chain = unerase::<Box<dyn TwoInputChain<A, B>>>(head);
+        ErasedTask(Box::new(TwoInputTask::new(first, second, chain)))
+    }
+}
+
+/// Makes the readers of a source.
+pub struct SourceFactory<S: Source> {
+    source: Arc<S>,
+    strategy: WatermarkStrategy<S::Record>,
+    on_error: OnError,
+}
+
+impl<S: Source> fmt::Debug for SourceFactory<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceFactory").field("on_error", &self.on_error).finish_non_exhaustive()
+    }
+}
+
+impl<S: Source> SourceFactory<S> {
+    /// A factory for readers of `source`.
+    pub fn new(source: Arc<S>, strategy: WatermarkStrategy<S::Record>, on_error: OnError) -> Self {
+        Self { source, strategy, on_error }
+    }
+}
+
+impl<S: Source> OperatorFactory for SourceFactory<S> {
+    fn build(&self, ctx: &BuildContext, outputs: Outputs) -> Result<Erased> {
+        let (chain, sides) = outputs.split::<S::Record>();
+        let reader = self
+            .source
+            .create_reader(SourceReaderContext {
+                env: ctx.env.clone(),
+                subtask: ctx.id.subtask,
+                parallelism: ctx.parallelism,
+            })
+            .map_err(|error| error.at(|| ctx.place().to_string()))?;
+        let config = &ctx.config;
+        let settings = SourceSettings {
+            boundedness: self.source.boundedness(),
+            on_error: self.on_error.clone(),
+            batch_size: config.batch_size,
+            granularity: config.watermark_granularity,
+            idle_timeout: Some(config.source_idle_timeout).filter(|timeout| !timeout.is_zero()),
+            periodic_interval: config.auto_watermark_interval,
+            alignment_interval: config.alignment_interval,
+        };
+        let (metrics, events) = (Arc::clone(&ctx.metrics), ctx.events.clone());
+        let task: Box<dyn TaskInput> = Box::new(SourceTask::<S>::new(
+            ctx.id,
+            reader,
+            self.strategy.clone(),
+            settings,
+            chain,
+            sides,
+            metrics,
+            events,
+        ));
+        Ok(Box::new(task))
+    }
+
+    fn task(&self, head: Erased, _: Vec<Erased>) -> ErasedTask {
+        ErasedTask(unerase::<Box<dyn TaskInput>>(head))
+    }
+}
+
+/// What a partitioner is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct PartitionContext {
+    /// The subtask that sends.
+    pub producer: SubtaskIndex,
+    /// The number of key groups of the receiving task.
+    pub max_parallelism: u32,
+    /// Random bits.
+    pub seed: u64,
+}
+
+/// Makes the ends of one edge.
+pub trait EdgeFactory: Send + Sync {
+    /// Makes a gate with `n_channels` channels that share `bytes_max`, and their senders.
+    fn gate(&self, n_channels: usize, bytes_max: usize) -> (Erased, Vec<Erased>);
+    /// Makes the partition that sends over `senders`.
+    fn partition(&self, ctx: PartitionContext, senders: Vec<Erased>, batch_size: usize) -> Erased;
+    /// Makes the receiver of a side output from its readers.
+    fn side_receiver(&self, readers: Vec<Erased>) -> Box<dyn SideReceiver>;
+}
+
+type MakePartitioner<T> = Arc<dyn Fn(PartitionContext) -> Box<dyn Partitioner<T>> + Send + Sync>;
+
+/// An edge for records of type `T`.
+pub struct TypedEdge<T> {
+    partitioner: MakePartitioner<T>,
+}
+
+impl<T> fmt::Debug for TypedEdge<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TypedEdge")
+    }
+}
+
+impl<T> TypedEdge<T> {
+    /// An edge that divides records by what `partitioner` makes for each sender.
+    pub fn new(partitioner: impl Fn(PartitionContext) -> Box<dyn Partitioner<T>> + Send + Sync + 'static) -> Self {
+        Self { partitioner: Arc::new(partitioner) }
+    }
+}
+
+impl<T: Data> EdgeFactory for TypedEdge<T> {
+    fn gate(&self, n_channels: usize, bytes_max: usize) -> (Erased, Vec<Erased>) {
+        let (gate, senders) = input_gate::<T>(n_channels, bytes_max);
+        (Box::new(gate), senders.into_iter().map(|sender| Box::new(sender) as Erased).collect())
+    }
+
+    fn partition(&self, ctx: PartitionContext, senders: Vec<Erased>, batch_size: usize) -> Erased {
+        let senders = senders.into_iter().map(unerase::<ChannelSender<T>>).collect();
+        let partition = ResultPartition::new((self.partitioner)(ctx), senders, batch_size);
+        let end: Box<dyn Output<T>> = Box::new(PartitionEnd(partition));
+        Box::new(end)
+    }
+
+    fn side_receiver(&self, readers: Vec<Erased>) -> Box<dyn SideReceiver> {
+        let readers = readers.into_iter().map(unerase::<Box<dyn Output<T>>>).collect();
+        Box::new(SideEnd(Tee::join(readers)))
+    }
+}

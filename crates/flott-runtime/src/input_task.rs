@@ -1,0 +1,319 @@
+//! Tasks that read from other tasks.
+
+use crate::chain::{Place, guard};
+use crate::subtask::{Clock, Step, TaskInput};
+use flott_env::Instant;
+use flott_exchange::{InputGate, ValveOutput, WatermarkValve};
+use flott_graph::TaskCommand;
+use flott_operators::{OperatorOutput, Output, OutputControl, OutputMetrics, SideChannels, TwoInputOperator};
+use flott_state::OperatorSnapshot;
+use flott_types::{Data, Error, OperatorUid, RecordBatch, Result, StreamElement, StreamStatus, Timestamp, Watermark};
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+fn upstream_gone() -> Error {
+    Error::subtask("a task upstream has stopped")
+}
+
+/// A chain behind one gate.
+pub(crate) struct OneInputTask<T> {
+    gate: InputGate<T>,
+    valve: WatermarkValve,
+    chain: Box<dyn Output<T>>,
+}
+
+impl<T: Data> OneInputTask<T> {
+    pub(crate) fn new(gate: InputGate<T>, chain: Box<dyn Output<T>>) -> Self {
+        let valve = WatermarkValve::new(gate.n_channels());
+        Self { gate, valve, chain }
+    }
+
+    fn pass_on(&mut self, output: ValveOutput) -> Result<Step> {
+        if let Some(status) = output.status {
+            self.chain.status(status)?;
+        }
+        if let Some(watermark) = output.watermark {
+            self.chain.watermark(watermark)?;
+        }
+        if output.end_of_data {
+            self.chain.end_of_data()?;
+            return Ok(Step::Ended);
+        }
+        Ok(Step::Progress)
+    }
+}
+
+impl<T: Data> TaskInput for OneInputTask<T> {
+    fn chain(&mut self) -> &mut dyn OutputControl {
+        &mut self.chain
+    }
+
+    fn poll_step(&mut self, cx: &mut Context<'_>, _: Clock) -> Poll<Result<Step>> {
+        let step = match self.gate.poll_next(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(_)) => Err(upstream_gone()),
+            Poll::Ready(Ok((_, StreamElement::Records(batch)))) => self.chain.emit(batch).map(|()| Step::Progress),
+            Poll::Ready(Ok((channel, StreamElement::Watermark(watermark)))) => {
+                let output = self.valve.on_watermark(channel, watermark);
+                self.pass_on(output)
+            }
+            Poll::Ready(Ok((channel, StreamElement::Status(status)))) => {
+                let output = self.valve.on_status(channel, status);
+                self.pass_on(output)
+            }
+            Poll::Ready(Ok((channel, StreamElement::EndOfData))) => {
+                let output = self.valve.on_end_of_data(channel);
+                self.pass_on(output)
+            }
+        };
+        Poll::Ready(step)
+    }
+
+    fn on_command(&mut self, _: TaskCommand) -> Result<()> {
+        Ok(())
+    }
+
+    fn next_wakeup(&self) -> Option<Instant> {
+        None
+    }
+}
+
+/// The head of a chain with two inputs.
+pub(crate) struct TwoInputLink<A, B, O, Op> {
+    operator: Op,
+    output: Box<dyn Output<O>>,
+    sides: SideChannels,
+    metrics: Arc<OutputMetrics>,
+    place: Place,
+    records_in: u64,
+    inputs: PhantomData<fn(A, B)>,
+}
+
+impl<A, B, O, Op: TwoInputOperator<A, B, O>> TwoInputLink<A, B, O, Op> {
+    pub(crate) fn new(
+        operator: Op,
+        output: Box<dyn Output<O>>,
+        sides: SideChannels,
+        metrics: Arc<OutputMetrics>,
+        place: Place,
+    ) -> Self {
+        Self { operator, output, sides, metrics, place, records_in: 0, inputs: PhantomData }
+    }
+
+    fn call<R>(&mut self, f: impl FnOnce(&mut Op, &mut OperatorOutput<'_, O>) -> Result<R>) -> Result<R> {
+        let Self { operator, output, sides, metrics, place, records_in, .. } = self;
+        let mut out = OperatorOutput::new(&mut **output, sides, metrics);
+        let result = guard(|| f(operator, &mut out));
+        let progress = operator.progress() as u64;
+        let value = result.map_err(|error| error.at(|| format!("{place}, record {}", *records_in + progress + 1)))?;
+        sides.flush()?;
+        Ok(value)
+    }
+
+    fn count(&mut self, n_records: usize) {
+        self.metrics.records_in.fetch_add(n_records as u64, Ordering::Relaxed);
+    }
+}
+
+impl<A, B, O, Op: TwoInputOperator<A, B, O>> OutputControl for TwoInputLink<A, B, O, Op> {
+    fn watermark(&mut self, watermark: Watermark) -> Result<()> {
+        self.metrics.current_input_watermark.store(watermark.0, Ordering::Relaxed);
+        self.call(|operator, out| operator.on_watermark(watermark, out))
+    }
+    fn status(&mut self, status: StreamStatus) -> Result<()> {
+        self.call(|_, out| out.emit_status(status))
+    }
+    fn end_of_data(&mut self) -> Result<()> {
+        self.call(|operator, out| operator.on_end_of_data(out))
+    }
+    fn processing_time(&mut self, now: Timestamp) -> Result<()> {
+        self.call(|operator, out| operator.on_processing_time(now, out))?;
+        self.sides.receivers.iter_mut().try_for_each(|(_, receiver)| receiver.processing_time(now))?;
+        self.output.processing_time(now)
+    }
+    fn next_timer(&self) -> Option<Timestamp> {
+        let sides = self.sides.receivers.iter().filter_map(|(_, receiver)| receiver.next_timer());
+        self.operator.next_timer().into_iter().chain(self.output.next_timer()).chain(sides).min()
+    }
+    fn flush(&mut self) -> Result<()> {
+        self.sides.receivers.iter_mut().try_for_each(|(_, receiver)| receiver.flush())?;
+        self.output.flush()
+    }
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let mut ready = self.output.poll_ready(cx)?;
+        for (_, receiver) in &mut self.sides.receivers {
+            ready = crate::chain::both(ready, receiver.poll_ready(cx)?);
+        }
+        ready.map(Ok)
+    }
+    fn snapshot(&mut self, snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>) -> Result<()> {
+        let mut snapshot = OperatorSnapshot::default();
+        self.call(|operator, _| operator.snapshot(&mut snapshot))?;
+        snapshots.push((self.place.uid.clone(), snapshot));
+        self.sides.receivers.iter_mut().try_for_each(|(_, receiver)| receiver.snapshot(snapshots))?;
+        self.output.snapshot(snapshots)
+    }
+}
+
+/// What the head of a two-input chain takes, without the types of operator and output.
+pub(crate) trait TwoInputChain<A, B>: OutputControl {
+    fn emit1(&mut self, batch: RecordBatch<A>) -> Result<()>;
+    fn emit2(&mut self, batch: RecordBatch<B>) -> Result<()>;
+    fn as_control(&mut self) -> &mut dyn OutputControl;
+}
+
+impl<A, B, O, Op> TwoInputChain<A, B> for TwoInputLink<A, B, O, Op>
+where
+    A: 'static,
+    B: 'static,
+    O: 'static,
+    Op: TwoInputOperator<A, B, O> + 'static,
+{
+    fn emit1(&mut self, batch: RecordBatch<A>) -> Result<()> {
+        let n_records = batch.len();
+        self.count(n_records);
+        self.call(|operator, out| operator.process_batch1(batch, out))?;
+        self.records_in += n_records as u64;
+        Ok(())
+    }
+    fn emit2(&mut self, batch: RecordBatch<B>) -> Result<()> {
+        let n_records = batch.len();
+        self.count(n_records);
+        self.call(|operator, out| operator.process_batch2(batch, out))?;
+        self.records_in += n_records as u64;
+        Ok(())
+    }
+    fn as_control(&mut self) -> &mut dyn OutputControl {
+        self
+    }
+}
+
+/// A chain behind two gates, polled in turn.
+pub(crate) struct TwoInputTask<A, B> {
+    first: InputGate<A>,
+    second: InputGate<B>,
+    valves: [WatermarkValve; 2],
+    /// Combines both inputs: a gate is a channel of it.
+    combined: WatermarkValve,
+    ended: [bool; 2],
+    second_next: bool,
+    chain: Box<dyn TwoInputChain<A, B>>,
+}
+
+impl<A: Data, B: Data> TwoInputTask<A, B> {
+    pub(crate) fn new(first: InputGate<A>, second: InputGate<B>, chain: Box<dyn TwoInputChain<A, B>>) -> Self {
+        let valves = [WatermarkValve::new(first.n_channels()), WatermarkValve::new(second.n_channels())];
+        Self {
+            first,
+            second,
+            valves,
+            combined: WatermarkValve::new(2),
+            ended: [false; 2],
+            second_next: false,
+            chain,
+        }
+    }
+
+    /// Handles what is not records; `idx` is the input.
+    #[expect(clippy::indexing_slicing, reason = "there are two inputs, 0 and 1")]
+    fn on_control(&mut self, idx: usize, change: impl FnOnce(&mut WatermarkValve) -> ValveOutput) -> Result<Step> {
+        let of_input = change(&mut self.valves[idx]);
+        if let Some(status) = of_input.status {
+            let output = self.combined.on_status(idx, status);
+            self.pass_on(output)?;
+        }
+        if let Some(watermark) = of_input.watermark {
+            let output = self.combined.on_watermark(idx, watermark);
+            self.pass_on(output)?;
+        }
+        if of_input.end_of_data && !self.ended[idx] {
+            self.ended[idx] = true;
+            let output = self.combined.on_end_of_data(idx);
+            return self.pass_on(output);
+        }
+        Ok(Step::Progress)
+    }
+
+    fn pass_on(&mut self, output: ValveOutput) -> Result<Step> {
+        if let Some(status) = output.status {
+            self.chain.status(status)?;
+        }
+        if let Some(watermark) = output.watermark {
+            self.chain.watermark(watermark)?;
+        }
+        if output.end_of_data {
+            self.chain.end_of_data()?;
+            return Ok(Step::Ended);
+        }
+        Ok(Step::Progress)
+    }
+
+    fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step>> {
+        if self.ended[0] {
+            return Poll::Pending;
+        }
+        let (channel, element) = match self.first.poll_next(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(next) => next.map_err(|_| upstream_gone())?,
+        };
+        match element {
+            StreamElement::Records(batch) => Poll::Ready(self.chain.emit1(batch).map(|()| Step::Progress)),
+            other => Poll::Ready(self.on_control(0, |valve| apply(valve, channel, &other))),
+        }
+    }
+
+    fn poll_second(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step>> {
+        if self.ended[1] {
+            return Poll::Pending;
+        }
+        let (channel, element) = match self.second.poll_next(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(next) => next.map_err(|_| upstream_gone())?,
+        };
+        match element {
+            StreamElement::Records(batch) => Poll::Ready(self.chain.emit2(batch).map(|()| Step::Progress)),
+            other => Poll::Ready(self.on_control(1, |valve| apply(valve, channel, &other))),
+        }
+    }
+}
+
+fn apply<T>(valve: &mut WatermarkValve, channel: usize, element: &StreamElement<T>) -> ValveOutput {
+    match element {
+        StreamElement::Records(_) => ValveOutput::default(),
+        StreamElement::Watermark(watermark) => valve.on_watermark(channel, *watermark),
+        StreamElement::Status(status) => valve.on_status(channel, *status),
+        StreamElement::EndOfData => valve.on_end_of_data(channel),
+    }
+}
+
+impl<A: Data, B: Data> TaskInput for TwoInputTask<A, B> {
+    fn chain(&mut self) -> &mut dyn OutputControl {
+        self.chain.as_control()
+    }
+
+    fn poll_step(&mut self, cx: &mut Context<'_>, _: Clock) -> Poll<Result<Step>> {
+        // In turn, so that neither input starves the other.
+        self.second_next = !self.second_next;
+        if self.second_next {
+            match self.poll_first(cx) {
+                Poll::Pending => self.poll_second(cx),
+                ready @ Poll::Ready(_) => ready,
+            }
+        } else {
+            match self.poll_second(cx) {
+                Poll::Pending => self.poll_first(cx),
+                ready @ Poll::Ready(_) => ready,
+            }
+        }
+    }
+
+    fn on_command(&mut self, _: TaskCommand) -> Result<()> {
+        Ok(())
+    }
+
+    fn next_wakeup(&self) -> Option<Instant> {
+        None
+    }
+}

@@ -1,0 +1,385 @@
+//! Tasks that read a source: timestamps, watermarks per split, idleness, alignment, bad records.
+
+use crate::subtask::{Clock, Step, TaskInput};
+use flott_api::{
+    BadRecord, Boundedness, GeneratorContext, Idleness, InputStatus, OnError, OutputTag, Source, SourceOutput,
+    SourceReader, TimestampMode, WatermarkGenerator, WatermarkStrategy,
+};
+use flott_env::Instant;
+use flott_env::sync::mpsc;
+use flott_graph::{SubtaskId, TaskCommand, TaskEvent};
+use flott_operators::{OperatorOutput, Output, OutputControl, OutputMetrics, SideChannels};
+use flott_state::OperatorSnapshot;
+use flott_types::{
+    Data, OperatorUid, RecordBatch, Result, SplitId, StreamStatus, Timestamp, Watermark, duration_ms,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// The side output of a source for records that could not be read.
+pub fn bad_records_tag() -> OutputTag<BadRecord> {
+    OutputTag::new("bad-records")
+}
+
+/// Settings of a source task.
+pub(crate) struct SourceSettings {
+    pub(crate) boundedness: Boundedness,
+    pub(crate) on_error: OnError,
+    pub(crate) batch_size: usize,
+    pub(crate) granularity: Duration,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) periodic_interval: Duration,
+    pub(crate) alignment_interval: Duration,
+}
+
+struct SplitState<T> {
+    generator: Box<dyn WatermarkGenerator<T>>,
+    watermark: Watermark,
+    idle: bool,
+    /// Since when there has been nothing to read.
+    caught_up_since: Option<Instant>,
+}
+
+/// What the source emits into: the chain and its side outputs.
+struct SourceEnd<T> {
+    chain: Box<dyn Output<T>>,
+    sides: SideChannels,
+    metrics: Arc<OutputMetrics>,
+}
+
+/// A reader and the chain behind it.
+pub(crate) struct SourceTask<S: Source> {
+    id: SubtaskId,
+    reader: Box<dyn SourceReader<Record = S::Record, Split = S::Split>>,
+    read: SourceOutput<S::Record>,
+    strategy: WatermarkStrategy<S::Record>,
+    settings: SourceSettings,
+    splits: BTreeMap<SplitId, SplitState<S::Record>>,
+    end: SourceEnd<S::Record>,
+    jumps: Vec<(usize, Watermark)>,
+    watermark: Watermark,
+    status: StreamStatus,
+    splits_assigned: bool,
+    more_splits_come: bool,
+    /// The reader had nothing when it was last asked.
+    starved: bool,
+    ended: bool,
+    events: mpsc::Sender<TaskEvent>,
+    last_periodic: Option<Instant>,
+    last_reported: Option<Instant>,
+    aligned_to: Timestamp,
+}
+
+impl<S: Source> SourceTask<S> {
+    #[expect(clippy::too_many_arguments, reason = "called in one place, with everything named there")]
+    pub(crate) fn new(
+        id: SubtaskId,
+        reader: Box<dyn SourceReader<Record = S::Record, Split = S::Split>>,
+        strategy: WatermarkStrategy<S::Record>,
+        settings: SourceSettings,
+        chain: Box<dyn Output<S::Record>>,
+        sides: SideChannels,
+        metrics: Arc<OutputMetrics>,
+        events: mpsc::Sender<TaskEvent>,
+    ) -> Self {
+        Self {
+            id,
+            reader,
+            read: SourceOutput::default(),
+            strategy,
+            settings,
+            splits: BTreeMap::new(),
+            end: SourceEnd { chain, sides, metrics },
+            jumps: Vec::new(),
+            watermark: Watermark::MIN,
+            status: StreamStatus::Active,
+            splits_assigned: false,
+            more_splits_come: true,
+            starved: false,
+            ended: false,
+            events,
+            last_periodic: None,
+            last_reported: None,
+            aligned_to: Timestamp::MAX,
+        }
+    }
+
+    /// Sends on what the reader has put out.
+    fn drain(&mut self, clock: Clock) -> Result<()> {
+        let mut outputs = std::mem::take(self.read.splits_mut());
+        for output in &mut outputs {
+            for bad in output.bad_records.drain(..) {
+                self.on_bad_record(bad)?;
+            }
+            let position = output.position.take();
+            let batch = output.batch.take();
+            let caught_up = std::mem::take(&mut output.caught_up);
+            if !batch.is_empty() {
+                let sent = self.emit_split(&output.id, batch, clock);
+                sent.map_err(|error| {
+                    let from = position.map(|at| format!(" from {at} on")).unwrap_or_default();
+                    error.context(format!("processing records read from {}{from}", output.id))
+                })?;
+            }
+            let split = self.split_state(&output.id);
+            if caught_up {
+                split.caught_up_since.get_or_insert(clock.now);
+            } else {
+                split.caught_up_since = None;
+            }
+            if output.finished {
+                self.splits.remove(&output.id);
+                self.advance()?;
+            }
+        }
+        // The outputs of live splits are kept with their memory.
+        outputs.retain(|output| !output.finished);
+        *self.read.splits_mut() = outputs;
+        Ok(())
+    }
+
+    fn split_state(&mut self, id: &SplitId) -> &mut SplitState<S::Record> {
+        let granularity_ms = duration_ms(self.settings.granularity).max(1);
+        if !self.splits.contains_key(id) {
+            let generator = self.strategy.create_generator(GeneratorContext { granularity_ms });
+            let state = SplitState { generator, watermark: Watermark::MIN, idle: false, caught_up_since: None };
+            self.splits.insert(id.clone(), state);
+        }
+        self.splits.get_mut(id).expect("it was just inserted")
+    }
+
+    fn on_bad_record(&mut self, bad: BadRecord) -> Result<()> {
+        match self.settings.on_error {
+            OnError::Fail => return Err(bad.to_error()),
+            OnError::Skip => {}
+            OnError::SideOutput => {
+                self.end.sides.outputs.push(&bad_records_tag(), bad, flott_types::NO_TIMESTAMP);
+                self.end.sides.flush()?;
+            }
+        }
+        self.end.metrics.records_in_errors.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Sends on a batch of one split, cut where the split's watermark advances.
+    fn emit_split(&mut self, id: &SplitId, batch: RecordBatch<S::Record>, clock: Clock) -> Result<()> {
+        let (records, mut timestamps) = batch.into_columns();
+        match self.strategy.timestamps() {
+            TimestampMode::Source => {}
+            TimestampMode::Assigner(assigner) => assigner.assign(&records, &mut timestamps),
+            TimestampMode::Ingestion => {
+                timestamps.clear();
+                timestamps.resize(records.len(), clock.processing_time);
+            }
+        }
+        let mut jumps = std::mem::take(&mut self.jumps);
+        let split = self.split_state(id);
+        if !timestamps.is_empty() {
+            split.generator.on_batch(&records, &timestamps, &mut jumps);
+        }
+        let resumed = std::mem::take(&mut split.idle);
+        split.caught_up_since = None;
+        if resumed || self.status == StreamStatus::Idle {
+            self.advance()?;
+        }
+        let mut rest = RecordBatch::from_columns(records, timestamps);
+        let mut sent = 0;
+        for (after, watermark) in jumps.drain(..) {
+            let behind = rest.split_off(after - sent);
+            self.emit(std::mem::replace(&mut rest, behind))?;
+            sent = after;
+            let split = self.split_state(id);
+            split.watermark = split.watermark.max(watermark);
+            self.advance()?;
+        }
+        self.jumps = jumps;
+        self.emit(rest)
+    }
+
+    fn emit(&mut self, batch: RecordBatch<S::Record>) -> Result<()> {
+        self.end.with(|out| out.emit(batch))
+    }
+
+    /// Derives watermark and status of the task from its splits.
+    fn advance(&mut self) -> Result<()> {
+        let active = self.splits.values().filter(|split| !split.idle);
+        let all_idle = self.splits_assigned && active.clone().next().is_none() && !self.reader.has_waiting_splits();
+        let status = if all_idle { StreamStatus::Idle } else { StreamStatus::Active };
+        if status != self.status && !self.ended {
+            self.status = status;
+            self.end.with(|out| out.emit_status(status))?;
+        }
+        // Splits that nobody has opened may hold records of any age.
+        let bounded = self.settings.boundedness == Boundedness::Bounded;
+        if self.reader.has_waiting_splits() || (bounded && self.more_splits_come) {
+            return Ok(());
+        }
+        let watermark = active.map(|split| split.watermark).min().unwrap_or(Watermark::MIN);
+        if watermark > self.watermark {
+            self.watermark = watermark;
+            self.end.with(|out| out.emit_watermark(watermark))?;
+        }
+        Ok(())
+    }
+
+    /// What depends on time rather than on records.
+    fn on_clock(&mut self, clock: Clock) -> Result<()> {
+        if clock.now - *self.last_periodic.get_or_insert(clock.now) >= self.settings.periodic_interval {
+            self.last_periodic = Some(clock.now);
+            for split in self.splits.values_mut() {
+                if let Some(watermark) = split.generator.on_periodic_emit() {
+                    split.watermark = split.watermark.max(watermark);
+                }
+            }
+            self.advance()?;
+        }
+        if let Some(timeout) = self.idle_timeout() {
+            let mut changed = false;
+            for split in self.splits.values_mut().filter(|split| !split.idle) {
+                if split.caught_up_since.is_some_and(|since| clock.now - since >= timeout) {
+                    split.idle = true;
+                    changed = true;
+                }
+            }
+            if changed {
+                self.advance()?;
+            }
+        }
+        self.align(clock)
+    }
+
+    /// Reports to the alignment group and pauses splits that are ahead of it.
+    fn align(&mut self, clock: Clock) -> Result<()> {
+        if self.strategy.alignment().is_none() {
+            return Ok(());
+        }
+        let interval = self.settings.alignment_interval;
+        if self.last_reported.is_none_or(|last| clock.now - last >= interval) {
+            let active = self.splits.values().filter(|split| !split.idle).map(|split| split.watermark);
+            // A full queue means that the master is behind: the next report will do.
+            if self.events.try_send(TaskEvent::WatermarkReported(self.id, active.min().unwrap_or(Watermark::MAX))).is_ok() {
+                self.last_reported = Some(clock.now);
+            }
+        }
+        let ahead = |split: &SplitState<S::Record>| split.watermark.0 > self.aligned_to;
+        let paused: BTreeSet<_> =
+            self.splits.iter().filter(|(_, split)| ahead(split)).map(|(id, _)| id.clone()).collect();
+        self.reader.set_paused(&paused);
+        Ok(())
+    }
+
+    fn idle_timeout(&self) -> Option<Duration> {
+        match self.strategy.idleness() {
+            Idleness::Default => self.settings.idle_timeout,
+            Idleness::After(timeout) => Some(timeout),
+            Idleness::Never => None,
+        }
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.ended = true;
+        self.splits.clear();
+        if self.status == StreamStatus::Idle {
+            self.status = StreamStatus::Active;
+            self.end.with(|out| out.emit_status(StreamStatus::Active))?;
+        }
+        self.watermark = Watermark::MAX;
+        self.end.with(|out| out.emit_watermark(Watermark::MAX))?;
+        self.end.with(|out| out.emit_end_of_data())
+    }
+}
+
+impl<T: Data> SourceEnd<T> {
+    fn with<R>(&mut self, f: impl FnOnce(&mut OperatorOutput<'_, T>) -> R) -> R {
+        f(&mut OperatorOutput::new(&mut *self.chain, &mut self.sides, &self.metrics))
+    }
+}
+
+impl<T: Data> OutputControl for SourceEnd<T> {
+    fn watermark(&mut self, watermark: Watermark) -> Result<()> {
+        self.with(|out| out.emit_watermark(watermark))
+    }
+    fn status(&mut self, status: StreamStatus) -> Result<()> {
+        self.with(|out| out.emit_status(status))
+    }
+    fn end_of_data(&mut self) -> Result<()> {
+        self.with(|out| out.emit_end_of_data())
+    }
+    fn processing_time(&mut self, now: Timestamp) -> Result<()> {
+        self.sides.receivers.iter_mut().try_for_each(|(_, receiver)| receiver.processing_time(now))?;
+        self.chain.processing_time(now)
+    }
+    fn next_timer(&self) -> Option<Timestamp> {
+        let sides = self.sides.receivers.iter().filter_map(|(_, receiver)| receiver.next_timer());
+        self.chain.next_timer().into_iter().chain(sides).min()
+    }
+    fn flush(&mut self) -> Result<()> {
+        self.sides.receivers.iter_mut().try_for_each(|(_, receiver)| receiver.flush())?;
+        self.chain.flush()
+    }
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let mut ready = self.chain.poll_ready(cx)?;
+        for (_, receiver) in &mut self.sides.receivers {
+            ready = crate::chain::both(ready, receiver.poll_ready(cx)?);
+        }
+        ready.map(Ok)
+    }
+    fn snapshot(&mut self, snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>) -> Result<()> {
+        self.sides.receivers.iter_mut().try_for_each(|(_, receiver)| receiver.snapshot(snapshots))?;
+        self.chain.snapshot(snapshots)
+    }
+}
+
+impl<S: Source> TaskInput for SourceTask<S> {
+    fn chain(&mut self) -> &mut dyn OutputControl {
+        &mut self.end
+    }
+
+    fn poll_step(&mut self, cx: &mut Context<'_>, clock: Clock) -> Poll<Result<Step>> {
+        self.on_clock(clock)?;
+        let (reader, read, batch_size) = (&mut self.reader, &mut self.read, self.settings.batch_size);
+        let polled = crate::chain::guard(|| Ok(reader.poll_next(cx, batch_size, read)))?;
+        self.starved = polled.is_pending();
+        // Records that were read before an error are still sent, so that the error's position is true.
+        self.drain(clock)?;
+        match polled {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(InputStatus::MoreAvailable)) => Poll::Ready(Ok(Step::Progress)),
+            Poll::Ready(Ok(InputStatus::EndOfInput)) => Poll::Ready(self.end().map(|()| Step::Ended)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        }
+    }
+
+    fn on_command(&mut self, command: TaskCommand) -> Result<()> {
+        match command {
+            TaskCommand::AddSplits(splits) => {
+                let splits = splits.iter().map(|bytes| flott_state::decode("a split", bytes));
+                let splits = splits.collect::<Result<Vec<S::Split>>>()?;
+                let reader = &mut self.reader;
+                crate::chain::guard(|| reader.add_splits(splits))?;
+            }
+            TaskCommand::SplitsAssigned => self.splits_assigned = true,
+            TaskCommand::NoMoreSplits => {
+                self.more_splits_come = false;
+                self.reader.no_more_splits();
+            }
+            TaskCommand::AlignWatermark(max) => self.aligned_to = max,
+            TaskCommand::Cancel => {}
+        }
+        self.advance()
+    }
+
+    fn next_wakeup(&self) -> Option<Instant> {
+        let idle_at = self.idle_timeout().and_then(|timeout| {
+            let waiting = self.splits.values().filter(|split| !split.idle);
+            waiting.filter_map(|split| split.caught_up_since).min().map(|since| since + timeout)
+        });
+        let needs_periodic = self.splits.values().any(|split| split.generator.is_periodic());
+        let periodic = self.last_periodic.filter(|_| needs_periodic).map(|last| last + self.settings.periodic_interval);
+        let aligned = self.strategy.alignment().and(self.last_reported).map(|last| last + self.settings.alignment_interval);
+        idle_at.into_iter().chain(periodic).chain(aligned).min()
+    }
+}

@@ -1,0 +1,154 @@
+//! The event loop of a subtask.
+
+use flott_env::sync::mpsc;
+use flott_env::{Env, Instant};
+use flott_graph::{SubtaskId, TaskCommand, TaskEvent};
+use flott_operators::OutputControl;
+use flott_types::{Result, Timestamp};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Both clocks, read once per step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    pub(crate) now: Instant,
+    pub(crate) processing_time: Timestamp,
+}
+
+/// What a step of the input came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Something was processed.
+    Progress,
+    /// The end of data went through the chain.
+    Ended,
+}
+
+/// Where the records of a subtask come from, with the chain that they go through.
+pub(crate) trait TaskInput: Send {
+    /// The chain, for everything but records.
+    fn chain(&mut self) -> &mut dyn OutputControl;
+    /// Takes one element from the input through the chain.
+    fn poll_step(&mut self, cx: &mut Context<'_>, clock: Clock) -> Poll<Result<Step>>;
+    /// A command of the control plane, other than to cancel.
+    fn on_command(&mut self, command: TaskCommand) -> Result<()>;
+    /// When the input wants to be polled though nothing has come.
+    fn next_wakeup(&self) -> Option<Instant>;
+}
+
+/// How a subtask ended.
+enum End {
+    Finished,
+    Canceled,
+}
+
+/// Steps before other tasks of the same thread get their turn.
+const STEPS_PER_POLL: usize = 8;
+
+/// One subtask.
+pub(crate) struct Subtask {
+    pub(crate) id: SubtaskId,
+    pub(crate) env: Env,
+    pub(crate) input: Box<dyn TaskInput>,
+    pub(crate) mailbox: mpsc::Receiver<TaskCommand>,
+    pub(crate) buffer_timeout: Duration,
+    pub(crate) state: LoopState,
+}
+
+/// What the loop remembers between polls.
+#[derive(Default)]
+pub(crate) struct LoopState {
+    ended: bool,
+    told_processing_time: Option<Timestamp>,
+    last_flush: Option<Instant>,
+    alarm: Option<(Instant, Pin<Box<dyn Future<Output = ()> + Send>>)>,
+}
+
+impl Subtask {
+    /// Runs to the end and says how it came. The caller reports it before anything of the subtask is dropped, so that a
+    /// failure is known before its neighbours notice that it is gone.
+    pub(crate) async fn run(&mut self) -> TaskEvent {
+        match std::future::poll_fn(|cx| self.poll(cx)).await {
+            Ok(End::Finished) => TaskEvent::Finished(self.id),
+            Ok(End::Canceled) => TaskEvent::Canceled(self.id),
+            Err(error) => TaskEvent::Failed(self.id, error),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<End>> {
+        for _ in 0..STEPS_PER_POLL {
+            // 1. Commands.
+            loop {
+                match self.mailbox.poll_recv(cx) {
+                    Poll::Ready(Some(TaskCommand::Cancel) | None) => return Poll::Ready(Ok(End::Canceled)),
+                    Poll::Ready(Some(command)) => self.input.on_command(command)?,
+                    Poll::Pending => break,
+                }
+            }
+            // 2. Back-pressure: nothing is taken in while something cannot get out.
+            match self.input.chain().poll_ready(cx)? {
+                Poll::Ready(()) if self.state.ended => return Poll::Ready(Ok(End::Finished)),
+                Poll::Ready(()) => {}
+                // Whoever is full wakes the task; timers wait too, or their output would pile up.
+                Poll::Pending => return Poll::Pending,
+            }
+            // 3. Processing time, when it has moved.
+            let clock = Clock { now: self.env.now(), processing_time: self.env.processing_time() };
+            if self.state.told_processing_time != Some(clock.processing_time) {
+                self.state.told_processing_time = Some(clock.processing_time);
+                self.input.chain().processing_time(clock.processing_time)?;
+                continue;
+            }
+            // 4. Input.
+            match self.input.poll_step(cx, clock)? {
+                Poll::Ready(Step::Progress) => self.flush_if_due(clock.now)?,
+                Poll::Ready(Step::Ended) => self.state.ended = true,
+                Poll::Pending => {
+                    // Nothing to do: what was held back to fill a batch goes out now.
+                    self.input.chain().flush()?;
+                    self.state.last_flush = Some(clock.now);
+                    return match self.input.chain().poll_ready(cx)? {
+                        Poll::Ready(()) => self.wait(cx),
+                        Poll::Pending => Poll::Pending,
+                    };
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn flush_if_due(&mut self, now: Instant) -> Result<()> {
+        let last = *self.state.last_flush.get_or_insert(now);
+        if now - last >= self.buffer_timeout {
+            self.state.last_flush = Some(now);
+            self.input.chain().flush()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for input or a command, which have taken the waker, or for the next timer.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<End>> {
+        let now = self.env.now();
+        let timer = self.input.chain().next_timer().map(|at| {
+            let delay = at.saturating_sub(self.env.processing_time()).max(0);
+            now + Duration::from_millis(delay.unsigned_abs())
+        });
+        let Some(deadline) = timer.into_iter().chain(self.input.next_wakeup()).min() else {
+            self.state.alarm = None;
+            return Poll::Pending;
+        };
+        if self.state.alarm.as_ref().is_none_or(|(at, _)| *at != deadline) {
+            self.state.alarm = Some((deadline, self.env.sleep_until(deadline)));
+        }
+        if let Some((_, alarm)) = &mut self.state.alarm
+            && alarm.as_mut().poll(cx).is_ready()
+        {
+            self.state.alarm = None;
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,188 @@
+//! What a state has per key, and the table of it.
+
+use crate::backend::KeyedState;
+use crate::codec::encode_into;
+use crate::snapshot::KeyGroupBytes;
+use crate::table::{KeyedTable, checked_hash, read_entries};
+use crate::ttl::{StateTtlConfig, Stored};
+use flott_types::{Data, Error, ErrorKind, Key, Result, Timestamp, key_group, key_hash};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What a state is used as. Its number is the first byte of each key group in a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StateKind {
+    Value = 1,
+    List = 2,
+    Map = 3,
+    Reducing = 4,
+    Aggregating = 5,
+}
+
+impl StateKind {
+    const ALL: [Self; 5] = [Self::Value, Self::List, Self::Map, Self::Reducing, Self::Aggregating];
+}
+
+impl fmt::Display for StateKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Value => "value",
+            Self::List => "list",
+            Self::Map => "map",
+            Self::Reducing => "reducing",
+            Self::Aggregating => "aggregating",
+        })
+    }
+}
+
+/// What a state has for one key: elements, each with the time of its last use.
+pub(crate) trait Contents: Data {
+    /// The number of elements.
+    fn n_elements(&self) -> usize;
+    /// Removes the elements that have expired; says whether any are left.
+    fn clean_up(&mut self, horizon: Timestamp) -> bool;
+    /// The elements that have not expired, if there are any.
+    fn live(&self, horizon: Timestamp) -> Option<Cow<'_, Self>>;
+    /// Starts the time to live of elements that have none.
+    fn track_from(&mut self, now: Timestamp);
+}
+
+impl<V: Data> Contents for Stored<V> {
+    fn n_elements(&self) -> usize {
+        1
+    }
+    fn clean_up(&mut self, horizon: Timestamp) -> bool {
+        !self.expired(horizon)
+    }
+    fn live(&self, horizon: Timestamp) -> Option<Cow<'_, Self>> {
+        (!self.expired(horizon)).then_some(Cow::Borrowed(self))
+    }
+    fn track_from(&mut self, now: Timestamp) {
+        Stored::track_from(self, now);
+    }
+}
+
+impl<V: Data> Contents for Vec<Stored<V>> {
+    fn n_elements(&self) -> usize {
+        self.len()
+    }
+    fn clean_up(&mut self, horizon: Timestamp) -> bool {
+        self.retain(|element| !element.expired(horizon));
+        !self.is_empty()
+    }
+    fn live(&self, horizon: Timestamp) -> Option<Cow<'_, Self>> {
+        if self.iter().all(|element| !element.expired(horizon)) {
+            return Some(Cow::Borrowed(self));
+        }
+        let live: Self = self.iter().filter(|element| !element.expired(horizon)).cloned().collect();
+        (!live.is_empty()).then_some(Cow::Owned(live))
+    }
+    fn track_from(&mut self, now: Timestamp) {
+        self.iter_mut().for_each(|element| element.track_from(now));
+    }
+}
+
+impl<MK: Data + Ord, MV: Data> Contents for BTreeMap<MK, Stored<MV>> {
+    fn n_elements(&self) -> usize {
+        self.len()
+    }
+    fn clean_up(&mut self, horizon: Timestamp) -> bool {
+        self.retain(|_, element| !element.expired(horizon));
+        !self.is_empty()
+    }
+    fn live(&self, horizon: Timestamp) -> Option<Cow<'_, Self>> {
+        if self.values().all(|element| !element.expired(horizon)) {
+            return Some(Cow::Borrowed(self));
+        }
+        let live = self.iter().filter(|(_, element)| !element.expired(horizon));
+        let live: Self = live.map(|(key, element)| (key.clone(), element.clone())).collect();
+        (!live.is_empty()).then_some(Cow::Owned(live))
+    }
+    fn track_from(&mut self, now: Timestamp) {
+        self.values_mut().for_each(|element| element.track_from(now));
+    }
+}
+
+/// All keys of a state.
+pub(crate) struct StateTable<K, X> {
+    pub(crate) table: KeyedTable<K, X>,
+    pub(crate) kind: StateKind,
+    pub(crate) ttl: Option<StateTtlConfig>,
+    /// The place of the table that is looked at next to clean it up.
+    cursor: usize,
+    /// How many elements more than its share incremental cleanup has looked at.
+    overdrawn: usize,
+}
+
+impl<K: Key, X: Contents> StateTable<K, X> {
+    pub(crate) fn new(kind: StateKind, ttl: Option<StateTtlConfig>) -> Self {
+        Self { table: KeyedTable::default(), kind, ttl, cursor: 0, overdrawn: 0 }
+    }
+
+    /// Adds what [`KeyedState::snapshot`] wrote.
+    pub(crate) fn restore(
+        &mut self,
+        name: &str,
+        max_parallelism: u32,
+        now: Timestamp,
+        groups: &KeyGroupBytes,
+    ) -> Result<()> {
+        for (group, bytes) in groups {
+            let entries = self.check_kind(name, bytes)?;
+            read_entries(name, entries, |(key, mut contents): (K, X)| {
+                let hash = checked_hash(name, &key, *group, max_parallelism)?;
+                if self.ttl.is_some() {
+                    contents.track_from(now);
+                }
+                self.table.insert(hash, &key, contents);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_kind<'a>(&self, name: &str, bytes: &'a [u8]) -> Result<&'a [u8]> {
+        let (&first, entries) = bytes.split_first().ok_or_else(|| {
+            Error::new(ErrorKind::Corruption, format!("a key group of state '{name}' has no bytes"))
+        })?;
+        let written = StateKind::ALL.into_iter().find(|kind| *kind as u8 == first).ok_or_else(|| {
+            Error::new(ErrorKind::Corruption, format!("state '{name}' is of the unknown kind {first}"))
+        })?;
+        if written != self.kind {
+            let message =
+                format!("the snapshot has '{name}' as {written} state, the program as {}", self.kind);
+            return Err(Error::user(message));
+        }
+        Ok(entries)
+    }
+
+    /// Looks at `n` more elements to remove what has expired. A list or map is looked at as a whole; if that is more
+    /// than `n`, the next calls do nothing until it is made up for, so the cost per call is `n` on average.
+    pub(crate) fn clean_up(&mut self, n: usize, horizon: Timestamp) {
+        let mut seen = self.overdrawn;
+        while seen < n {
+            seen += 1;
+            self.cursor = self.table.sweep(self.cursor, |contents| {
+                seen += contents.n_elements().saturating_sub(1);
+                contents.clean_up(horizon)
+            });
+        }
+        self.overdrawn = seen - n;
+    }
+}
+
+impl<K: Key, X: Contents> KeyedState for StateTable<K, X> {
+    fn snapshot(&self, name: &str, max_parallelism: u32, now: Timestamp) -> Result<KeyGroupBytes> {
+        let horizon = self.ttl.map_or(Timestamp::MIN, |ttl| ttl.at(now).horizon);
+        let mut groups = KeyGroupBytes::new();
+        for (key, contents) in self.table.iter() {
+            if let Some(live) = contents.live(horizon) {
+                let group = key_group(key_hash(key), max_parallelism);
+                let bytes = groups.entry(group).or_insert_with(|| vec![self.kind as u8]);
+                encode_into(name, &(key, &*live), bytes)?;
+            }
+        }
+        Ok(groups)
+    }
+}
