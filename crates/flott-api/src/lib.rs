@@ -6,6 +6,7 @@
 //! * `function`: process, aggregate and asynchronous functions with their contexts.
 //! * `windowing`: assigners, triggers, evictors.
 //! * [`sources`], [`sinks`]: those that need nothing outside the process.
+//! * [`format`](mod@format): how records stand in files.
 //! * [`testing`]: drives a source without an engine.
 //!
 //! It is *not* where programs are built (`flott-datastream`) or run: connectors depend on this crate and need
@@ -14,6 +15,7 @@
 #![deny(missing_docs)]
 
 mod collector;
+pub mod format;
 mod function;
 mod sink;
 pub mod sinks;

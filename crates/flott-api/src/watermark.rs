@@ -139,6 +139,16 @@ pub enum TimestampMode<T> {
     Ingestion,
 }
 
+impl<T> fmt::Debug for TimestampMode<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source => "Source",
+            Self::Assigner(_) => "Assigner",
+            Self::Ingestion => "Ingestion",
+        })
+    }
+}
+
 impl<T> Clone for TimestampMode<T> {
     fn clone(&self) -> Self {
         match self {

@@ -8,6 +8,7 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use crate::hash::owner_of_key;
 use crate::records::{BLOCK_LEN, Record, generator_blocks};
@@ -17,7 +18,11 @@ use crate::scenario::Checksum;
 const BATCH_LEN: usize = 1024;
 
 /// How many batches may wait in an inbox; it also bounds how far generators drift apart.
-const INBOX_BATCHES_MAX: usize = 16;
+const INBOX_BATCHES_MAX: usize = 8;
+
+/// How long a thread sleeps on its own inbox before it looks again whether a full one has room. It
+/// must not spin or yield instead: two threads that began on one core would never part.
+const FULL_INBOX_WAIT: Duration = Duration::from_micros(20);
 
 /// What one thread does with the records of its keys.
 pub(crate) trait Operator {
@@ -169,8 +174,10 @@ impl<O: Operator> Subtask<O> {
                 Err(TrySendError::Full(unsent)) => batch = unsent,
                 Err(TrySendError::Disconnected(_)) => panic!("a bench thread ended before its input"),
             }
-            if !self.work_off_inbox() {
-                thread::yield_now();
+            if !self.work_off_inbox()
+                && let Ok(batch) = self.links.inbox.recv_timeout(FULL_INBOX_WAIT)
+            {
+                self.receive(batch);
             }
         }
     }

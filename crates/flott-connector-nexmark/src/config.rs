@@ -92,7 +92,9 @@ impl NexmarkConfig {
         in_range("rate_per_second", self.rate_per_second.unwrap_or(1), 1, COUNT_MAX)?;
         if self.base_time_ms.unsigned_abs() > BASE_TIME_MS_MAX.unsigned_abs() {
             let found = self.base_time_ms;
-            return Err(Error::user(format!("nexmark option base_time_ms is {found}, over 36 million years from 1970")));
+            return Err(Error::user(format!(
+                "nexmark option base_time_ms is {found}, over 36 million years from 1970"
+            )));
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use crate::price::price;
 use crate::random::{Divisor, Words, below, below_wide, hot_and_rest, scatter};
 use crate::record::{Auction, Bid, CHANNELS, Category, Channel, City, Event, HOT_CHANNELS, Person, State};
 use flott_types::{Result, Timestamp};
+use std::hint::select_unpredictable;
 
 /// The id of the first person.
 pub const FIRST_PERSON_ID: u64 = 1_000;
@@ -142,7 +143,7 @@ impl Generator {
         let (is_hot, rest) = hot_and_rest(fraction, self.hot_auction_ratio);
         let first = last.saturating_sub(self.in_flight_auctions);
         let other = first + below(rest, last - first + 1 + self.id_lead);
-        if is_hot { last / HOT_STRIDE * HOT_STRIDE } else { other }
+        select_unpredictable(is_hot, last / HOT_STRIDE * HOT_STRIDE, other)
     }
 
     /// The second of the latest hundred persons, so that it is not the hot seller; or any active one.
@@ -151,7 +152,7 @@ impl Generator {
         let last = last_person(n);
         let (is_hot, rest) = hot_and_rest(fraction, self.hot_bidders_ratio);
         let hot = (last / HOT_STRIDE * HOT_STRIDE + 1).min(last + self.id_lead);
-        if is_hot { hot } else { self.active_person(last, rest) }
+        select_unpredictable(is_hot, hot, self.active_person(last, rest))
     }
 
     /// The first of the latest hundred persons, or any active one.
@@ -159,7 +160,7 @@ impl Generator {
     fn seller(&self, n: u64, fraction: u32) -> u64 {
         let last = last_person(n);
         let (is_hot, rest) = hot_and_rest(fraction, self.hot_sellers_ratio);
-        if is_hot { last / HOT_STRIDE * HOT_STRIDE } else { self.active_person(last, rest) }
+        select_unpredictable(is_hot, last / HOT_STRIDE * HOT_STRIDE, self.active_person(last, rest))
     }
 
     /// One of the latest persons, or one that is yet to come.
@@ -190,7 +191,7 @@ fn channel_of_bid(fraction: u32) -> Channel {
     let (is_hot, rest) = hot_and_rest(fraction, HOT_CHANNELS_RATIO);
     let hot = Channel::hot(below(rest, HOT_CHANNELS.len() as u64) as u16);
     let other = Channel(below(rest, CHANNELS.into()) as u16);
-    if is_hot { hot } else { other }
+    select_unpredictable(is_hot, hot, other)
 }
 
 #[inline(always)]

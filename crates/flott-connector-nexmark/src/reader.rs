@@ -36,16 +36,15 @@ impl<R: NexmarkRecord> NexmarkReader<R> {
     fn read(&mut self, n_records: usize, out: &mut SplitOutput<R>) {
         let NexmarkSplit { stride, next, .. } = self.split;
         let stride = u64::from(stride);
-        let mut columns = (Vec::with_capacity(n_records), Vec::with_capacity(n_records));
         let positions = (0..n_records as u64).map(|idx| next + idx * stride);
-        columns.extend(positions.map(|position| {
-            let record = self.sequence.get(position);
-            (record, record.date_time())
-        }));
+        let sequence = self.sequence;
+        let mut records = Vec::with_capacity(n_records);
+        records.extend(positions.map(|position| sequence.get(position)));
+        let timestamps = records.iter().map(R::date_time).collect();
         if out.batch.is_empty() {
             out.position = Some(format!("record {next}"));
         }
-        out.collect_batch(RecordBatch::from_columns(columns.0, columns.1));
+        out.collect_batch(RecordBatch::from_columns(records, timestamps));
         self.split.next = next + n_records as u64 * stride;
     }
 }

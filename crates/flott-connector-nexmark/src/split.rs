@@ -1,5 +1,6 @@
 //! Splits: every so many-th record.
 
+use crate::config::EVENTS_MAX;
 use flott_api::SourceSplit;
 use flott_types::{Error, ErrorKind, Result, SplitId};
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,8 @@ impl NexmarkSplit {
     /// Checks what came from a snapshot.
     pub(crate) fn checked(self) -> Result<Self> {
         let Self { idx, stride, next } = self;
-        if idx < stride && next.checked_rem(stride.into()) == Some(idx.into()) {
+        let is_in_range = idx < stride && next <= EVENTS_MAX + u64::from(stride);
+        if is_in_range && next.checked_rem(stride.into()) == Some(idx.into()) {
             return Ok(self);
         }
         let message = format!("nexmark split {idx} of {stride} cannot be at position {next}");

@@ -10,7 +10,6 @@ use flott_graph::{SubtaskId, TaskCommand, TaskEvent, VertexId};
 use flott_types::{Error, Result, SubtaskIndex, duration_ms};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
 use std::task::Poll;
 
 /// A source of the job.
@@ -141,7 +140,7 @@ impl JobMaster {
         self.state.cancel()
     }
 
-    async fn next(&self, events: &mut mpsc::Receiver<TaskEvent>, control: &mut mpsc::Receiver<JobControl>) -> Input {
+    async fn next(&mut self, events: &mut mpsc::Receiver<TaskEvent>, control: &mut mpsc::Receiver<JobControl>) -> Input {
         let discover_at = self.sources.iter().filter_map(|(_, _, at)| *at).min();
         let mut alarm = discover_at.map(|at| self.env.sleep_until(at));
         std::future::poll_fn(|cx| {
@@ -186,7 +185,7 @@ impl JobMaster {
         Ok(())
     }
 
-    async fn limit(&self, limits: Vec<(SubtaskId, i64)>) {
+    async fn limit(&mut self, limits: Vec<(SubtaskId, i64)>) {
         for (member, limit) in limits {
             if self.state.is_running(member) {
                 self.send(member, TaskCommand::AlignWatermark(limit)).await;
@@ -230,7 +229,7 @@ impl JobMaster {
         Ok(())
     }
 
-    async fn instruct(&self, vertex: VertexId, instructions: Vec<Instruction>) {
+    async fn instruct(&mut self, vertex: VertexId, instructions: Vec<Instruction>) {
         let mut splits: BTreeMap<SubtaskIndex, Vec<Vec<u8>>> = BTreeMap::new();
         let mut finished = Vec::new();
         for instruction in instructions {
@@ -248,7 +247,7 @@ impl JobMaster {
     }
 
     /// A subtask that has ended takes no commands, and needs none.
-    async fn send(&self, id: SubtaskId, command: TaskCommand) {
+    async fn send(&mut self, id: SubtaskId, command: TaskCommand) {
         if let Some(mailbox) = self.mailboxes.get(&id) {
             drop(mailbox.send(command).await);
         }

@@ -1,0 +1,31 @@
+//! The DataStream API: programs are built here, and run embedded in the process that built them.
+//!
+//! * `environment`: [`StreamExecutionEnvironment`], where a program starts and is executed.
+//! * `data_stream`: [`DataStream`] and what can be done with a stream that has no keys.
+//! * `keyed_stream`: [`KeyedStream`].
+//! * `windowed_stream`: [`WindowedStream`], [`AllWindowedStream`].
+//! * `connected`, `join`: two streams.
+//! * `program`: what all of these add to: the stream graph and the factories of its operators and edges.
+//! * `job`: executing it: [`JobClient`].
+//!
+//! It sits above operators, runtime and coordinator, because a typed builder has to name the generic operators that it
+//! instantiates (docs/design/0001).
+
+#![deny(missing_docs)]
+
+mod config_source;
+mod connected;
+mod data_stream;
+mod environment;
+mod job;
+mod keyed_stream;
+mod program;
+
+pub use connected::{
+    BroadcastStream, BroadcastStreams, ConnectedStreams, IntervalJoin, KeyedBroadcastStreams, KeyedConnectedStreams,
+};
+pub use config_source::load_configuration;
+pub use data_stream::{DataStream, DataStreamSink};
+pub use environment::{SourceStream, StreamExecutionEnvironment};
+pub use job::{JobCanceler, JobClient, JobExecutionResult, OperatorReport};
+pub use keyed_stream::KeyedStream;

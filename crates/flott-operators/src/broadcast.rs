@@ -37,10 +37,14 @@ impl<F> BroadcastProcessOperator<F> {
 }
 
 fn misplaced(name: &str, kind: &str, side: &str) -> Error {
-    Error::user(format!("{kind} state '{name}' was written while a record of the {side} stream was processed"))
+    Error::user(format!(
+        "{kind} state '{name}' was written while a record of the {side} stream was processed"
+    ))
 }
 
-impl<I, B, O, F: BroadcastProcessFunction<I, B, O>> TwoInputOperator<I, B, O> for BroadcastProcessOperator<F> {
+impl<I, B, O, F: BroadcastProcessFunction<I, B, O>> TwoInputOperator<I, B, O>
+    for BroadcastProcessOperator<F>
+{
     fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
         self.scope.open(ctx);
         self.broadcast = OperatorStateBackend::new(ctx.subtask);
@@ -55,7 +59,7 @@ impl<I, B, O, F: BroadcastProcessFunction<I, B, O>> TwoInputOperator<I, B, O> fo
     }
 
     fn process_batch2(&mut self, batch: RecordBatch<B>, out: &mut OperatorOutput<'_, O>) -> Result<()> {
-        let watermark = self.scope.watermark;
+        let watermark = self.scope.watermark();
         for_each_record(batch, &mut self.progress, out, |record, timestamp, collector| {
             let mut ctx = BroadcastContext { timestamp, watermark, state: &mut self.broadcast };
             self.function.process_broadcast_element(record, &mut ctx, collector)
@@ -63,7 +67,7 @@ impl<I, B, O, F: BroadcastProcessFunction<I, B, O>> TwoInputOperator<I, B, O> fo
     }
 
     fn on_watermark(&mut self, watermark: Watermark, out: &mut OperatorOutput<'_, O>) -> Result<()> {
-        self.scope.watermark = watermark;
+        self.scope.advance_event_time(watermark);
         out.emit_watermark(watermark)
     }
 
@@ -109,7 +113,9 @@ pub struct KeyedBroadcastProcessOperator<K, F, S> {
 
 impl<K: Key, F, S> fmt::Debug for KeyedBroadcastProcessOperator<K, F, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyedBroadcastProcessOperator").field("broadcast", &self.broadcast).finish_non_exhaustive()
+        f.debug_struct("KeyedBroadcastProcessOperator")
+            .field("broadcast", &self.broadcast)
+            .finish_non_exhaustive()
     }
 }
 

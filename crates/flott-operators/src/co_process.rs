@@ -17,7 +17,9 @@ pub struct CoProcessOperator<F> {
 
 impl<F> fmt::Debug for CoProcessOperator<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CoProcessOperator").field("watermark", &self.scope.watermark).finish_non_exhaustive()
+        f.debug_struct("CoProcessOperator")
+            .field("watermark", &self.scope.watermark())
+            .finish_non_exhaustive()
     }
 }
 
@@ -47,7 +49,7 @@ impl<A, B, O, F: CoProcessFunction<A, B, O>> TwoInputOperator<A, B, O> for CoPro
     }
 
     fn on_watermark(&mut self, watermark: Watermark, out: &mut OperatorOutput<'_, O>) -> Result<()> {
-        self.scope.watermark = watermark;
+        self.scope.advance_event_time(watermark);
         out.emit_watermark(watermark)
     }
 

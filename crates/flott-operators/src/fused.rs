@@ -45,7 +45,27 @@ impl<P: Pipe> FusedOperator<P> {
     }
 
     /// At most one record for one, into the memory of the input.
-    fn keep_some(
+    fn keep_untimed(&mut self, records: Vec<P::In>) -> (Vec<P::Out>, Option<BoxError>) {
+        let mut progress = Progress::start(&mut self.progress);
+        let mut failure = None;
+        let kept = records.into_iter().filter_map(|record| {
+            // Where the pipe cannot fail, the compiler knows that this is never so.
+            if failure.is_some() {
+                return None;
+            }
+            let made = push_one(&mut self.pipe, record);
+            progress.advance_if(made.is_ok());
+            made.unwrap_or_else(|error| {
+                failure = Some(error);
+                None
+            })
+        });
+        let kept = kept.collect();
+        (kept, failure)
+    }
+
+    /// As [`FusedOperator::keep_untimed`]; the timestamps are moved up in their vector.
+    fn keep_timed(
         &mut self,
         records: Vec<P::In>,
         timestamps: &mut Vec<Timestamp>,
@@ -53,28 +73,25 @@ impl<P: Pipe> FusedOperator<P> {
         let mut progress = Progress::start(&mut self.progress);
         let mut failure = None;
         let (mut n_seen, mut n_kept) = (0, 0);
-        let timed = !timestamps.is_empty();
-        let records = records
-            .into_iter()
-            .map_while(|record| match push_one(&mut self.pipe, record) {
-                Ok(made) => {
-                    if timed && made.is_some() {
-                        timestamps[n_kept] = timestamps[n_seen];
-                        n_kept += 1;
-                    }
-                    n_seen += 1;
-                    progress.advance();
-                    Some(made)
-                }
-                Err(error) => {
-                    failure = Some(error);
-                    None
-                }
-            })
-            .flatten()
-            .collect();
+        let times = timestamps.as_mut_slice();
+        let kept = records.into_iter().filter_map(|record| {
+            if failure.is_some() {
+                return None;
+            }
+            let made = push_one(&mut self.pipe, record);
+            progress.advance_if(made.is_ok());
+            let made = made.unwrap_or_else(|error| {
+                failure = Some(error);
+                None
+            });
+            times[n_kept] = times[n_seen];
+            n_seen += 1;
+            n_kept += usize::from(made.is_some());
+            made
+        });
+        let kept = kept.collect();
         timestamps.truncate(n_kept);
-        (records, failure)
+        (kept, failure)
     }
 
     fn push_untimed(&mut self, records: Vec<P::In>, out: &mut OperatorOutput<'_, P::Out>) -> Result<()> {
@@ -113,9 +130,9 @@ impl<P: Pipe> FusedOperator<P> {
         for (record, timestamp) in records.into_iter().zip(timestamps) {
             let pushed = self.pipe.push(record, &mut |record| {
                 made.push(record);
+                times.push(timestamp);
                 Ok(())
             });
-            times.resize(made.len(), timestamp);
             if let Err(error) = pushed {
                 failure = Some(error);
                 break;
@@ -163,7 +180,11 @@ fn finish<T>(
 }
 
 impl<P: Pipe> Operator<P::In, P::Out> for FusedOperator<P> {
-    fn process_batch(&mut self, batch: RecordBatch<P::In>, out: &mut OperatorOutput<'_, P::Out>) -> Result<()> {
+    fn process_batch(
+        &mut self,
+        batch: RecordBatch<P::In>,
+        out: &mut OperatorOutput<'_, P::Out>,
+    ) -> Result<()> {
         let (records, mut timestamps) = batch.into_columns();
         match P::FANOUT {
             Fanout::One => {
@@ -171,7 +192,11 @@ impl<P: Pipe> Operator<P::In, P::Out> for FusedOperator<P> {
                 out.emit(RecordBatch::from_columns(records, timestamps))
             }
             Fanout::AtMostOne if const { same_layout::<P::In, P::Out>() } => {
-                let (records, failure) = self.keep_some(records, &mut timestamps);
+                let (records, failure) = if timestamps.is_empty() {
+                    self.keep_untimed(records)
+                } else {
+                    self.keep_timed(records, &mut timestamps)
+                };
                 finish(records, timestamps, failure, out)
             }
             Fanout::AtMostOne | Fanout::Any if timestamps.is_empty() => self.push_untimed(records, out),

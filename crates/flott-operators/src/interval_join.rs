@@ -2,8 +2,8 @@
 
 use crate::keyed::KeyPlacement;
 use crate::operator::{OperatorContext, OperatorOutput, TwoInputOperator};
-use crate::user_code::{Progress, user_error};
-use flott_api::{Collector, OutputTag, UserResult};
+use crate::user_code::user_error;
+use flott_api::{BoxError, Collector, OutputTag, UserResult};
 use flott_state::{KeyedTable, OperatorSnapshot, TimerService};
 use flott_types::{Data, Error, Key, NO_TIMESTAMP, RecordBatch, Result, Timestamp, Watermark, key_hash};
 use serde::{Deserialize, Serialize};
@@ -45,7 +45,8 @@ impl JoinInterval {
             return Err(Error::user("an interval join needs a lower and an upper bound"));
         };
         if lower_ms > upper_ms {
-            let message = format!("no record is joined between {lower_ms} ms and {upper_ms} ms, both inclusive");
+            let message =
+                format!("no record is joined between {lower_ms} ms and {upper_ms} ms, both inclusive");
             return Err(Error::user(message));
         }
         Ok(Self { lower_ms, upper_ms })
@@ -160,13 +161,7 @@ impl<K: Key, L: Data, R: Data, F, S1, S2> IntervalJoinOperator<K, L, R, F, S1, S
     }
 
     /// Buffers a record until `expires` has passed; some records need not wait at all.
-    fn keep(
-        &mut self,
-        hash: u64,
-        key: &K,
-        expires: Timestamp,
-        insert: impl FnOnce(&mut Buffers<L, R>),
-    ) {
+    fn keep(&mut self, hash: u64, key: &K, expires: Timestamp, insert: impl FnOnce(&mut Buffers<L, R>)) {
         if expires <= self.timers.watermark.timestamp() {
             return;
         }
@@ -198,7 +193,9 @@ impl<K: Key, L: Data, R: Data, F, S1, S2> IntervalJoinOperator<K, L, R, F, S1, S
 /// Whether a record comes too late to be joined; an error if it has no timestamp.
 fn is_late(timestamp: Timestamp, watermark: Watermark) -> Result<bool> {
     if timestamp == NO_TIMESTAMP {
-        return Err(Error::user("an interval join needs timestamps: assign timestamps and watermarks before it"));
+        return Err(Error::user(
+            "an interval join needs timestamps: assign timestamps and watermarks before it",
+        ));
     }
     Ok(timestamp <= watermark.timestamp())
 }
@@ -215,10 +212,83 @@ fn set_late_aside<T: Data, O>(
     }
 }
 
-/// Emits what was joined so far, then returns the error of the function.
-fn fail<T, O>(made: RecordBatch<O>, out: &mut OperatorOutput<'_, O>, error: flott_api::BoxError) -> Result<T> {
-    out.emit(made)?;
-    Err(user_error("the join function", error))
+impl<K, L, R, F, S1, S2> IntervalJoinOperator<K, L, R, F, S1, S2>
+where
+    K: Key,
+    L: Data,
+    R: Data,
+    S1: Fn(&L) -> K + Send,
+    S2: Fn(&R) -> K + Send,
+{
+    fn join_left<O>(
+        &mut self,
+        left: L,
+        timestamp: Timestamp,
+        made: &mut RecordBatch<O>,
+        out: &mut OperatorOutput<'_, O>,
+    ) -> Result<()>
+    where
+        F: FnMut(&L, &R, &mut Collector<'_, O>) -> UserResult,
+    {
+        if is_late(timestamp, self.timers.watermark)? {
+            set_late_aside(self.late_left.as_ref(), left, timestamp, out);
+            return Ok(());
+        }
+        let JoinInterval { lower_ms, upper_ms } = self.interval;
+        let key = (self.key_selector1)(&left);
+        let hash = key_hash(&key);
+        self.placement.check(hash);
+        if let Some(buffers) = self.buffers.get(hash, &key) {
+            let (from, to) = (timestamp.saturating_add(lower_ms), timestamp.saturating_add(upper_ms));
+            for (right_timestamp, right) in buffers.right.between(from, to) {
+                let mut collector = Collector::new(made, out.sides(), timestamp.max(right_timestamp));
+                (self.function)(&left, right, &mut collector).map_err(join_error)?;
+                emit_if_full(made, out)?;
+            }
+        }
+        let expires = timestamp.saturating_add(upper_ms);
+        self.keep(hash, &key, expires, |buffers| buffers.left.insert(timestamp, left));
+        Ok(())
+    }
+
+    fn join_right<O>(
+        &mut self,
+        right: R,
+        timestamp: Timestamp,
+        made: &mut RecordBatch<O>,
+        out: &mut OperatorOutput<'_, O>,
+    ) -> Result<()>
+    where
+        F: FnMut(&L, &R, &mut Collector<'_, O>) -> UserResult,
+    {
+        if is_late(timestamp, self.timers.watermark)? {
+            set_late_aside(self.late_right.as_ref(), right, timestamp, out);
+            return Ok(());
+        }
+        let JoinInterval { lower_ms, upper_ms } = self.interval;
+        let key = (self.key_selector2)(&right);
+        let hash = key_hash(&key);
+        self.placement.check(hash);
+        if let Some(buffers) = self.buffers.get(hash, &key) {
+            let (from, to) = (timestamp.saturating_sub(upper_ms), timestamp.saturating_sub(lower_ms));
+            for (left_timestamp, left) in buffers.left.between(from, to) {
+                let mut collector = Collector::new(made, out.sides(), timestamp.max(left_timestamp));
+                (self.function)(left, &right, &mut collector).map_err(join_error)?;
+                emit_if_full(made, out)?;
+            }
+        }
+        let expires = timestamp.saturating_sub(lower_ms);
+        self.keep(hash, &key, expires, |buffers| buffers.right.insert(timestamp, right));
+        Ok(())
+    }
+}
+
+fn join_error(error: BoxError) -> Error {
+    user_error("the join function", error)
+}
+
+fn emit_if_full<O>(made: &mut RecordBatch<O>, out: &mut OperatorOutput<'_, O>) -> Result<()> {
+    if made.len() >= EMIT_AT { out.emit(made.take()) } else { Ok(()) }
 }
 
 impl<K, L, R, O, F, S1, S2> TwoInputOperator<L, R, O> for IntervalJoinOperator<K, L, R, F, S1, S2>
@@ -236,32 +306,55 @@ where
     }
 
     fn process_batch1(&mut self, batch: RecordBatch<L>, out: &mut OperatorOutput<'_, O>) -> Result<()> {
-        let JoinInterval { lower_ms, upper_ms } = self.interval;
         let mut made = RecordBatch::default();
         self.progress = 0;
         for (left, timestamp) in batch {
-            if is_late(timestamp, self.timers.watermark)? {
-                set_late_aside(self.late_left.as_ref(), left, timestamp, out);
-                self.progress += 1;
-                continue;
+            let joined = self.join_left(left, timestamp, &mut made, out);
+            if joined.is_err() {
+                out.emit(made)?;
+                return joined;
             }
-            let key = (self.key_selector1)(&left);
-            let hash = key_hash(&key);
-            self.placement.check(hash);
-            if let Some(buffers) = self.buffers.get(hash, &key) {
-                let (from, to) = (timestamp.saturating_add(lower_ms), timestamp.saturating_add(upper_ms));
-                for (right_timestamp, right) in buffers.right.between(from, to) {
-                    let mut collector = Collector::new(&mut made, out.sides(), timestamp.max(right_timestamp));
-                    if let Err(error) = (self.function)(&left, right, &mut collector) {
-                        return fail(made, out, error);
-                    }
-                    emit_if_full(&mut made, out)?;
-                }
-            }
-            let expires = timestamp.saturating_add(upper_ms);
-            self.keep(hash, &key, expires, |buffers| buffers.left.insert(timestamp, left));
             self.progress += 1;
         }
         out.emit(made)
+    }
+
+    fn process_batch2(&mut self, batch: RecordBatch<R>, out: &mut OperatorOutput<'_, O>) -> Result<()> {
+        let mut made = RecordBatch::default();
+        self.progress = 0;
+        for (right, timestamp) in batch {
+            let joined = self.join_right(right, timestamp, &mut made, out);
+            if joined.is_err() {
+                out.emit(made)?;
+                return joined;
+            }
+            self.progress += 1;
+        }
+        out.emit(made)
+    }
+
+    fn on_watermark(&mut self, watermark: Watermark, out: &mut OperatorOutput<'_, O>) -> Result<()> {
+        // The watermark of a snapshot may be ahead of the first ones that come after the restore.
+        self.timers.watermark = self.timers.watermark.max(watermark);
+        self.clean_up();
+        out.emit_watermark(watermark)
+    }
+
+    fn snapshot(&mut self, snapshot: &mut OperatorSnapshot) -> Result<()> {
+        let max_parallelism = self.placement.max_parallelism();
+        snapshot.keyed.insert(BUFFERS.to_owned(), self.buffers.snapshot(BUFFERS, max_parallelism)?);
+        self.timers.snapshot(max_parallelism, snapshot)
+    }
+
+    fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
+        self.placement.check_snapshot(snapshot)?;
+        if let Some(groups) = snapshot.keyed.get(BUFFERS) {
+            self.buffers.restore(BUFFERS, self.placement.max_parallelism(), groups)?;
+        }
+        self.timers.restore(snapshot)
+    }
+
+    fn progress(&self) -> usize {
+        self.progress
     }
 }

@@ -149,7 +149,11 @@ impl KeyPlacement {
     #[inline]
     pub(crate) fn check(self, hash: u64) {
         let group = key_group(hash, self.max_parallelism);
-        assert!(self.range.contains(group), "key group {group} is outside of this subtask's {:?}", self.range);
+        assert!(
+            self.range.contains(group),
+            "key group {group} is outside of this subtask's {:?}",
+            self.range
+        );
     }
 
     /// Refuses a snapshot with another number of key groups.

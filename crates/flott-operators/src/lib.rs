@@ -6,19 +6,32 @@
 
 #![deny(missing_docs)]
 
+mod async_wait;
+mod broadcast;
+mod co_group;
+mod co_process;
 mod fused;
+mod interval_join;
 mod keyed;
 mod operator;
 pub mod pipe;
 mod process;
 mod reduce;
 mod sink;
+mod timestamps;
 mod user_code;
+mod watermark_state;
 
+pub use async_wait::{AsyncOutputMode, AsyncWaitConfig, AsyncWaitOperator};
+pub use broadcast::{BroadcastProcessOperator, KeyedBroadcastProcessOperator};
+pub use co_group::{CoGroupWindowFunction, Either, JoinWindowFunction};
+pub use co_process::{CoProcessOperator, KeyedCoProcessOperator};
 pub use fused::FusedOperator;
+pub use interval_join::{IntervalJoinOperator, JoinInterval};
 pub use operator::{
     Operator, OperatorContext, OperatorOutput, Output, OutputControl, OutputMetrics, SideChannels, SideReceiver, TwoInputOperator,
 };
 pub use process::{KeyedProcessOperator, ProcessOperator};
 pub use reduce::ReduceOperator;
 pub use sink::SinkOperator;
+pub use timestamps::{TimestampsAndWatermarksOperator, WatermarkSettings};

@@ -3,6 +3,7 @@
 use crate::keyed::KeyedScope;
 use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::{Progress, user_error};
+use crate::watermark_state;
 use flott_api::{Collector, KeyedProcessFunction, ProcessContext, ProcessFunction, UserResult};
 use flott_state::{OperatorSnapshot, OperatorStateBackend};
 use flott_types::{Key, NO_TIMESTAMP, RecordBatch, Result, SubtaskIndex, Timestamp, Watermark};
@@ -11,7 +12,7 @@ use std::fmt;
 /// Operator state and clocks: what a function of records without keys sees besides the record.
 pub(crate) struct UnkeyedScope {
     state: OperatorStateBackend,
-    pub(crate) watermark: Watermark,
+    watermark: Watermark,
     pub(crate) processing_time: Timestamp,
 }
 
@@ -27,17 +28,28 @@ impl UnkeyedScope {
         self.processing_time = ctx.env.processing_time();
     }
 
+    pub(crate) fn watermark(&self) -> Watermark {
+        self.watermark
+    }
+
     #[inline]
     pub(crate) fn context(&mut self, timestamp: Timestamp) -> ProcessContext<'_> {
         let Self { state, watermark, processing_time } = self;
         ProcessContext { timestamp, watermark: *watermark, processing_time: *processing_time, state }
     }
 
+    /// After a restore the watermark of the snapshot may be ahead of the one that comes.
+    pub(crate) fn advance_event_time(&mut self, watermark: Watermark) {
+        self.watermark = self.watermark.max(watermark);
+    }
+
     pub(crate) fn snapshot(&self, snapshot: &mut OperatorSnapshot) -> Result<()> {
-        self.state.snapshot(snapshot)
+        self.state.snapshot(snapshot)?;
+        watermark_state::save(self.watermark, snapshot)
     }
 
     pub(crate) fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
+        self.watermark = watermark_state::load(snapshot)?;
         self.state.restore(snapshot)
     }
 }
@@ -78,7 +90,7 @@ pub struct ProcessOperator<F> {
 
 impl<F> fmt::Debug for ProcessOperator<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProcessOperator").field("watermark", &self.scope.watermark).finish_non_exhaustive()
+        f.debug_struct("ProcessOperator").field("watermark", &self.scope.watermark()).finish_non_exhaustive()
     }
 }
 
@@ -102,7 +114,7 @@ impl<I, O, F: ProcessFunction<I, O>> Operator<I, O> for ProcessOperator<F> {
     }
 
     fn on_watermark(&mut self, watermark: Watermark, out: &mut OperatorOutput<'_, O>) -> Result<()> {
-        self.scope.watermark = watermark;
+        self.scope.advance_event_time(watermark);
         out.emit_watermark(watermark)
     }
 
@@ -146,7 +158,9 @@ pub struct KeyedProcessOperator<K, F, S> {
 
 impl<K: Key, F, S> fmt::Debug for KeyedProcessOperator<K, F, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyedProcessOperator").field("watermark", &self.scope.watermark()).finish_non_exhaustive()
+        f.debug_struct("KeyedProcessOperator")
+            .field("watermark", &self.scope.watermark())
+            .finish_non_exhaustive()
     }
 }
 

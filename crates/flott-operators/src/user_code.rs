@@ -30,6 +30,11 @@ impl<'a> Progress<'a> {
     pub(crate) fn advance(&mut self) {
         self.n_processed += 1;
     }
+
+    #[inline(always)]
+    pub(crate) fn advance_if(&mut self, processed: bool) {
+        self.n_processed += usize::from(processed);
+    }
 }
 
 impl Drop for Progress<'_> {

@@ -13,10 +13,13 @@ use crate::task_manager::RuntimeConfig;
 use flott_api::{OnError, Source, SourceReaderContext, WatermarkStrategy};
 use flott_env::Env;
 use flott_env::sync::mpsc;
-use flott_exchange::{ChannelSender, InputGate, Partitioner, ResultPartition, input_gate};
-use flott_graph::{SubtaskId, TaskEvent};
+use flott_exchange::{
+    BroadcastPartitioner, ChannelSender, InputGate, Partitioner, RandomPartitioner, ResultPartition, RoundRobinPartitioner,
+    SinglePartitioner, input_gate,
+};
+use flott_graph::{Partitioning, SubtaskId, TaskEvent};
 use flott_operators::{Operator, OperatorContext, Output, OutputMetrics, SideChannels, SideReceiver, TwoInputOperator};
-use flott_types::{Data, OperatorUid, Result, SubtaskIndex, TagId};
+use flott_types::{Data, JobId, OperatorUid, Result, SubtaskIndex, TagId};
 use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
@@ -28,6 +31,8 @@ pub type Erased = Box<dyn Any + Send>;
 /// What an operator of a subtask is built with.
 #[derive(Debug)]
 pub struct BuildContext {
+    /// The job.
+    pub job_id: JobId,
     /// The subtask.
     pub id: SubtaskId,
     /// The way to clock and files.
@@ -266,6 +271,8 @@ impl<S: Source> OperatorFactory for SourceFactory<S> {
 /// What a partitioner is made with.
 #[derive(Clone, Copy, Debug)]
 pub struct PartitionContext {
+    /// How records are divided, as decided for the edge.
+    pub partitioning: Partitioning,
     /// The subtask that sends.
     pub producer: SubtaskIndex,
     /// The number of key groups of the receiving task.
@@ -288,7 +295,8 @@ type MakePartitioner<T> = Arc<dyn Fn(PartitionContext) -> Box<dyn Partitioner<T>
 
 /// An edge for records of type `T`.
 pub struct TypedEdge<T> {
-    partitioner: MakePartitioner<T>,
+    /// Looks into records: hash and custom partitioning need it.
+    by_record: Option<MakePartitioner<T>>,
 }
 
 impl<T> fmt::Debug for TypedEdge<T> {
@@ -297,10 +305,30 @@ impl<T> fmt::Debug for TypedEdge<T> {
     }
 }
 
-impl<T> TypedEdge<T> {
-    /// An edge that divides records by what `partitioner` makes for each sender.
-    pub fn new(partitioner: impl Fn(PartitionContext) -> Box<dyn Partitioner<T>> + Send + Sync + 'static) -> Self {
-        Self { partitioner: Arc::new(partitioner) }
+impl<T: Data> TypedEdge<T> {
+    /// An edge on which records are divided without a look into them.
+    pub fn standard() -> Self {
+        Self { by_record: None }
+    }
+
+    /// An edge on which records are divided by what `partitioner` makes for each sender.
+    pub fn by_record(partitioner: impl Fn(PartitionContext) -> Box<dyn Partitioner<T>> + Send + Sync + 'static) -> Self {
+        Self { by_record: Some(Arc::new(partitioner)) }
+    }
+
+    fn partitioner(&self, ctx: PartitionContext) -> Box<dyn Partitioner<T>> {
+        match ctx.partitioning {
+            Partitioning::Forward | Partitioning::Global => Box::new(SinglePartitioner),
+            Partitioning::Rebalance | Partitioning::Rescale => {
+                Box::new(RoundRobinPartitioner::new(ctx.producer.as_usize()))
+            }
+            Partitioning::Shuffle => Box::new(RandomPartitioner::new(ctx.seed)),
+            Partitioning::Broadcast => Box::new(BroadcastPartitioner),
+            Partitioning::Hash | Partitioning::Custom => {
+                let make = self.by_record.as_ref().expect("the builder gives hash and custom edges a partitioner");
+                make(ctx)
+            }
+        }
     }
 }
 
@@ -312,7 +340,7 @@ impl<T: Data> EdgeFactory for TypedEdge<T> {
 
     fn partition(&self, ctx: PartitionContext, senders: Vec<Erased>, batch_size: usize) -> Erased {
         let senders = senders.into_iter().map(unerase::<ChannelSender<T>>).collect();
-        let partition = ResultPartition::new((self.partitioner)(ctx), senders, batch_size);
+        let partition = ResultPartition::new(self.partitioner(ctx), senders, batch_size);
         let end: Box<dyn Output<T>> = Box::new(PartitionEnd(partition));
         Box::new(end)
     }

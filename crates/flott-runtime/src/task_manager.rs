@@ -6,7 +6,7 @@ use flott_env::sync::mpsc;
 use flott_env::{Env, TaskHandle};
 use flott_graph::{ExecutionGraph, JobGraph, JobVertex, StreamGraph, SubtaskId, TaskCommand, TaskEvent};
 use flott_operators::OutputMetrics;
-use flott_types::{Configuration, Error, NodeId, Result, SubtaskIndex, TagId, options};
+use flott_types::{Configuration, Error, JobId, NodeId, Result, SubtaskIndex, TagId, options};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -48,6 +48,8 @@ impl RuntimeConfig {
 
 /// A program ready to run: its graphs, and the factories of its operators and edges by their numbers.
 pub struct JobSpec {
+    /// The identity of this run.
+    pub job_id: JobId,
     /// The name of the job.
     pub name: String,
     /// The program.
@@ -249,9 +251,10 @@ impl Start {
 
     fn partition(&mut self, idx: usize) -> Option<Erased> {
         let senders = self.partitions.remove(&idx)?;
-        let (edge, _) = self.spec.job_graph.edges.get(idx)?;
+        let (edge, partitioning) = self.spec.job_graph.edges.get(idx)?;
         let target = self.spec.job_graph.vertex_of(edge.target)?;
         let ctx = PartitionContext {
+            partitioning: *partitioning,
             producer: self.id.subtask,
             max_parallelism: target.max_parallelism,
             seed: self.env.random_u64(),
@@ -261,6 +264,7 @@ impl Start {
 
     fn context(&self, node: NodeId) -> BuildContext {
         BuildContext {
+            job_id: self.spec.job_id,
             id: self.id,
             env: self.env.clone(),
             name: self.spec.stream_graph.node(node).name.clone(),

@@ -195,8 +195,10 @@ impl<K: Key> KeyedStateBackend<K> {
         Ok(())
     }
 
-    /// Takes over the keyed states of a snapshot; each is decoded when a handle first asks for it. The backend must
-    /// be new.
+    /// Takes over the keyed states of a snapshot; each is decoded when a handle first asks for it.
+    ///
+    /// # Panics
+    /// If state has been used already: restore comes before the function's first record.
     ///
     /// # Errors
     /// [`ErrorKind::UserError`] if the snapshot has another number of key groups, [`ErrorKind::Corruption`] if it

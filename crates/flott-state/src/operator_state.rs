@@ -106,7 +106,10 @@ impl OperatorStateBackend {
     }
 
     /// Takes over the list, union list and broadcast states of a snapshot; each is decoded when a handle first asks
-    /// for it. The backend must be new.
+    /// for it.
+    ///
+    /// # Panics
+    /// If state has been used already: restore comes before the function's `open`.
     ///
     /// # Errors
     /// [`ErrorKind::Corruption`] if a name occurs twice.

@@ -1,0 +1,3 @@
+//! Programs run whole, in the real world and in the simulated one.
+
+mod basics;

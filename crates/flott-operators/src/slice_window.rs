@@ -1,0 +1,397 @@
+//! Evenly spaced event-time windows over aggregates, by slices.
+//!
+//! Each record is added to one accumulator: that of its key and slice, the longest stretch of time of which all windows
+//! consist (Li et al., "No pane, no gain", SIGMOD Record 2005). A tumbling window is one slice. For sliding windows the
+//! slices that the watermark has passed are combined by [`TwoStacks`], so that the cost of a record does not grow with
+//! the number of windows it is in.
+
+mod grid;
+mod two_stacks;
+
+use crate::keyed::KeyPlacement;
+use crate::operator::{Operator, OperatorContext, OperatorOutput};
+use crate::user_code::Progress;
+use crate::window::{
+    Results, SLICES, WindowFunction, check_kind, late_record, restore_entries, restore_watermark, snapshot_entries,
+    snapshot_watermark,
+};
+use flott_api::windowing::{Slicing, TimeWindow, Window, require_timestamp};
+use flott_api::{AggregateFunction, OutputTag, WindowContext};
+use flott_state::{KeyedTable, OperatorSnapshot};
+use flott_types::{Data, Error, Key, NO_TIMESTAMP, RecordBatch, Result, Timestamp, Watermark, key_hash};
+use grid::SliceGrid;
+use std::collections::VecDeque;
+use std::fmt;
+use std::marker::PhantomData;
+use two_stacks::TwoStacks;
+
+/// Emptied tables that are kept for the next slices.
+const SPARE_TABLES_MAX: usize = 4;
+
+/// What a [`SliceWindowOperator`] is made from. The trigger is the event-time trigger, the allowed lateness 0.
+pub struct SliceWindowConfig<T, S, F, R> {
+    /// The key of a record.
+    pub key_selector: S,
+    /// How the windows lie.
+    pub slicing: Slicing,
+    /// What windows keep.
+    pub function: F,
+    /// What becomes of the result.
+    pub then: R,
+    /// Where records go that come after all their windows have fired; without a tag they are counted and dropped.
+    pub late_records: Option<OutputTag<T>>,
+}
+
+impl<T, S: Clone, F: Clone, R: Clone> Clone for SliceWindowConfig<T, S, F, R> {
+    fn clone(&self) -> Self {
+        Self {
+            key_selector: self.key_selector.clone(),
+            slicing: self.slicing,
+            function: self.function.clone(),
+            then: self.then.clone(),
+            late_records: self.late_records.clone(),
+        }
+    }
+}
+
+impl<T, S, F, R> fmt::Debug for SliceWindowConfig<T, S, F, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SliceWindowConfig")
+            .field("slicing", &self.slicing)
+            .field("late_records", &self.late_records)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Aggregates tumbling or sliding event-time windows: the same results as
+/// [`WindowOperator`](crate::WindowOperator) with the event-time trigger and no allowed lateness, sooner.
+pub struct SliceWindowOperator<K, T, O, W, S, F, R>
+where
+    F: AggregateFunction<T>,
+{
+    config: SliceWindowConfig<T, S, F, R>,
+    grid: SliceGrid,
+    watermark: Watermark,
+    processing_time: Timestamp,
+    /// The end of the last window that the watermark has passed: slices until there are in `stacks`.
+    fired_until: Timestamp,
+    /// The slices that no window has needed yet, by their end.
+    open: VecDeque<OpenSlice<K, F::Accumulator>>,
+    stacks: TwoStacks<K, F::Accumulator>,
+    /// Where the last record went: mostly the next one goes there, too.
+    current: Current,
+    spare: Vec<KeyedTable<K, F::Accumulator>>,
+    /// How many keys the last slice had that was closed.
+    n_keys_last: usize,
+    results: Results<O>,
+    placement: KeyPlacement,
+    progress: usize,
+    windows: PhantomData<fn() -> W>,
+}
+
+struct OpenSlice<K, A> {
+    end: Timestamp,
+    table: KeyedTable<K, A>,
+}
+
+/// The slice from `start` to `end` and what to do with its records.
+#[derive(Clone, Copy, Debug)]
+struct Current {
+    start: Timestamp,
+    end: Timestamp,
+    place: Place,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// The slice at this index of `open`.
+    Open(usize),
+    /// Some window of the slice has fired, others have not.
+    Added,
+    /// All windows of the slice have fired.
+    Late,
+    /// The slice is in no window: windows are further apart than they are long.
+    Between,
+}
+
+impl Current {
+    /// Before the first record, and when indices or lateness have changed.
+    const NONE: Self = Self { start: 0, end: 0, place: Place::Between };
+}
+
+impl<K, T, O, W, S, F: AggregateFunction<T>, R> fmt::Debug for SliceWindowOperator<K, T, O, W, S, F, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SliceWindowOperator")
+            .field("config", &self.config)
+            .field("watermark", &self.watermark)
+            .field("open_slices", &self.open.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K, T, O, W, S, F, R> SliceWindowOperator<K, T, O, W, S, F, R>
+where
+    K: Key,
+    T: Data,
+    O: Send,
+    W: Window,
+    S: Fn(&T) -> K + Send,
+    F: AggregateFunction<T>,
+    R: WindowFunction<K, W, F::Output, O>,
+{
+    /// An operator without open windows.
+    ///
+    /// # Panics
+    /// If size or slide is not positive, which assigners exclude.
+    pub fn new(config: SliceWindowConfig<T, S, F, R>) -> Self {
+        Self {
+            grid: SliceGrid::new(config.slicing),
+            config,
+            watermark: Watermark::MIN,
+            processing_time: 0,
+            fired_until: Timestamp::MIN,
+            open: VecDeque::new(),
+            stacks: TwoStacks::default(),
+            current: Current::NONE,
+            spare: Vec::new(),
+            n_keys_last: 0,
+            results: Results::default(),
+            placement: KeyPlacement::ALL,
+            progress: 0,
+            windows: PhantomData,
+        }
+    }
+
+    /// The slice of `timestamp`, which is opened if need be.
+    fn slice_of(&mut self, timestamp: Timestamp) -> Current {
+        let start = self.grid.slice_start(timestamp);
+        let end = start.saturating_add(self.grid.slice_ms());
+        let place = match self.grid.last_window_end(start) {
+            None => Place::Between,
+            Some(last) if last.saturating_sub(1) <= self.watermark.timestamp() => Place::Late,
+            Some(_) if end <= self.fired_until => Place::Added,
+            Some(_) => Place::Open(self.open_slice(end)),
+        };
+        Current { start, end, place }
+    }
+
+    fn open_slice(&mut self, end: Timestamp) -> usize {
+        match self.open.binary_search_by_key(&end, |slice| slice.end) {
+            Ok(idx) => idx,
+            Err(idx) => {
+                let mut table = self.spare.pop().unwrap_or_default();
+                table.reserve(self.n_keys_last);
+                self.open.insert(idx, OpenSlice { end, table });
+                idx
+            }
+        }
+    }
+
+    /// Adds records of one slice; `from` is the index of the first in its batch.
+    fn add_run(&mut self, records: &[T], timestamps: &[Timestamp], from: usize, out: &mut OperatorOutput<'_, O>) {
+        let SliceWindowConfig { key_selector, function, late_records, .. } = &self.config;
+        match self.current.place {
+            Place::Open(idx) => {
+                let table = &mut self.open[idx].table;
+                let mut progress = Progress::start_at(&mut self.progress, from);
+                for record in records {
+                    let key = key_selector(record);
+                    let hash = key_hash(&key);
+                    debug_assert!(self.placement.owns(hash), "a record was sent to the wrong subtask");
+                    let accumulator = table.get_or_insert_with(hash, &key, || function.create_accumulator());
+                    function.add(accumulator, record);
+                    progress.advance();
+                }
+            }
+            Place::Added => {
+                let mut progress = Progress::start_at(&mut self.progress, from);
+                for record in records {
+                    let key = key_selector(record);
+                    let make = || function.create_accumulator();
+                    self.stacks.straggle(key_hash(&key), &key, self.current.end, make, |accumulator| {
+                        function.add(accumulator, record);
+                    });
+                    progress.advance();
+                }
+            }
+            Place::Late => {
+                for (record, timestamp) in records.iter().zip(timestamps) {
+                    late_record(record.clone(), *timestamp, late_records.as_ref(), out);
+                }
+            }
+            Place::Between => {}
+        }
+    }
+
+    /// The end of the next window that holds something.
+    fn next_window_end(&self) -> Option<Timestamp> {
+        if self.stacks.len() > 0 {
+            return Some(self.fired_until.saturating_add(self.grid.slide_ms()));
+        }
+        self.open.front().map(|first| self.grid.first_window_end_from(first.end))
+    }
+
+    /// Fires the window that ends at `end`, the next one.
+    fn fire(&mut self, end: Timestamp, out: &mut OperatorOutput<'_, O>) -> Result<()> {
+        let window = TimeWindow { start: self.grid.window_start(end), end };
+        if self.grid.is_tumbling() {
+            return self.fire_slice(window, out);
+        }
+        self.stacks.remove_until(&self.config.function, window.start);
+        while let Some(mut slice) = self.open.pop_front_if(|slice| slice.end <= end) {
+            let entries = slice.table.drain().map(|(key, accumulator)| (key_hash(&key), key, accumulator));
+            self.n_keys_last = entries.size_hint().0;
+            self.stacks.push(&self.config.function, slice.end, entries);
+            self.recycle(slice.table);
+        }
+        let (window_of_type, max_timestamp) = (window_of::<W>(window)?, window.max_timestamp());
+        let ctx = WindowContext {
+            window: &window_of_type,
+            watermark: self.watermark,
+            processing_time: self.processing_time,
+        };
+        let (results, then) = (&mut self.results, &mut self.config.then);
+        results.expect(self.stacks.len());
+        self.stacks.results(&self.config.function, |key, result| {
+            results.fire(max_timestamp, out, |out| then.apply(key, &ctx, result, out))
+        })
+    }
+
+    /// Fires a tumbling window: its only slice is given away.
+    fn fire_slice(&mut self, window: TimeWindow, out: &mut OperatorOutput<'_, O>) -> Result<()> {
+        let Some(mut slice) = self.open.pop_front() else { return Ok(()) };
+        assert_eq!(slice.end, window.end, "the first open slice is the next window");
+        self.n_keys_last = slice.table.len();
+        let (window_of_type, max_timestamp) = (window_of::<W>(window)?, window.max_timestamp());
+        let ctx = WindowContext {
+            window: &window_of_type,
+            watermark: self.watermark,
+            processing_time: self.processing_time,
+        };
+        let (results, SliceWindowConfig { function, then, .. }) = (&mut self.results, &mut self.config);
+        results.expect(slice.table.len());
+        slice.table.drain().try_for_each(|(key, accumulator)| {
+            let result = function.get_result(&accumulator);
+            results.fire(max_timestamp, out, |out| then.apply(&key, &ctx, result, out))
+        })?;
+        self.recycle(slice.table);
+        Ok(())
+    }
+
+    fn recycle(&mut self, table: KeyedTable<K, F::Accumulator>) {
+        if self.spare.len() < SPARE_TABLES_MAX {
+            self.spare.push(table);
+        }
+    }
+}
+
+fn window_of<W: Window>(window: TimeWindow) -> Result<W> {
+    let window = W::from_time_window(window);
+    window.ok_or_else(|| Error::user("the window assigner says how time is sliced, but its windows are not time windows"))
+}
+
+/// How many of the first timestamps lie in `start..end`.
+fn run_length(timestamps: &[Timestamp], start: Timestamp, end: Timestamp) -> usize {
+    let length = end.wrapping_sub(start) as u64;
+    let is_inside = |timestamp: Timestamp| (timestamp.wrapping_sub(start) as u64) < length;
+    // Mostly all do. Without a way out of the loop it takes a few instructions for several records.
+    if timestamps.iter().fold(true, |all, timestamp| all & is_inside(*timestamp)) {
+        return timestamps.len();
+    }
+    timestamps.iter().take_while(|timestamp| is_inside(**timestamp)).count()
+}
+
+impl<K, T, O, W, S, F, R> Operator<T, O> for SliceWindowOperator<K, T, O, W, S, F, R>
+where
+    K: Key,
+    T: Data,
+    O: Send,
+    W: Window,
+    S: Fn(&T) -> K + Send,
+    F: AggregateFunction<T>,
+    R: WindowFunction<K, W, F::Output, O>,
+{
+    fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
+        self.placement = KeyPlacement::new(ctx);
+        self.processing_time = ctx.env.processing_time();
+        Ok(())
+    }
+
+    fn process_batch(&mut self, batch: RecordBatch<T>, out: &mut OperatorOutput<'_, O>) -> Result<()> {
+        let (records, timestamps) = batch.into_columns();
+        if timestamps.is_empty() && !records.is_empty() {
+            require_timestamp(NO_TIMESTAMP)?;
+        }
+        let mut from = 0;
+        while let Some(first) = timestamps.get(from) {
+            if !(self.current.start..self.current.end).contains(first) {
+                self.progress = from;
+                self.current = self.slice_of(require_timestamp(*first)?);
+            }
+            let n = run_length(&timestamps[from..], self.current.start, self.current.end).max(1);
+            self.add_run(&records[from..from + n], &timestamps[from..from + n], from, out);
+            from += n;
+        }
+        Ok(())
+    }
+
+    fn on_watermark(&mut self, watermark: Watermark, out: &mut OperatorOutput<'_, O>) -> Result<()> {
+        if watermark > self.watermark {
+            self.watermark = watermark;
+            let complete_until = self.grid.complete_until(watermark);
+            while let Some(end) = self.next_window_end().filter(|end| *end <= complete_until) {
+                self.fired_until = end;
+                self.fire(end, out)?;
+            }
+            if complete_until > self.fired_until {
+                self.fired_until = complete_until;
+            }
+            self.current = Current::NONE;
+            self.results.flush(out)?;
+        }
+        out.emit_watermark(watermark)
+    }
+
+    fn on_processing_time(&mut self, now: Timestamp, _: &mut OperatorOutput<'_, O>) -> Result<()> {
+        self.processing_time = now;
+        Ok(())
+    }
+
+    fn snapshot(&mut self, snapshot: &mut OperatorSnapshot) -> Result<()> {
+        let max_parallelism = self.placement.max_parallelism();
+        snapshot.max_parallelism = max_parallelism;
+        let open = self.open.iter().flat_map(|slice| slice.table.iter().map(|(key, acc)| (key, (slice.end, acc))));
+        let added = self.stacks.entries().map(|(end, key, accumulator)| (key, (end, accumulator)));
+        let entries = snapshot_entries(SLICES, max_parallelism, open.chain(added))?;
+        snapshot.keyed.insert(SLICES.to_owned(), entries);
+        snapshot_watermark(self.watermark, snapshot)
+    }
+
+    fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
+        self.placement.check_snapshot(snapshot)?;
+        check_kind(SLICES, snapshot)?;
+        self.watermark = restore_watermark(snapshot)?;
+        self.fired_until = self.grid.complete_until(self.watermark);
+        let max_parallelism = self.placement.max_parallelism();
+        restore_entries(SLICES, max_parallelism, snapshot, |hash, key, (end, accumulator): (Timestamp, F::Accumulator)| {
+            let idx = self.open_slice(end);
+            let table = &mut self.open[idx].table;
+            match table.get_mut(hash, &key) {
+                Some(known) => self.config.function.merge(known, &accumulator),
+                None => table.insert(hash, &key, accumulator),
+            }
+        })?;
+        while let Some(mut slice) = self.open.pop_front_if(|slice| slice.end <= self.fired_until) {
+            let entries = slice.table.drain().map(|(key, accumulator)| (key_hash(&key), key, accumulator));
+            self.stacks.push(&self.config.function, slice.end, entries);
+        }
+        Ok(())
+    }
+
+    fn progress(&self) -> usize {
+        self.progress
+    }
+}
+
+#[cfg(test)]
+mod tests;

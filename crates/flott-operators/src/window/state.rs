@@ -1,0 +1,78 @@
+//! How window operators are written into snapshots.
+
+use flott_state::{KeyGroupBytes, OperatorSnapshot, decode, encode};
+use flott_types::{Error, ErrorKind, Key, KeyGroup, Result, Watermark, key_group, key_hash};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+
+/// Keyed state of the general operator: the windows of each key.
+pub(crate) const WINDOWS: &str = "_windows";
+/// Keyed state of the slice operator: accumulators by key and slice.
+pub(crate) const SLICES: &str = "_windows/slices";
+/// Keyed state of the session operator: sessions by key.
+pub(crate) const SESSIONS: &str = "_windows/sessions";
+/// Keyed state of the count operator: the window being filled, by key.
+pub(crate) const COUNTS: &str = "_windows/counts";
+
+/// Union state: the watermark that each subtask had reached. Restored before anything else, or windows that have fired
+/// would fire again (FLINK-36663).
+const WATERMARK: &str = "_watermark";
+
+/// Refuses a snapshot in which another kind of window operator has left its state.
+pub(crate) fn check_kind(own: &str, snapshot: &OperatorSnapshot) -> Result<()> {
+    let states = [WINDOWS, SLICES, SESSIONS, COUNTS];
+    match states.into_iter().find(|name| *name != own && snapshot.keyed.contains_key(*name)) {
+        Some(found) => Err(Error::user(format!(
+            "the snapshot has the window state '{found}' where '{own}' is expected: the operator's windows, trigger, \
+             evictor or allowed lateness have changed in a way that does not fit"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Writes entries by the key group of their key. A key may have several.
+pub(crate) fn snapshot_entries<'a, K: Key, V: Serialize>(
+    what: &str,
+    max_parallelism: u32,
+    entries: impl Iterator<Item = (&'a K, V)>,
+) -> Result<KeyGroupBytes> {
+    let mut groups = BTreeMap::<KeyGroup, Vec<(&K, V)>>::new();
+    for (key, value) in entries {
+        groups.entry(key_group(key_hash(key), max_parallelism)).or_default().push((key, value));
+    }
+    groups.into_iter().map(|(group, entries)| Ok((group, encode(what, &entries)?))).collect()
+}
+
+/// Reads what [`snapshot_entries`] wrote; `each` gets the key's hash, key and value.
+pub(crate) fn restore_entries<K: Key, V: DeserializeOwned>(
+    what: &str,
+    max_parallelism: u32,
+    snapshot: &OperatorSnapshot,
+    mut each: impl FnMut(u64, K, V),
+) -> Result<()> {
+    for (group, bytes) in snapshot.keyed.get(what).into_iter().flatten() {
+        for (key, value) in decode::<Vec<(K, V)>>(what, bytes)? {
+            let hash = key_hash(&key);
+            let expected = key_group(hash, max_parallelism);
+            if expected != *group {
+                let message = format!("a key of {what} was found in key group {group}, it belongs to {expected}");
+                return Err(Error::new(ErrorKind::Corruption, message));
+            }
+            each(hash, key, value);
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn snapshot_watermark(watermark: Watermark, snapshot: &mut OperatorSnapshot) -> Result<()> {
+    snapshot.union.insert(WATERMARK.into(), vec![encode(WATERMARK, &watermark)?]);
+    Ok(())
+}
+
+/// The least watermark that any subtask had reached.
+pub(crate) fn restore_watermark(snapshot: &OperatorSnapshot) -> Result<Watermark> {
+    let watermarks = snapshot.union.get(WATERMARK).into_iter().flatten();
+    let watermarks = watermarks.map(|bytes| decode(WATERMARK, bytes)).collect::<Result<Vec<_>>>()?;
+    Ok(watermarks.into_iter().min().unwrap_or(Watermark::MIN))
+}
