@@ -17,8 +17,15 @@ use crate::scenario::Checksum;
 /// A batch is sent when it has at least this many records.
 const BATCH_LEN: usize = 1024;
 
-/// How many batches may wait in an inbox; it also bounds how far generators drift apart.
+/// How many batches may wait in an inbox.
 const INBOX_BATCHES_MAX: usize = 8;
+
+/// How far, in time units, a generator may run ahead of the slowest one. An inbox does not bound
+/// this: a thread may work off its inbox faster than it generates.
+pub(crate) const DRIFT_MAX: i64 = 64 * BLOCK_LEN as i64;
+
+/// The watermark of a sender that has not sent: time begins at zero.
+const BEFORE_TIME: i64 = -1;
 
 /// How long a thread sleeps on its own inbox before it looks again whether a full one has room. It
 /// must not spin or yield instead: two threads that began on one core would never part.
@@ -120,7 +127,7 @@ impl<O: Operator> Subtask<O> {
         Self {
             links,
             operator,
-            watermarks: vec![i64::MIN; parallelism],
+            watermarks: vec![BEFORE_TIME; parallelism],
             pending: (0..parallelism).map(|_| Vec::with_capacity(batch_capacity)).collect(),
         }
     }
@@ -136,13 +143,27 @@ impl<O: Operator> Subtask<O> {
             }
             self.send_pending(BATCH_LEN, watermark);
             self.work_off_inbox();
+            if watermark > self.lowest_watermark().saturating_add(DRIFT_MAX) {
+                self.send_pending(0, watermark);
+                while watermark > self.lowest_watermark().saturating_add(DRIFT_MAX) {
+                    self.receive_next();
+                }
+            }
         }
         self.send_pending(0, i64::MAX);
-        while self.watermarks.iter().any(|&watermark| watermark < i64::MAX) {
-            let batch = self.links.inbox.recv().expect("every sender ends with a last watermark");
-            self.receive(batch);
+        while self.lowest_watermark() < i64::MAX {
+            self.receive_next();
         }
         self.operator.checksum()
+    }
+
+    fn receive_next(&mut self) {
+        let batch = self.links.inbox.recv().expect("every sender ends with a last watermark");
+        self.receive(batch);
+    }
+
+    fn lowest_watermark(&self) -> i64 {
+        self.watermarks.iter().copied().min().unwrap_or(i64::MAX)
     }
 
     /// Sends each receiver's records if they are at least `len_min`, this thread's own included.
@@ -182,10 +203,8 @@ impl<O: Operator> Subtask<O> {
         }
     }
 
-    /// Takes a few batches that wait, and tells whether there were any.
-    ///
-    /// Not all: a faster sender would refill the inbox meanwhile, and this thread would fall behind
-    /// with its own generator without bound.
+    /// Takes a few batches that wait, and tells whether there were any. Not all: a faster sender
+    /// would refill the inbox meanwhile, and then wait for this thread's generator.
     fn work_off_inbox(&mut self) -> bool {
         let mut has_worked = false;
         for _ in 1..self.links.peers.len() * 2 {
@@ -209,7 +228,6 @@ impl<O: Operator> Subtask<O> {
 
     fn advance(&mut self, sender: usize, watermark: i64) {
         self.watermarks[sender] = watermark;
-        let lowest = self.watermarks.iter().copied().min().unwrap_or(i64::MAX);
-        self.operator.on_watermark(lowest);
+        self.operator.on_watermark(self.lowest_watermark());
     }
 }

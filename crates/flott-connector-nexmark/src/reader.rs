@@ -11,6 +11,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+/// The most records of one call, whatever the caller allows.
+const RECORDS_PER_READ_MAX: usize = 1 << 16;
+
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
 /// Reads one split of a [`crate::NexmarkSource`].
@@ -63,7 +66,7 @@ impl<R: NexmarkRecord> SplitReader for NexmarkReader<R> {
         if left == 0 {
             return Poll::Ready(Ok(InputStatus::EndOfInput));
         }
-        let mut n_records = left.min(records_max.max(1) as u64);
+        let mut n_records = left.min(records_max.clamp(1, RECORDS_PER_READ_MAX) as u64);
         if let Some(pace) = &mut self.pace {
             let next_event = Sequence::<R>::event_number(self.split.next);
             let Poll::Ready(due) = pace.poll_due(cx, next_event) else { return Poll::Pending };

@@ -137,7 +137,7 @@ impl<R: NexmarkRecord> Sequence<R> {
 /// Where the element at `idx` of a group of `len` goes: a permutation.
 fn shuffle(idx: u64, len: u64) -> u64 {
     // Multiplying by a prime permutes unless the prime divides the length.
-    if len % SHUFFLE == 0 { len - 1 - idx } else { idx * SHUFFLE % len }
+    if len.is_multiple_of(SHUFFLE) { len - 1 - idx } else { idx * SHUFFLE % len }
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use crate::connected::{BroadcastStream, BroadcastStreams, ConnectedStreams};
 use crate::keyed_stream::KeyedStream;
 use crate::program::{Origins, Prototype, SharedProgram};
+use crate::windowed_stream::WindowedStream;
 use flott_api::sinks::PrintSink;
+use flott_api::windowing::WindowAssigner;
 use flott_api::{AsyncFunction, OutputTag, ProcessFunction, Sink, SinkContext, WatermarkStrategy};
 use flott_exchange::CustomPartitioner;
 use flott_graph::{ChainingStrategy, Partitioning, StreamNode};
@@ -261,6 +263,18 @@ impl<T: Data, P: Pipe<Out = T, In: Data>> DataStream<T, P> {
     {
         let stream = self.seal();
         KeyedStream::new(stream.program, stream.origins.cast(), key_selector)
+    }
+
+    /// Gathers all records in windows, whatever their key; one subtask does it.
+    pub fn window_all<A: WindowAssigner<T>>(
+        &self,
+        assigner: A,
+    ) -> WindowedStream<(), T, impl Fn(&T) + Clone + Send + Sync + use<T, P, A>, A> {
+        WindowedStream::new(self.key_by(|_: &T| ()), assigner).over_all()
+    }
+
+    pub(crate) fn limit_parallelism(&self, limit: u32) {
+        self.set(|node| node.parallelism_limit = Some(limit));
     }
 
     /// The records of both streams, in no particular order.

@@ -3,7 +3,10 @@
 use crate::connected::{BroadcastStream, KeyedBroadcastStreams, KeyedConnectedStreams};
 use crate::data_stream::DataStream;
 use crate::program::{Origins, Prototype, SharedProgram};
+use crate::join::JoinedStreams;
+use crate::windowed_stream::WindowedStream;
 use flott_api::KeyedProcessFunction;
+use flott_api::windowing::{CountEvictor, CountTrigger, GlobalWindows, PurgingTrigger, WindowAssigner};
 use flott_exchange::HashPartitioner;
 use flott_graph::Partitioning;
 use flott_operators::{KeyedProcessOperator, ReduceOperator};
@@ -45,11 +48,6 @@ where
     S: Fn(&T) -> K + Clone + Send + Sync + 'static,
 {
     pub(crate) fn new(program: SharedProgram, origins: Origins<T>, key_selector: S) -> Self {
-        let selector = key_selector.clone();
-        let edge = TypedEdge::<T>::by_record(move |ctx| {
-            Box::new(HashPartitioner::new(selector.clone(), ctx.max_parallelism))
-        });
-        let origins = origins.divided(Partitioning::Hash, Arc::new(edge));
         Self { program, origins, key_selector, keys: PhantomData }
     }
 
@@ -57,8 +55,17 @@ where
         &self.program
     }
 
+    /// The stream before it was divided.
+    pub(crate) fn upstream(&self) -> DataStream<T> {
+        DataStream::new(self.program.clone(), self.origins.clone())
+    }
+
     pub(crate) fn origins(&self) -> Origins<T> {
-        self.origins.clone()
+        let selector = self.key_selector();
+        let edge = TypedEdge::<T>::by_record(move |ctx| {
+            Box::new(HashPartitioner::new(selector.clone(), ctx.max_parallelism))
+        });
+        self.origins.clone().divided(Partitioning::Hash, Arc::new(edge))
     }
 
     pub(crate) fn key_selector(&self) -> S {
@@ -98,5 +105,29 @@ where
     /// This stream and, on every subtask, all records of the broadcast one.
     pub fn connect_broadcast<B: Data>(&self, broadcast: &BroadcastStream<B>) -> KeyedBroadcastStreams<K, T, B, S> {
         KeyedBroadcastStreams::new(self.clone(), broadcast.clone())
+    }
+
+    /// Gathers the records of each key in windows.
+    pub fn window<A: WindowAssigner<T>>(&self, assigner: A) -> WindowedStream<K, T, S, A> {
+        WindowedStream::new(self.clone(), assigner)
+    }
+
+    /// Windows of `size` records of a key each.
+    pub fn count_window(&self, size: u64) -> WindowedStream<K, T, S, GlobalWindows> {
+        self.window(GlobalWindows).trigger(PurgingTrigger::of(CountTrigger::of(size)))
+    }
+
+    /// Windows of the last `size` records of a key, after every `slide` of them.
+    pub fn sliding_count_window(&self, size: usize, slide: u64) -> WindowedStream<K, T, S, GlobalWindows> {
+        self.window(GlobalWindows).evictor(CountEvictor::of(size)).trigger(CountTrigger::of(slide))
+    }
+
+    /// This stream and one with the same keys, to be joined window by window.
+    pub fn join<U, S2>(&self, other: &KeyedStream<K, U, S2>) -> JoinedStreams<K, T, U, S, S2>
+    where
+        U: Data,
+        S2: Fn(&U) -> K + Clone + Send + Sync + 'static,
+    {
+        JoinedStreams::new(self.clone(), other.clone())
     }
 }

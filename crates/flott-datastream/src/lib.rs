@@ -3,7 +3,7 @@
 //! * `environment`: [`StreamExecutionEnvironment`], where a program starts and is executed.
 //! * `data_stream`: [`DataStream`] and what can be done with a stream that has no keys.
 //! * `keyed_stream`: [`KeyedStream`].
-//! * `windowed_stream`: [`WindowedStream`], [`AllWindowedStream`].
+//! * `windowed_stream`: [`WindowedStream`].
 //! * `connected`, `join`: two streams.
 //! * `program`: what all of these add to: the stream graph and the factories of its operators and edges.
 //! * `job`: executing it: [`JobClient`].
@@ -18,8 +18,10 @@ mod connected;
 mod data_stream;
 mod environment;
 mod job;
+mod join;
 mod keyed_stream;
 mod program;
+mod windowed_stream;
 
 pub use connected::{
     BroadcastStream, BroadcastStreams, ConnectedStreams, IntervalJoin, KeyedBroadcastStreams, KeyedConnectedStreams,
@@ -28,4 +30,6 @@ pub use config_source::load_configuration;
 pub use data_stream::{DataStream, DataStreamSink};
 pub use environment::{SourceStream, StreamExecutionEnvironment};
 pub use job::{JobCanceler, JobClient, JobExecutionResult, OperatorReport};
+pub use join::JoinedStreams;
 pub use keyed_stream::KeyedStream;
+pub use windowed_stream::WindowedStream;

@@ -187,3 +187,6 @@ where
         self.progress
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,3 +105,6 @@ where
         left.iter().try_for_each(|left| right.iter().try_for_each(|right| (self.0)(left, right, out)))
     }
 }
+
+#[cfg(test)]
+mod tests;

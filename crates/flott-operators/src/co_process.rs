@@ -150,3 +150,6 @@ where
         self.progress
     }
 }
+
+#[cfg(test)]
+mod tests;

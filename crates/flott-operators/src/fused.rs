@@ -216,3 +216,6 @@ impl<P: Pipe> Operator<P::In, P::Out> for FusedOperator<P> {
         self.progress
     }
 }
+
+#[cfg(test)]
+mod tests;

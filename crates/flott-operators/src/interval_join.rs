@@ -358,3 +358,6 @@ where
         self.progress
     }
 }
+
+#[cfg(test)]
+mod tests;

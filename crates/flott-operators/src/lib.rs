@@ -12,15 +12,21 @@ mod co_group;
 mod co_process;
 mod fused;
 mod interval_join;
+mod key_slab;
 mod keyed;
 mod operator;
 pub mod pipe;
 mod process;
 mod reduce;
+mod session_window;
 mod sink;
+mod slice_window;
+#[cfg(test)]
+mod test_support;
 mod timestamps;
 mod user_code;
 mod watermark_state;
+mod window;
 
 pub use async_wait::{AsyncOutputMode, AsyncWaitConfig, AsyncWaitOperator};
 pub use broadcast::{BroadcastProcessOperator, KeyedBroadcastProcessOperator};
@@ -33,5 +39,11 @@ pub use operator::{
 };
 pub use process::{KeyedProcessOperator, ProcessOperator};
 pub use reduce::ReduceOperator;
+pub use session_window::{SessionWindowConfig, SessionWindowOperator};
 pub use sink::SinkOperator;
+pub use slice_window::{SliceWindowConfig, SliceWindowOperator};
+pub use window::{
+    Aggregate, AggregateRecords, EmitResult, Firing, KeepRecords, MapResult, ProcessRecords, ProcessResult, WindowConfig,
+    WindowFunction, WindowLogic, WindowOperator,
+};
 pub use timestamps::{TimestampsAndWatermarksOperator, WatermarkSettings};

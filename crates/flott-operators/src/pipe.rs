@@ -88,9 +88,9 @@ impl<T: 'static> Pipe for Identity<T> {
     }
 }
 
-/// A pipe and a function that sees its output.
+/// A pipe and a function behind it. The bounds of `new` tell the compiler the types of a closure's arguments.
 macro_rules! pipes {
-    ($($(#[doc = $doc:literal])+ $name:ident;)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident[$($param:ident),*] where { $($bounds:tt)+ })*) => {
         $(
             $(#[doc = $doc])+
             #[derive(Clone, Copy)]
@@ -99,9 +99,12 @@ macro_rules! pipes {
                 function: F,
             }
 
-            impl<P, F> $name<P, F> {
+            impl<P: Pipe, F> $name<P, F> {
                 /// Puts `function` behind `pipe`.
-                pub const fn new(pipe: P, function: F) -> Self {
+                pub const fn new<$($param),*>(pipe: P, function: F) -> Self
+                where
+                    $($bounds)+
+                {
                     Self { pipe, function }
                 }
             }
@@ -116,20 +119,24 @@ macro_rules! pipes {
 }
 
 pipes! {
-    /// One record for each: `FnMut(T) -> U`.
-    Map;
-    /// The records for which it says true: `FnMut(&T) -> bool`.
-    Filter;
-    /// Any number of records for each: `FnMut(T) -> impl IntoIterator<Item = U>`.
-    FlatMap;
-    /// Looks at each record: `FnMut(&T)`.
-    Inspect;
-    /// [`Map`] that may fail: `FnMut(T) -> Result<U, E>`.
-    TryMap;
-    /// [`Filter`] that may fail: `FnMut(&T) -> Result<bool, E>`.
-    TryFilter;
-    /// [`FlatMap`] that may fail: `FnMut(T) -> Result<impl IntoIterator<Item = U>, E>`.
-    TryFlatMap;
+    /// One record for each.
+    Map[U] where { F: FnMut(P::Out) -> U }
+    /// The records for which the function says true.
+    Filter[] where { F: FnMut(&P::Out) -> bool }
+    /// Any number of records for each.
+    FlatMap[R] where { F: FnMut(P::Out) -> R, R: IntoIterator }
+    /// Looks at each record.
+    Inspect[] where { F: FnMut(&P::Out) }
+    /// Takes each record and lets none through, for the end of a stream.
+    ForEach[] where { F: FnMut(P::Out) }
+    /// [`Map`] that may fail.
+    TryMap[U, X] where { F: FnMut(P::Out) -> Result<U, X>, X: Into<BoxError> }
+    /// [`Filter`] that may fail.
+    TryFilter[X] where { F: FnMut(&P::Out) -> Result<bool, X>, X: Into<BoxError> }
+    /// [`FlatMap`] that may fail.
+    TryFlatMap[R, X] where { F: FnMut(P::Out) -> Result<R, X>, R: IntoIterator, X: Into<BoxError> }
+    /// [`ForEach`] that may fail.
+    TryForEach[X] where { F: FnMut(P::Out) -> Result<(), X>, X: Into<BoxError> }
 }
 
 impl<P, U, F> Pipe for Map<P, F>
@@ -246,5 +253,39 @@ where
         self.pipe.push(record, &mut |record| {
             (self.function)(record).map_err(X::into)?.into_iter().try_for_each(&mut *emit)
         })
+    }
+}
+
+impl<P, F> Pipe for ForEach<P, F>
+where
+    P: Pipe,
+    F: FnMut(P::Out) + Clone + Send + 'static,
+{
+    type In = P::In;
+    type Out = ();
+    const FANOUT: Fanout = P::FANOUT.then(Fanout::AtMostOne);
+
+    #[inline(always)]
+    fn push<E: FnMut(()) -> UserResult>(&mut self, record: P::In, _: &mut E) -> UserResult {
+        self.pipe.push(record, &mut |record| {
+            (self.function)(record);
+            Ok(())
+        })
+    }
+}
+
+impl<P, X, F> Pipe for TryForEach<P, F>
+where
+    P: Pipe,
+    X: Into<BoxError>,
+    F: FnMut(P::Out) -> Result<(), X> + Clone + Send + 'static,
+{
+    type In = P::In;
+    type Out = ();
+    const FANOUT: Fanout = P::FANOUT.then(Fanout::AtMostOne);
+
+    #[inline(always)]
+    fn push<E: FnMut(()) -> UserResult>(&mut self, record: P::In, _: &mut E) -> UserResult {
+        self.pipe.push(record, &mut |record| (self.function)(record).map_err(X::into))
     }
 }

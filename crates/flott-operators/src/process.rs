@@ -216,3 +216,6 @@ where
         self.progress
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,3 +96,6 @@ where
         self.progress
     }
 }
+
+#[cfg(test)]
+mod tests;

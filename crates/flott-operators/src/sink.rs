@@ -76,3 +76,6 @@ impl<T, W: SinkWriter<T>> Operator<T, ()> for SinkOperator<T, W> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,9 +12,9 @@ use crate::keyed::KeyPlacement;
 use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::Progress;
 use crate::window::{
-    Results, SLICES, WindowFunction, check_kind, late_record, restore_entries, restore_watermark, snapshot_entries,
-    snapshot_watermark,
+    Results, SLICES, WindowFunction, check_kind, late_record, restore_entries, snapshot_entries,
 };
+use crate::watermark_state;
 use flott_api::windowing::{Slicing, TimeWindow, Window, require_timestamp};
 use flott_api::{AggregateFunction, OutputTag, WindowContext};
 use flott_state::{KeyedTable, OperatorSnapshot};
@@ -197,7 +197,9 @@ where
                 for record in records {
                     let key = key_selector(record);
                     let hash = key_hash(&key);
-                    debug_assert!(self.placement.owns(hash), "a record was sent to the wrong subtask");
+                    if cfg!(debug_assertions) {
+                        self.placement.check(hash);
+                    }
                     let accumulator = table.get_or_insert_with(hash, &key, || function.create_accumulator());
                     function.add(accumulator, record);
                     progress.advance();
@@ -364,13 +366,13 @@ where
         let added = self.stacks.entries().map(|(end, key, accumulator)| (key, (end, accumulator)));
         let entries = snapshot_entries(SLICES, max_parallelism, open.chain(added))?;
         snapshot.keyed.insert(SLICES.to_owned(), entries);
-        snapshot_watermark(self.watermark, snapshot)
+        watermark_state::save(self.watermark, snapshot)
     }
 
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
         self.placement.check_snapshot(snapshot)?;
         check_kind(SLICES, snapshot)?;
-        self.watermark = restore_watermark(snapshot)?;
+        self.watermark = watermark_state::load(snapshot)?;
         self.fired_until = self.grid.complete_until(self.watermark);
         let max_parallelism = self.placement.max_parallelism();
         restore_entries(SLICES, max_parallelism, snapshot, |hash, key, (end, accumulator): (Timestamp, F::Accumulator)| {

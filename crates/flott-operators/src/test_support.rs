@@ -22,6 +22,21 @@ use std::task::{Context, Poll};
 /// Key groups in tests.
 pub(crate) const MAX_PARALLELISM: u32 = 16;
 
+/// A record that is written down as it is.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Text(pub(crate) String);
+
+impl Debug for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Lines joined for `expect!`.
+pub(crate) fn text(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
 /// What an operator is fed with; `B` are the records of a second input.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Feed<A, B = ()> {
@@ -315,7 +330,11 @@ pub(crate) fn check_rescaling<A: Clone, B: Clone, O: Debug + 'static>(
                     ),
                     other => other.clone(),
                 };
-                subtask.feed(&mine).expect("the operator does not fail");
+                if !matches!(&mine, Feed::Batch1(records) if records.is_empty())
+                    && !matches!(&mine, Feed::Batch2(records) if records.is_empty())
+                {
+                    subtask.feed(&mine).expect("the operator does not fail");
+                }
             }
         }
         let mut records: Vec<_> = subtasks.iter_mut().flat_map(Harness::take).collect();

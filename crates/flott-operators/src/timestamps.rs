@@ -241,3 +241,6 @@ impl<T: Send + 'static> Operator<T, T> for TimestampsAndWatermarksOperator<T> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,13 @@ pub(crate) struct Progress<'a> {
 impl<'a> Progress<'a> {
     #[inline(always)]
     pub(crate) fn start(place: &'a mut usize) -> Self {
-        Self { place, n_processed: 0 }
+        Self::start_at(place, 0)
+    }
+
+    /// Starts when some records of the batch were processed already.
+    #[inline(always)]
+    pub(crate) fn start_at(place: &'a mut usize, n_processed: usize) -> Self {
+        Self { place, n_processed }
     }
 
     #[inline(always)]

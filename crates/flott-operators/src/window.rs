@@ -12,7 +12,7 @@ mod windows;
 pub use logic::{Aggregate, Firing, KeepRecords, WindowLogic};
 pub use result::{AggregateRecords, EmitResult, MapResult, ProcessRecords, ProcessResult, WindowFunction};
 pub(crate) use result::{Results, late_record};
-pub(crate) use state::{COUNTS, SESSIONS, SLICES, check_kind, restore_entries, restore_watermark, snapshot_entries, snapshot_watermark};
+pub(crate) use state::{SESSIONS, SLICES, check_kind, restore_entries, snapshot_entries};
 
 use crate::keyed::KeyPlacement;
 use crate::operator::{Operator, OperatorContext, OperatorOutput};

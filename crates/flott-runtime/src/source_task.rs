@@ -3,7 +3,7 @@
 use crate::subtask::{Clock, Step, TaskInput};
 use flott_api::{
     BadRecord, Boundedness, GeneratorContext, Idleness, InputStatus, OnError, OutputTag, Source, SourceOutput,
-    SourceReader, TimestampMode, WatermarkGenerator, WatermarkStrategy,
+    SourceReader, SourceSplit, TimestampMode, WatermarkGenerator, WatermarkStrategy,
 };
 use flott_env::Instant;
 use flott_env::sync::mpsc;
@@ -358,6 +358,10 @@ impl<S: Source> TaskInput for SourceTask<S> {
             TaskCommand::AddSplits(splits) => {
                 let splits = splits.iter().map(|bytes| flott_state::decode("a split", bytes));
                 let splits = splits.collect::<Result<Vec<S::Split>>>()?;
+                // Known from here on: a split that has not been read yet holds the watermark back (FLINK-26018).
+                for split in &splits {
+                    self.split_state(&split.split_id());
+                }
                 let reader = &mut self.reader;
                 crate::chain::guard(|| reader.add_splits(splits))?;
             }

@@ -6,7 +6,7 @@
 //! late, and its records cost the wheel nothing.
 
 use super::{add_session, session_gap, session_record};
-use crate::exchange::{self, Operator};
+use crate::exchange::{self, DRIFT_MAX, Operator};
 use crate::in_order::InOrder;
 use crate::records::{BLOCK_LEN, Record};
 use crate::scenario::{Checksum, Outcome};
@@ -15,8 +15,8 @@ use crate::table::{FlatTable, SlotValue};
 /// The wheel has about this many buckets per gap.
 const BUCKETS_PER_GAP: i64 = 64;
 
-/// How far, in time units, records may lie ahead of the watermark.
-const AHEAD_MAX: i64 = 4 * BLOCK_LEN as i64;
+/// How far, in time units, records may lie ahead of the watermark that the wheel has seen.
+const AHEAD_MAX: i64 = 2 * DRIFT_MAX;
 
 pub(super) fn run(records: u64, parallelism: usize, n_keys: u64) -> Outcome {
     Outcome::measure(|| {
@@ -157,7 +157,7 @@ impl Wheel {
     #[inline]
     fn insert(&mut self, time: i64, slot_idx: u32) {
         let bucket = time >> self.bucket_bits;
-        debug_assert!(bucket >= self.next_bucket && bucket - self.next_bucket < self.buckets.len() as i64);
+        assert!(bucket >= self.next_bucket && bucket - self.next_bucket < self.buckets.len() as i64);
         let mask = self.buckets.len() - 1;
         self.buckets[bucket as usize & mask].push(slot_idx);
     }

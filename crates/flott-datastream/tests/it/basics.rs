@@ -2,20 +2,8 @@
 
 use flott_api::sinks::collect_sink;
 use flott_datastream::StreamExecutionEnvironment;
-use flott_env::sim::Simulation;
-use flott_types::{Configuration, ErrorKind};
-
-fn real(parallelism: u32) -> StreamExecutionEnvironment {
-    let mut env = StreamExecutionEnvironment::with_configuration(Configuration::default()).unwrap();
-    env.set_parallelism(parallelism);
-    env
-}
-
-fn simulated(parallelism: u32, seed: u64) -> StreamExecutionEnvironment {
-    let mut env = StreamExecutionEnvironment::with_env(Simulation::new(seed).env(), Configuration::default());
-    env.set_parallelism(parallelism);
-    env
-}
+use flott_types::ErrorKind;
+use crate::support::{real, simulated};
 
 fn running_sums(env: &StreamExecutionEnvironment) -> Vec<(u64, u64)> {
     let (sink, results) = collect_sink();

@@ -1,3 +1,5 @@
 //! Programs run whole, in the real world and in the simulated one.
 
 mod basics;
+mod support;
+mod windows;

@@ -1,7 +1,7 @@
 //! How window operators are written into snapshots.
 
 use flott_state::{KeyGroupBytes, OperatorSnapshot, decode, encode};
-use flott_types::{Error, ErrorKind, Key, KeyGroup, Result, Watermark, key_group, key_hash};
+use flott_types::{Error, ErrorKind, Key, KeyGroup, Result, key_group, key_hash};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -14,10 +14,6 @@ pub(crate) const SLICES: &str = "_windows/slices";
 pub(crate) const SESSIONS: &str = "_windows/sessions";
 /// Keyed state of the count operator: the window being filled, by key.
 pub(crate) const COUNTS: &str = "_windows/counts";
-
-/// Union state: the watermark that each subtask had reached. Restored before anything else, or windows that have fired
-/// would fire again (FLINK-36663).
-const WATERMARK: &str = "_watermark";
 
 /// Refuses a snapshot in which another kind of window operator has left its state.
 pub(crate) fn check_kind(own: &str, snapshot: &OperatorSnapshot) -> Result<()> {
@@ -63,16 +59,4 @@ pub(crate) fn restore_entries<K: Key, V: DeserializeOwned>(
         }
     }
     Ok(())
-}
-
-pub(crate) fn snapshot_watermark(watermark: Watermark, snapshot: &mut OperatorSnapshot) -> Result<()> {
-    snapshot.union.insert(WATERMARK.into(), vec![encode(WATERMARK, &watermark)?]);
-    Ok(())
-}
-
-/// The least watermark that any subtask had reached.
-pub(crate) fn restore_watermark(snapshot: &OperatorSnapshot) -> Result<Watermark> {
-    let watermarks = snapshot.union.get(WATERMARK).into_iter().flatten();
-    let watermarks = watermarks.map(|bytes| decode(WATERMARK, bytes)).collect::<Result<Vec<_>>>()?;
-    Ok(watermarks.into_iter().min().unwrap_or(Watermark::MIN))
 }

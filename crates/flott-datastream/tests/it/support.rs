@@ -1,0 +1,17 @@
+//! Environments to run programs in.
+
+use flott_datastream::StreamExecutionEnvironment;
+use flott_env::sim::Simulation;
+use flott_types::Configuration;
+
+pub(crate) fn real(parallelism: u32) -> StreamExecutionEnvironment {
+    let mut env = StreamExecutionEnvironment::with_configuration(Configuration::default()).unwrap();
+    env.set_parallelism(parallelism);
+    env
+}
+
+pub(crate) fn simulated(parallelism: u32, seed: u64) -> StreamExecutionEnvironment {
+    let mut env = StreamExecutionEnvironment::with_env(Simulation::new(seed).env(), Configuration::default());
+    env.set_parallelism(parallelism);
+    env
+}

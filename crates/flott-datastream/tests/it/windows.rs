@@ -1,0 +1,171 @@
+//! Windows in whole programs.
+
+use crate::support::{real, simulated};
+use flott_api::sinks::collect_sink;
+use flott_api::sources::CollectionSource;
+use flott_api::windowing::{EventTimeSessionWindows, SlidingEventTimeWindows, TumblingEventTimeWindows};
+use flott_api::{AggregateFunction, OutputTag, WatermarkStrategy};
+use flott_datastream::{DataStream, StreamExecutionEnvironment};
+use std::time::Duration;
+
+#[derive(Clone)]
+struct Count;
+
+impl<T: 'static> AggregateFunction<T> for Count {
+    type Accumulator = u64;
+    type Output = u64;
+    fn create_accumulator(&self) -> u64 {
+        0
+    }
+    fn add(&self, accumulator: &mut u64, _: &T) {
+        *accumulator += 1;
+    }
+    fn get_result(&self, accumulator: &u64) -> u64 {
+        *accumulator
+    }
+    fn merge(&self, accumulator: &mut u64, other: &u64) {
+        *accumulator += other;
+    }
+}
+
+const N: i64 = 5_000;
+
+fn timed(env: &StreamExecutionEnvironment) -> DataStream<(i64, i64)> {
+    let records: Vec<(i64, i64)> = (0..N).map(|i| (i % 5, i * 10)).collect();
+    let strategy =
+        WatermarkStrategy::for_monotonous_timestamps().with_timestamp_assigner(|record: &(i64, i64), _| record.1);
+    env.from_source(CollectionSource::new(records), strategy, "records").stream()
+}
+
+fn check(run: impl Fn(&StreamExecutionEnvironment) -> Vec<(i64, i64, u64)>, expected: impl Fn() -> Vec<(i64, i64, u64)>) {
+    let mut expected = expected();
+    expected.sort();
+    for parallelism in [1, 2] {
+        for env in [real(parallelism), simulated(parallelism, 7)] {
+            let mut results = run(&env);
+            results.sort();
+            assert_eq!(results, expected, "parallelism {parallelism}");
+        }
+    }
+}
+
+#[test]
+fn tumbling_counts() {
+    check(
+        |env| {
+            let (sink, results) = collect_sink();
+            timed(env)
+                .key_by(|record| record.0)
+                .window(TumblingEventTimeWindows::of(Duration::from_secs(1)))
+                .aggregate_with(Count, |key, ctx, count| (*key, ctx.window.start, count))
+                .sink_to(sink);
+            let done = env.execute("tumbling").unwrap();
+            assert!(done.operators.iter().all(|operator| operator.late_records_dropped == 0));
+            results.take()
+        },
+        || (0..5).flat_map(|key| (0..N / 100).map(move |window| (key, window * 1000, 20))).collect(),
+    );
+}
+
+#[test]
+fn sliding_counts() {
+    check(
+        |env| {
+            let (sink, results) = collect_sink();
+            timed(env)
+                .key_by(|record| record.0)
+                .window(SlidingEventTimeWindows::of(Duration::from_secs(1), Duration::from_millis(250)))
+                .aggregate_with(Count, |key, ctx, count| (*key, ctx.window.start, count))
+                .sink_to(sink);
+            env.execute("sliding").unwrap();
+            results.take()
+        },
+        || {
+            let mut counts = std::collections::BTreeMap::new();
+            for i in 0..N {
+                let (key, at) = (i % 5, i * 10);
+                let last = at - at.rem_euclid(250);
+                for start in (0..4).map(|back| last - back * 250) {
+                    *counts.entry((key, start)).or_insert(0) += 1;
+                }
+            }
+            counts.into_iter().map(|((key, start), count)| (key, start, count)).collect()
+        },
+    );
+}
+
+#[test]
+fn sessions_and_count_windows() {
+    check(
+        |env| {
+            let (sink, results) = collect_sink();
+            timed(env)
+                .filter(|record| record.1 % 1_000 < 500)
+                .key_by(|record| record.0)
+                .window(EventTimeSessionWindows::with_gap(Duration::from_millis(200)))
+                .aggregate_with(Count, |key, ctx, count| (*key, ctx.window.start / 1_000, count))
+                .sink_to(sink);
+            env.execute("sessions").unwrap();
+            results.take()
+        },
+        || (0..5).flat_map(|key| (0..N / 100).map(move |second| (key, second, 10))).collect(),
+    );
+    check(
+        |env| {
+            let (sink, results) = collect_sink();
+            timed(env)
+                .key_by(|record| record.0)
+                .count_window(100)
+                .aggregate_with(Count, |key, _, count| (*key, 0, count))
+                .sink_to(sink);
+            env.execute("count windows").unwrap();
+            results.take()
+        },
+        || (0..5).flat_map(|key| (0..N / 500).map(move |_| (key, 0, 100))).collect(),
+    );
+}
+
+#[test]
+fn windows_over_all_records_run_in_one_subtask_and_late_records_come_out_at_the_side() {
+    let env = real(2);
+    let late = OutputTag::<(i64, i64)>::new("late");
+    let strategy =
+        WatermarkStrategy::for_monotonous_timestamps().with_timestamp_assigner(|record: &(i64, i64), _| record.1);
+    let records = vec![(0, 100), (1, 2_000), (2, 50), (3, 2_100)];
+    let windows = env
+        .from_source(CollectionSource::new(records), strategy, "records")
+        .set_parallelism(1)
+        .window_all(TumblingEventTimeWindows::of(Duration::from_secs(1)))
+        .side_output_late_data(&late)
+        .aggregate_with(Count, |(), ctx, count| (ctx.window.start, count));
+    let ((sink, results), (late_sink, late_results)) = (collect_sink(), collect_sink());
+    windows.sink_to(sink);
+    windows.side_output(&late).sink_to(late_sink);
+    env.execute("over all").unwrap();
+    let mut results = results.take();
+    results.sort();
+    assert_eq!(results, [(0, 1), (2_000, 2)]);
+    assert_eq!(late_results.take(), [(2, 50)]);
+}
+
+#[test]
+fn a_window_join_pairs_records_of_a_key_and_window() {
+    for env in [real(2), simulated(2, 3)] {
+        let (sink, results) = collect_sink();
+        let orders = timed(&env).filter(|record| record.1 < 2_000).key_by(|record| record.0);
+        let others = timed(&env).map(|(key, at)| (key, at + 1)).filter(|record| record.1 < 1_000);
+        let others = others.key_by(|record| record.0);
+        orders
+            .join(&others)
+            .window(TumblingEventTimeWindows::of(Duration::from_secs(1)))
+            .apply_join(|left, right, out| {
+                out.collect((left.1, right.1));
+                Ok(())
+            })
+            .sink_to(sink);
+        env.execute("join").unwrap();
+        let results = results.take();
+        assert_eq!(results.len(), 5 * 20 * 20);
+        assert!(results.iter().all(|(left, right)| left % 50 == (right - 1) % 50 && *left < 1_000));
+    }
+}

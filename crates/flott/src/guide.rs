@@ -1,0 +1,41 @@
+//! The guide: every topic with examples that compile, from the first program to timers.
+//!
+//! The pages are the files of `docs/guide` in the repository. Their examples run as tests of this crate, so what they
+//! show works with this version.
+//!
+//! 1. [`environment`]: programs, configuration, execution, names and parallelism.
+//! 2. [`sources`]: where records come from, and a source of your own.
+//! 3. [`transformations`]: map to key_by, exchange kinds, process functions.
+//! 4. [`event_time`]: timestamps, watermarks, idleness, alignment.
+//! 5. [`windows`]: assigners, triggers, evictors, lateness.
+//! 6. [`state`]: keyed state, timers, time to live, operator state.
+//! 7. [`streams`]: side outputs, union, connect, broadcast, joins.
+//! 8. [`async_io`]: calls to the outside, many at a time.
+//! 9. [`sinks`]: where results go, and a sink of your own.
+
+#[doc = include_str!("../../../docs/guide/environment.md")]
+pub mod environment {}
+
+#[doc = include_str!("../../../docs/guide/sources.md")]
+pub mod sources {}
+
+#[doc = include_str!("../../../docs/guide/transformations.md")]
+pub mod transformations {}
+
+#[doc = include_str!("../../../docs/guide/event-time.md")]
+pub mod event_time {}
+
+#[doc = include_str!("../../../docs/guide/windows.md")]
+pub mod windows {}
+
+#[doc = include_str!("../../../docs/guide/state.md")]
+pub mod state {}
+
+#[doc = include_str!("../../../docs/guide/streams.md")]
+pub mod streams {}
+
+#[doc = include_str!("../../../docs/guide/async-io.md")]
+pub mod async_io {}
+
+#[doc = include_str!("../../../docs/guide/sinks.md")]
+pub mod sinks {}

@@ -1,0 +1,94 @@
+//! Stateful computations over data streams, in one process, in Rust: what Apache Flink's DataStream API is in Java.
+//!
+//! A program makes a [`StreamExecutionEnvironment`], builds a dataflow from sources, transformations and sinks, and
+//! executes it. This one counts words in windows of ten seconds of event time:
+//!
+//! ```
+//! use flott::prelude::*;
+//!
+//! fn main() -> flott::Result<()> {
+//!     let env = StreamExecutionEnvironment::new()?;
+//!     let lines = [(1_000, "to be or not to be"), (4_000, "that is the question"), (11_000, "to be")];
+//!     let lines = lines.map(|(at, line)| (at, line.to_owned()));
+//!     let strategy = WatermarkStrategy::for_bounded_out_of_orderness(Duration::from_secs(5))
+//!         .with_timestamp_assigner(|line: &(i64, String), _| line.0);
+//!
+//!     let (sink, counts) = collect_sink();
+//!     env.from_source(CollectionSource::new(lines), strategy, "lines")
+//!         .flat_map(|(_, line)| line.split(' ').map(|word| (word.to_owned(), 1_u64)).collect::<Vec<_>>())
+//!         .key_by(|(word, _)| word.clone())
+//!         .window(TumblingEventTimeWindows::of(Duration::from_secs(10)))
+//!         .reduce_with(|sum, word| sum.1 += word.1, |_, ctx, (word, count)| (ctx.window.start, word, count))
+//!         .sink_to(sink);
+//!     env.execute("word count")?;
+//!
+//!     let mut counts = counts.take();
+//!     counts.sort();
+//!     assert_eq!(counts[0], (0, "be".to_owned(), 2));
+//!     assert_eq!(counts.last(), Some(&(10_000, "to".to_owned(), 1)));
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Where things are
+//!
+//! * [`guide`]: every topic with examples that compile; start there.
+//! * [`prelude`]: what programs import.
+//! * This level: the environment, streams, functions, watermark strategies, configuration, errors.
+//! * [`windowing`]: assigners, triggers, evictors. [`state`]: handles of keyed, operator and broadcast state.
+//! * [`sources`], [`sinks`]: those that need nothing outside the process. [`connectors`]: the others, each behind a
+//!   cargo feature. [`mod@format`]: how records stand in files.
+//! * [`env`]: the seam to clock, files and tasks, with a simulated version for tests.
+//!
+//! It is *not* where anything is implemented: this crate re-exports the crates below it, so that programs need not know
+//! how the engine is divided.
+//!
+//! # Cargo features
+//!
+//! | feature | gives | default |
+//! |---|---|---|
+//! | `file` | [`connectors::file`]: text lines, CSV, JSON lines, gzip and zstd | yes |
+//! | `nexmark` | `connectors::nexmark`: the generator of the Nexmark benchmark | no |
+
+#![deny(missing_docs)]
+
+pub mod connectors;
+pub mod guide;
+pub mod prelude;
+
+pub use flott_api::{
+    AggregateFunction, AsyncFunction, AsyncRetryStrategy, BadRecord, BatchTimestampAssigner, BoxError, Boundedness,
+    BroadcastContext, BroadcastProcessFunction, CoProcessFunction, Collector, EnumeratorInit, GeneratorContext, Idleness,
+    InputStatus, KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, OnError,
+    OutputTag, ProcessContext, ProcessFunction, ProcessWindowFunction, RuntimeContext, Sink, SinkContext, SinkWriter,
+    Source, SourceOutput, SourceReader, SourceReaderContext, SourceSplit, SplitEnumerator, SplitEnumeratorContext,
+    SplitOutput, SplitReader, SplitSource, SplitSourceReader, StaticSplitEnumerator, TimeDomain, TimestampMode,
+    UserResult, WatermarkAlignment, WatermarkGenerator, WatermarkStrategy, WindowContext,
+};
+pub use flott_coordinator::JobStatus;
+pub use flott_datastream::{
+    BroadcastStream, BroadcastStreams, ConnectedStreams, DataStream, DataStreamSink, IntervalJoin, JobCanceler,
+    JobClient, JobExecutionResult, JoinedStreams, KeyedBroadcastStreams, KeyedConnectedStreams, KeyedStream,
+    OperatorReport, SourceStream, StreamExecutionEnvironment, WindowedStream, load_configuration,
+};
+pub use flott_operators::{AsyncOutputMode, AsyncWaitConfig, Either};
+pub use flott_types::{
+    ConfigOption, ConfigValue, Configuration, Data, Error, ErrorKind, JobId, Key, MemorySize, NO_TIMESTAMP, RecordBatch,
+    Result, SplitId, SubtaskIndex, Timestamp, Watermark, options,
+};
+
+pub use flott_api::{format, sinks, sources, windowing};
+
+/// Handles of state: keyed (value, list, map, reducing, aggregating), operator (list, union) and broadcast; time to live.
+pub mod state {
+    pub use flott_state::{
+        AggregatingState, BroadcastState, KeyedStateStore, ListState, MapState, OperatorListState, OperatorStateBackend,
+        OperatorStateStore, OperatorStateStoreMut, ReducingState, StateTtlConfig, TtlUpdate, TtlVisibility, ValueState,
+    };
+}
+
+/// The seam to the outside world: [`Env`](env::Env) is clock, randomness, tasks, files and network of a job, and
+/// [`sim`](env::sim) a deterministic world for tests.
+pub mod env {
+    pub use flott_env::{AsyncStream, Env, FileSystem, FileWrite, Instant, Metadata, ReadSeek, TaskHandle, sim};
+}
