@@ -163,7 +163,8 @@ where
     /// Sees to it that the key is looked at when the session that ends at `end` does.
     fn enter(&mut self, idx: u32, end: Timestamp, window: TimeWindow) {
         let sessions = self.keys.value_mut(idx);
-        if end < sessions.look_again_at {
+        // Not `<`: the end of time is also what an idle key has.
+        if end <= sessions.look_again_at {
             sessions.look_again_at = end;
             self.agenda.insert(end, idx, window.end.saturating_sub(window.start));
         }
@@ -177,7 +178,7 @@ where
             for (at, idx) in entries.drain(..) {
                 let sessions = self.keys.value_mut(idx);
                 // An entry does not count if an earlier one has been made for the key since, or the key is gone.
-                if sessions.look_again_at != at {
+                if sessions.look_again_at != at || sessions.is_empty() {
                     continue;
                 }
                 sessions.take_until(due_until, |session| due.push((idx, session)));

@@ -67,7 +67,8 @@ impl<T, A: WindowAssigner<T>, S, L> fmt::Debug for WindowConfig<T, A, S, L> {
 /// Puts records into windows and emits a result whenever a trigger fires one.
 ///
 /// Results carry the window's largest timestamp. A watermark fires what is due in the order of time and is then
-/// forwarded.
+/// forwarded. A processing-time timer fires when the clock has gone past it, not when it shows that time: more records may
+/// come at that time, and Flink delays by the same millisecond.
 pub struct WindowOperator<K, T, O, A, S, L>
 where
     K: Key,
@@ -392,14 +393,14 @@ where
 
     fn on_processing_time(&mut self, now: Timestamp, out: &mut OperatorOutput<'_, O>) -> Result<()> {
         self.timers.processing_time = now;
-        while let Some((at, key, window)) = self.timers.processing.pop_due(now) {
+        while let Some((at, key, window)) = self.timers.processing.pop_due(now.saturating_sub(1)) {
             self.on_timer(TimeDomain::ProcessingTime, at, &key, window, out)?;
         }
         self.results.flush(out)
     }
 
     fn next_timer(&self) -> Option<Timestamp> {
-        self.timers.processing.next_due()
+        self.timers.processing.next_due().map(|due| due.saturating_add(1))
     }
 
     fn snapshot(&mut self, snapshot: &mut OperatorSnapshot) -> Result<()> {
@@ -425,4 +426,4 @@ where
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

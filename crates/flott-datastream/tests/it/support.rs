@@ -15,3 +15,8 @@ pub(crate) fn simulated(parallelism: u32, seed: u64) -> StreamExecutionEnvironme
     env.set_parallelism(parallelism);
     env
 }
+
+pub(crate) fn sorted<T: Ord>(mut records: Vec<T>) -> Vec<T> {
+    records.sort();
+    records
+}

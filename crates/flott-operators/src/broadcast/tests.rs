@@ -38,9 +38,6 @@ impl BroadcastProcessFunction<(String, u32), Rate, Text> for Convert {
         ctx: &mut BroadcastContext<'_>,
         _: &mut Collector<'_, Text>,
     ) -> UserResult {
-        if currency == "list" {
-            self.converted.add(ctx.state, rate)?;
-        }
         self.rates.put(ctx.state, currency, rate)?;
         Ok(())
     }
@@ -91,14 +88,11 @@ fn state_of_the_wrong_kind_is_refused_by_the_snapshot() {
     let mut operator = BroadcastProcessOperator::new(convert());
     let ctx = context(Simulation::new(1).env(), 0, 1);
     TwoInputOperator::<(String, u32), Rate, Text>::open(&mut operator, &ctx).unwrap();
-    let mut broadcast = BroadcastContext { timestamp: 0, watermark: Watermark::MIN, state: &mut operator.broadcast };
-    convert().converted.add(broadcast.state, 1).unwrap();
+    convert().converted.add(&mut operator.broadcast, 1).unwrap();
     let mut snapshot = OperatorSnapshot::default();
     let taken = TwoInputOperator::<(String, u32), Rate, Text>::snapshot(&mut operator, &mut snapshot);
     let expected = "list state 'converted' was written while a record of the broadcast stream was processed";
     assert_eq!(taken.unwrap_err().to_string(), expected);
-    broadcast = BroadcastContext { timestamp: 0, watermark: Watermark::MIN, state: &mut operator.broadcast };
-    convert().converted.clear(broadcast.state).unwrap();
 }
 
 /// Sums per key; the broadcast stream says how long after its first record a key's sum is due.

@@ -1,0 +1,39 @@
+//! The session operator does what the model says.
+
+use super::{SessionWindowConfig, SessionWindowOperator};
+use crate::window::tests::model::{Model, Windows, dynamic_gap, strategies};
+use crate::window::tests::support::{Element, Gather, Rec, Step, key, late_tag, run_everywhere, show};
+use flott_api::windowing::{EventTimeSessionWindows, TimeWindow, WindowAssigner};
+use proptest::prelude::*;
+use std::time::Duration;
+
+fn run<A: WindowAssigner<Rec, Window = TimeWindow>>(assigner: &A, elements: &[Element]) -> Vec<Step> {
+    let make = || {
+        SessionWindowOperator::new(SessionWindowConfig {
+            key_selector: key as fn(&Rec) -> char,
+            assigner: assigner.clone(),
+            function: Gather,
+            then: show(),
+            late_records: Some(late_tag()),
+        })
+        .unwrap()
+    };
+    run_everywhere(make, elements)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sessions_are_as_in_the_model(windows in strategies::sessions(), elements in strategies::elements()) {
+        let Windows::Session { gap, is_dynamic } = windows else { unreachable!() };
+        let ms = |ms: i64| Duration::from_millis(ms as u64);
+        let ran = if is_dynamic {
+            let gap = move |record: &Rec| ms(dynamic_gap(gap, record));
+            run(&EventTimeSessionWindows::with_dynamic_gap(gap), &elements)
+        } else {
+            run(&EventTimeSessionWindows::with_gap(ms(gap)), &elements)
+        };
+        prop_assert_eq!(ran, Model::new(windows, 0).run(&elements));
+    }
+}

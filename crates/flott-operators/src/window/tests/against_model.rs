@@ -1,0 +1,148 @@
+//! The general operator does what the model says.
+
+use super::model::{Model, Windows, dynamic_gap, strategies};
+use super::support::{Element, Fired, Gather, Rec, Step, key, late_tag, run_everywhere, show};
+use crate::{Aggregate, KeepRecords, ProcessRecords, WindowConfig, WindowOperator};
+use flott_api::windowing::{
+    EventTimeSessionWindows, ProcessingTimeSessionWindows, SlidingEventTimeWindows, SlidingProcessingTimeWindows,
+    TimeWindow, WindowAssigner,
+};
+use flott_api::{Collector, UserResult, WindowContext};
+use crate::test_support::Feed;
+use proptest::prelude::*;
+use std::time::Duration;
+
+pub(crate) const fn ms(ms: i64) -> Duration {
+    Duration::from_millis(ms as u64)
+}
+
+fn run<A: WindowAssigner<Rec, Window = TimeWindow>>(
+    assigner: &A,
+    lateness: i64,
+    elements: &[Element],
+) -> Vec<Step> {
+    let config = |logic| WindowConfig {
+        key_selector: key as fn(&Rec) -> char,
+        trigger: assigner.default_trigger(),
+        assigner: assigner.clone(),
+        allowed_lateness_ms: lateness,
+        late_records: Some(late_tag()),
+        logic,
+    };
+    run_everywhere(
+        || WindowOperator::new(config(Aggregate { function: Gather, then: show() })).unwrap(),
+        elements,
+    )
+}
+
+fn run_lists<A: WindowAssigner<Rec, Window = TimeWindow>>(
+    assigner: &A,
+    lateness: i64,
+    elements: &[Element],
+) -> Vec<Step> {
+    let process = |key: &char, ctx: &WindowContext<'_, TimeWindow>, records: Vec<Rec>, out: &mut Collector<'_, Fired>| -> UserResult {
+        out.collect(Fired::new(*key, ctx.window, records.iter().map(|record| record.value).collect()));
+        Ok(())
+    };
+    let make = || {
+        WindowOperator::new(WindowConfig {
+            key_selector: key as fn(&Rec) -> char,
+            trigger: assigner.default_trigger(),
+            assigner: assigner.clone(),
+            allowed_lateness_ms: lateness,
+            late_records: Some(late_tag()),
+            logic: KeepRecords { then: ProcessRecords(process), evictor: None },
+        })
+        .unwrap()
+    };
+    run_everywhere(make, elements)
+}
+
+fn check(windows: Windows, lateness: i64, elements: &[Element]) {
+    let expected = Model::new(windows, lateness).run(elements);
+    match windows {
+        Windows::Sliding { size, slide, offset } => {
+            let assigner = SlidingEventTimeWindows::of(ms(size), ms(slide)).with_offset_ms(offset);
+            assert_eq!(run(&assigner, lateness, elements), expected);
+            assert_eq!(run_lists(&assigner, lateness, elements), expected);
+        }
+        Windows::Session { gap, is_dynamic: false } => {
+            let assigner = EventTimeSessionWindows::with_gap(ms(gap));
+            assert_eq!(run(&assigner, lateness, elements), expected);
+            assert_eq!(run_lists(&assigner, lateness, elements), expected);
+        }
+        Windows::Session { gap, is_dynamic: true } => {
+            let assigner =
+                EventTimeSessionWindows::with_dynamic_gap(move |record: &Rec| ms(dynamic_gap(gap, record)));
+            assert_eq!(run(&assigner, lateness, elements), expected);
+        }
+    }
+}
+
+/// The same with the wall clock in the place of the watermark; records have the time at which they come, and when the
+/// clock shows 10 the watermark would be 9.
+fn check_processing_time(windows: Windows, elements: &[Element]) {
+    let mut now = 0;
+    let (mut by_watermark, mut by_clock) = (Vec::new(), Vec::new());
+    for element in elements {
+        match element {
+            Feed::Batch1(records) => {
+                let records: Vec<_> = records.iter().map(|(record, _)| (*record, now)).collect();
+                by_watermark.push(Feed::Batch1(records.clone()));
+                by_clock.push(Feed::Batch1(records));
+            }
+            Feed::Watermark(at) => {
+                now = at.saturating_add(1_000);
+                by_watermark.push(Feed::Watermark(now - 1));
+                by_clock.push(Feed::ProcessingTime(now));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let expected = Model::new(windows, 0).run(&by_watermark);
+    let ran = match windows {
+        Windows::Sliding { size, slide, offset } => {
+            run(&SlidingProcessingTimeWindows::of(ms(size), ms(slide)).with_offset_ms(offset), 0, &by_clock)
+        }
+        Windows::Session { gap, is_dynamic: false } => {
+            run(&ProcessingTimeSessionWindows::with_gap(ms(gap)), 0, &by_clock)
+        }
+        Windows::Session { gap, is_dynamic: true } => {
+            let gap = move |record: &Rec| ms(dynamic_gap(gap, record));
+            run(&ProcessingTimeSessionWindows::with_dynamic_gap(gap), 0, &by_clock)
+        }
+    };
+    assert_eq!(ran, expected);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn tumbling_windows_are_as_in_the_model(
+        windows in strategies::tumbling(), lateness in prop_oneof![Just(0), 0..30_i64], elements in strategies::elements(),
+    ) {
+        check(windows, lateness, &elements);
+    }
+
+    #[test]
+    fn sliding_windows_are_as_in_the_model(
+        windows in strategies::sliding(), lateness in prop_oneof![Just(0), 0..30_i64], elements in strategies::elements(),
+    ) {
+        check(windows, lateness, &elements);
+    }
+
+    #[test]
+    fn sessions_are_as_in_the_model(
+        windows in strategies::sessions(), lateness in prop_oneof![Just(0), 0..30_i64], elements in strategies::elements(),
+    ) {
+        check(windows, lateness, &elements);
+    }
+
+    #[test]
+    fn processing_time_windows_are_event_time_windows_by_another_clock(
+        windows in prop_oneof![strategies::sliding(), strategies::sessions()], elements in strategies::elements(),
+    ) {
+        check_processing_time(windows, &elements);
+    }
+}
