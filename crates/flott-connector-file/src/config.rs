@@ -244,12 +244,14 @@ impl RollingPolicy {
 /// How many files a subtask writes at once unless it is told otherwise.
 const OPEN_PARTITIONS_MAX_DEFAULT: usize = 128;
 
+type PartitionBy<T> = dyn Fn(&T) -> PartitionPath + Send + Sync;
+
 /// What a writer is made from.
 pub(crate) struct FileSinkConfig<T> {
     pub(crate) directory: PathBuf,
     pub(crate) format: Arc<dyn EncodeFormat<T>>,
     pub(crate) rolling: RollingPolicy,
-    pub(crate) partition: Option<Arc<dyn Fn(&T) -> PartitionPath + Send + Sync>>,
+    pub(crate) partition: Option<Arc<PartitionBy<T>>>,
     pub(crate) compression: Compression,
     pub(crate) file_prefix: String,
     pub(crate) open_partitions_max: usize,

@@ -221,3 +221,6 @@ impl<I: Data, O: Data, F: AsyncFunction<I, O>> Operator<I, O> for AsyncWaitOpera
 
 /// A record in a snapshot: the record, its timestamp, and the watermark that came before it.
 type HeldRecord<I> = (I, Timestamp, Watermark);
+
+#[cfg(test)]
+mod tests;

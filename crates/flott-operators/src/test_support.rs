@@ -1,16 +1,16 @@
 //! Feeds operators in tests and writes down, as text, what comes out: `+1@10 W12 late:+3@4 idle end`.
 
 use crate::operator::{
-    Operator, OperatorContext, OperatorOutput, Output, OutputControl, OutputMetrics, SideChannels, SideReceiver,
-    TwoInputOperator,
+    Operator, OperatorContext, OperatorOutput, Output, OutputControl, OutputMetrics, SideChannels,
+    SideReceiver, TwoInputOperator,
 };
 use flott_api::OutputTag;
 use flott_env::Env;
 use flott_env::sim::Simulation;
 use flott_state::OperatorSnapshot;
 use flott_types::{
-    NO_TIMESTAMP, OperatorUid, RecordBatch, Result, StreamStatus, SubtaskIndex, Timestamp, Watermark, key_group,
-    key_hash, subtask_for_key_group,
+    NO_TIMESTAMP, OperatorUid, RecordBatch, Result, StreamStatus, SubtaskIndex, Timestamp, Watermark,
+    key_group, key_hash, subtask_for_key_group,
 };
 use serde::Serialize;
 use std::any::Any;
@@ -167,8 +167,11 @@ impl<A: Clone, B: Clone, O: Debug + 'static> Harness<A, B, O> {
 
     /// Writes a side output down too.
     pub(crate) fn with_side<T: Debug + 'static>(mut self, tag: &OutputTag<T>) -> Self {
-        let recorder =
-            Recorder::<T> { prefix: format!("{}:", tag.id()), lines: Arc::clone(&self.lines), records: PhantomData };
+        let recorder = Recorder::<T> {
+            prefix: format!("{}:", tag.id()),
+            lines: Arc::clone(&self.lines),
+            records: PhantomData,
+        };
         self.sides.receivers.push((tag.id().clone(), Box::new(recorder)));
         self
     }
@@ -259,8 +262,12 @@ pub(crate) fn rebatch<A: Clone, B: Clone>(elements: &[Feed<A, B>], size: usize) 
     elements
         .iter()
         .flat_map(|element| match element {
-            Feed::Batch1(records) => records.chunks(size).map(|records| Feed::Batch1(records.to_vec())).collect(),
-            Feed::Batch2(records) => records.chunks(size).map(|records| Feed::Batch2(records.to_vec())).collect(),
+            Feed::Batch1(records) => {
+                records.chunks(size).map(|records| Feed::Batch1(records.to_vec())).collect()
+            }
+            Feed::Batch2(records) => {
+                records.chunks(size).map(|records| Feed::Batch2(records.to_vec())).collect()
+            }
             other => vec![other.clone()],
         })
         .collect()
@@ -323,10 +330,18 @@ pub(crate) fn check_rescaling<A: Clone, B: Clone, O: Debug + 'static>(
                 let is_mine = |to: Option<usize>| to.is_none_or(|to| to == idx);
                 let mine = match element {
                     Feed::Batch1(records) => Feed::Batch1(
-                        records.iter().filter(|(record, _)| is_mine(route1(record, parallelism))).cloned().collect(),
+                        records
+                            .iter()
+                            .filter(|(record, _)| is_mine(route1(record, parallelism)))
+                            .cloned()
+                            .collect(),
                     ),
                     Feed::Batch2(records) => Feed::Batch2(
-                        records.iter().filter(|(record, _)| is_mine(route2(record, parallelism))).cloned().collect(),
+                        records
+                            .iter()
+                            .filter(|(record, _)| is_mine(route2(record, parallelism)))
+                            .cloned()
+                            .collect(),
                     ),
                     other => other.clone(),
                 };

@@ -339,6 +339,11 @@ impl<S: Source> TaskInput for SourceTask<S> {
     }
 
     fn poll_step(&mut self, cx: &mut Context<'_>, clock: Clock) -> Poll<Result<Step>> {
+        // All splits of the first assignment are known before the first record is read: otherwise it would depend on the
+        // timing of messages how far the watermark is held back.
+        if !self.splits_assigned {
+            return Poll::Pending;
+        }
         self.on_clock(clock)?;
         let (reader, read, batch_size) = (&mut self.reader, &mut self.read, self.settings.batch_size);
         let polled = crate::chain::guard(|| Ok(reader.poll_next(cx, batch_size, read)))?;

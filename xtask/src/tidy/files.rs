@@ -97,7 +97,9 @@ fn check_test_root(path: &Path) -> Option<Problem> {
 }
 
 fn check_module_doc(path: &Path, text: &str) -> Option<Problem> {
-    if text.trim_start().starts_with("//!") {
+    // The tests of a module are described by the module.
+    let is_tests = path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs");
+    if is_tests || text.trim_start().starts_with("//!") {
         return None;
     }
     Some(problem(

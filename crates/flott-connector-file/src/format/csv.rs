@@ -5,7 +5,7 @@ mod parser;
 use super::{Budget, Cursor, DeferredError, lines, too_long};
 use crate::MAX_RECORD_BYTES_DEFAULT;
 use crate::input::Input;
-use csv::{ByteRecord, DeserializeErrorKind};
+use csv::{ByteRecord, DeserializeError, DeserializeErrorKind};
 use flott_api::format::{
     ByteRange, DecodeFormat, DecodeInput, EncodeFormat, FileLayout, ReadPosition, RecordDecoder, RecordEncoder,
 };
@@ -14,9 +14,10 @@ use flott_env::FileSystem;
 use flott_types::{Error, Result};
 use parser::{CsvParser, Parsed};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 use std::io::{self, Write};
 use std::marker::PhantomData;
+use std::num::IntErrorKind;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -177,6 +178,9 @@ impl<T: DeserializeOwned + 'static> DecodeFormat<T> for CsvFormat {
 /// A line end takes two bytes at most.
 const LINE_END_BYTES_MAX: usize = 2;
 
+/// Of a field that is wrong, what a message shows.
+const FIELD_BYTES_SHOWN: usize = 100;
+
 struct CsvDecoder<T> {
     format: CsvFormat,
     input: Input,
@@ -269,55 +273,64 @@ impl<T: DeserializeOwned + 'static> CsvDecoder<T> {
         self.fields.deserialize(self.header.as_ref()).map_err(|error| self.explain(&error))
     }
 
-    /// Finds out which column is wrong: the record is read once more, by a deserializer that keeps track.
     #[cold]
     fn explain(&self, error: &csv::Error) -> Refused {
         let csv::ErrorKind::Deserialize { err, .. } = error.kind() else {
             return Refused::BadRecord(error.to_string());
         };
-        let located = self.fields.deserialize::<Locate<T>>(self.header.as_ref());
-        let path = located.map(|Locate(path, _)| path).unwrap_or_default();
         if let DeserializeErrorKind::Message(message) = err.kind()
             && let Some(error) = self.explain_column(message)
         {
             return Refused::File(error);
         }
-        let column = self.column_index(&path).or(err.field().map(|idx| idx as usize));
-        let name = column.and_then(|idx| self.header.as_ref()?.get(idx)).map(String::from_utf8_lossy);
-        let column_text = match (name, column) {
-            (Some(name), _) => format!("column '{name}': "),
-            (None, Some(idx)) => format!("column {}: ", idx + 1),
-            (None, None) => String::new(),
-        };
-        let found = column.and_then(|idx| self.fields.get(idx)).map(|field| {
-            const FIELD_BYTES_SHOWN: usize = 100;
-            let shown = field.get(..FIELD_BYTES_SHOWN).unwrap_or(field);
-            format!(", found '{}'{}", String::from_utf8_lossy(shown), if shown.len() < field.len() { "…" } else { "" })
-        });
         let expected = match err.kind() {
             DeserializeErrorKind::ParseInt(error) => match error.kind() {
-                std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => {
-                    "expected an integer of the column's range".to_owned()
-                }
-                _ => "expected an integer".to_owned(),
+                IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "expected an integer of the column's range",
+                _ => "expected an integer",
             },
-            DeserializeErrorKind::ParseFloat(_) => "expected a number".to_owned(),
-            DeserializeErrorKind::ParseBool(_) => "expected true or false".to_owned(),
-            DeserializeErrorKind::InvalidUtf8(_) => "expected UTF-8 text".to_owned(),
-            DeserializeErrorKind::UnexpectedEndOfRow => "expected another field".to_owned(),
-            DeserializeErrorKind::Message(text) | DeserializeErrorKind::Unsupported(text) => text.clone(),
+            DeserializeErrorKind::ParseFloat(_) => "expected a number",
+            DeserializeErrorKind::ParseBool(_) => "expected true or false",
+            DeserializeErrorKind::InvalidUtf8(_) => "expected UTF-8 text",
+            DeserializeErrorKind::UnexpectedEndOfRow => "expected another field",
+            DeserializeErrorKind::Message(text) | DeserializeErrorKind::Unsupported(text) => text,
         };
-        Refused::BadRecord(format!("{column_text}{expected}{}", found.unwrap_or_default()))
+        let Some(idx) = self.find_column(err) else { return Refused::BadRecord(expected.to_owned()) };
+        let name = self.header.as_ref().and_then(|header| header.get(idx)).map(String::from_utf8_lossy);
+        let column = name.map_or_else(|| (idx + 1).to_string(), |name| format!("'{name}'"));
+        let field = self.fields.get(idx).unwrap_or_default();
+        let shown = field.get(..FIELD_BYTES_SHOWN).unwrap_or(field);
+        let rest = if shown.len() < field.len() { "…" } else { "" };
+        let found = String::from_utf8_lossy(shown);
+        Refused::BadRecord(format!("column {column}: {expected}, found '{found}'{rest}"))
     }
 
-    /// The index of the column at which deserialization stopped: a name, or `[n]` in a tuple.
-    fn column_index(&self, path: &str) -> Option<usize> {
-        if let Some(idx) = path.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
-            return idx.parse().ok();
+    /// The index of the column at which deserialization stopped.
+    ///
+    /// The deserializer tells of numbers but not of what a type's own code refuses, so for the rest the record is read
+    /// again without its last columns: as long as the bad one is there, the error is the same.
+    fn find_column(&self, error: &DeserializeError) -> Option<usize> {
+        if matches!(error.kind(), DeserializeErrorKind::UnexpectedEndOfRow) {
+            return None;
         }
-        let name = path.split(['.', '[']).next().unwrap_or(path);
-        let header = self.header.as_ref()?;
-        header.iter().position(|column| column == path.as_bytes() || column == name.as_bytes())
+        if let Some(idx) = error.field() {
+            return usize::try_from(idx).ok();
+        }
+        let fails_alike = |n_columns: usize| {
+            let (mut fields, mut header) = (self.fields.clone(), self.header.clone());
+            fields.truncate(n_columns);
+            if let Some(header) = &mut header {
+                header.truncate(n_columns);
+            }
+            let result = fields.deserialize::<T>(header.as_ref());
+            match result.err().map(csv::Error::into_kind) {
+                Some(csv::ErrorKind::Deserialize { err, .. }) => err.kind() == error.kind(),
+                Some(_) | None => false,
+            }
+        };
+        let columns: Vec<usize> = (1..=self.fields.len()).collect();
+        let n_before = columns.partition_point(|n_columns| !fails_alike(*n_columns));
+        // What fails with no column at all is not about one.
+        (n_before < columns.len() && !fails_alike(0)).then_some(n_before)
     }
 
     /// The error of the whole file if every record is wrong in the same way: the header is.
@@ -341,19 +354,6 @@ enum Refused {
     BadRecord(String),
     /// No record of this file can be.
     File(Error),
-}
-
-/// Deserializes to the path at which a `T` cannot be deserialized.
-struct Locate<T>(String, PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Locate<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let path = match serde_path_to_error::deserialize::<_, T>(deserializer) {
-            Ok(_) => String::new(),
-            Err(error) => error.path().to_string(),
-        };
-        Ok(Self(path, PhantomData))
-    }
 }
 
 impl<T: DeserializeOwned + 'static> RecordDecoder<T> for CsvDecoder<T> {

@@ -50,9 +50,11 @@ impl DecodeFormat<String> for LinesFormat {
     }
 }
 
+type ParseLine<T> = dyn Fn(&str) -> UserResult<T> + Send + Sync;
+
 /// A record per line, made by a function of the line; reads any type.
 pub struct LineParser<T> {
-    parse: Arc<dyn Fn(&str) -> UserResult<T> + Send + Sync>,
+    parse: Arc<ParseLine<T>>,
     max_record_bytes: usize,
 }
 
@@ -239,9 +241,11 @@ impl<T: Display + 'static> EncodeFormat<T> for LinesFormat {
     }
 }
 
+type WriteLine<T> = dyn Fn(&T, &mut String) -> UserResult + Send + Sync;
+
 /// A line per record, made by a function of the record; writes any type.
 pub struct LinesWriter<T> {
-    write: Arc<dyn Fn(&T, &mut String) -> UserResult + Send + Sync>,
+    write: Arc<WriteLine<T>>,
 }
 
 impl<T> fmt::Debug for LinesWriter<T> {

@@ -177,3 +177,89 @@ impl<I, O> Queue<I, O> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn drain(queue: &mut Queue<u32, u32>) -> Vec<Release<u32>> {
+        std::iter::from_fn(|| queue.release()).collect()
+    }
+
+    fn queue(mode: AsyncOutputMode) -> Queue<u32, u32> {
+        let mut queue = Queue::new(mode);
+        for record in 0..4 {
+            queue.push_record(record, i64::from(record), Watermark::MIN);
+            if record == 1 {
+                queue.push_control(Control::Watermark(Watermark(10)));
+            }
+        }
+        // Record 2 has number 3: the watermark is in between.
+        while queue.start_next(10).is_some() {}
+        queue
+    }
+
+    #[test]
+    fn ordered_results_wait_for_those_before_them() {
+        let mut queue = queue(AsyncOutputMode::Ordered);
+        queue.complete(1, vec![11]);
+        queue.complete(3, vec![]);
+        assert_eq!(drain(&mut queue), []);
+        queue.complete(0, vec![10]);
+        let watermark = Release::Control(Control::Watermark(Watermark(10)));
+        let (first, second) = (Release::Results(vec![10], 0), Release::Results(vec![11], 1));
+        assert_eq!(drain(&mut queue), [first, second, watermark, Release::Results(vec![], 2)]);
+        queue.complete(4, vec![14]);
+        assert_eq!(drain(&mut queue), [Release::Results(vec![14], 3)]);
+    }
+
+    #[test]
+    fn unordered_results_wait_for_the_watermark_only() {
+        let mut queue = queue(AsyncOutputMode::Unordered);
+        queue.complete(4, vec![14]);
+        assert_eq!(drain(&mut queue), []);
+        queue.complete(1, vec![11]);
+        assert_eq!(drain(&mut queue), [Release::Results(vec![11], 1)]);
+        queue.complete(0, vec![10]);
+        let watermark = Release::Control(Control::Watermark(Watermark(10)));
+        assert_eq!(
+            drain(&mut queue),
+            [Release::Results(vec![10], 0), watermark, Release::Results(vec![14], 3)]
+        );
+        queue.complete(3, vec![13]);
+        assert_eq!(drain(&mut queue), [Release::Results(vec![13], 2)]);
+    }
+
+    proptest! {
+        // Restored from several subtasks, no record comes after a watermark that it came before.
+        #[test]
+        fn a_refilled_queue_makes_no_record_late(
+            watermarks in prop::collection::vec(0_i64..20, 0..10),
+            forwarded in 0_i64..20,
+            extra in 0_i64..20,
+        ) {
+            let received = Watermark(forwarded + extra);
+            let mut queue = Queue::<u32, u32>::new(AsyncOutputMode::Ordered);
+            let records: Vec<_> = (0..).zip(&watermarks).map(|(record, at)| (record, 0, Watermark(*at))).collect();
+            queue.refill(records, Watermark(forwarded), received);
+            prop_assert!(queue.records().map(|(record, ..)| *record).eq(0..watermarks.len() as u32));
+            let mut n_seen = 0;
+            let mut last = forwarded;
+            while let Some((seq, _)) = queue.start_next(1) {
+                queue.complete(seq, vec![]);
+                for release in drain(&mut queue) {
+                    match release {
+                        Release::Results(..) => n_seen += 1,
+                        Release::Control(Control::Watermark(Watermark(at))) => {
+                            prop_assert!(at > last && watermarks[n_seen..].iter().all(|before| *before >= at));
+                            last = at;
+                        }
+                        Release::Control(other) => panic!("{other:?}"),
+                    }
+                }
+            }
+            prop_assert_eq!(drain(&mut queue).len() + usize::from(last == received.0), 1);
+        }
+    }
+}

@@ -1,5 +1,7 @@
 use super::*;
-use crate::test_support::{Feed, Harness, Text, check_everywhere, check_rescaling, context, route, text, two};
+use crate::test_support::{
+    Feed, Harness, Text, check_everywhere, check_rescaling, context, route, text, two,
+};
 use expect_test::expect;
 use flott_api::{Collector, KeyedContext, ProcessContext, UserResult};
 use flott_env::sim::Simulation;
@@ -58,7 +60,10 @@ fn records_see_the_broadcast_state_and_their_own() {
         Feed::EndOfData,
     ];
     let make = || Harness::new(two(BroadcastProcessOperator::new(convert())));
-    assert_eq!(check_everywhere(make, &elements), ["+[]@1", "+[20]@1", "+[20, 9]@1", "+[20, 9, 33]@1", "end"]);
+    assert_eq!(
+        check_everywhere(make, &elements),
+        ["+[]@1", "+[20]@1", "+[20, 9]@1", "+[20, 9, 33]@1", "end"]
+    );
 }
 
 #[test]

@@ -5,7 +5,10 @@ use flott_types::{RecordBatch, Watermark};
 
 type Record = Either<u8, &'static str>;
 
-fn call<O>(mut function: impl ProcessWindowFunction<Record, O, char, TimeWindow>, records: &[Record]) -> Vec<O> {
+fn call<O>(
+    mut function: impl ProcessWindowFunction<Record, O, char, TimeWindow>,
+    records: &[Record],
+) -> Vec<O> {
     let window = TimeWindow { start: 0, end: 10 };
     let ctx = WindowContext { window: &window, watermark: Watermark(9), processing_time: 0 };
     let (mut batch, mut sides) = (RecordBatch::default(), SideOutputs::default());
@@ -20,7 +23,11 @@ const MIXED: [Record; 5] =
 #[test]
 fn a_co_group_gets_both_sides_in_their_order() {
     let function = CoGroupWindowFunction::new(
-        |key: &char, ctx: &WindowContext<'_, TimeWindow>, left: Vec<u8>, right: Vec<&'static str>, out: &mut Collector<'_, String>| {
+        |key: &char,
+         ctx: &WindowContext<'_, TimeWindow>,
+         left: Vec<u8>,
+         right: Vec<&'static str>,
+         out: &mut Collector<'_, String>| {
             out.collect(format!("{key} {} {left:?} {right:?}", ctx.window.end));
             Ok(())
         },
@@ -31,10 +38,11 @@ fn a_co_group_gets_both_sides_in_their_order() {
 
 #[test]
 fn a_join_gets_every_pair() {
-    let function = JoinWindowFunction::new(|left: &u8, right: &&'static str, out: &mut Collector<'_, String>| {
-        out.collect(format!("{left}{right}"));
-        Ok(())
-    });
+    let function =
+        JoinWindowFunction::new(|left: &u8, right: &&'static str, out: &mut Collector<'_, String>| {
+            out.collect(format!("{left}{right}"));
+            Ok(())
+        });
     assert_eq!(call(function.clone(), &MIXED), ["1a", "1b", "1c", "2a", "2b", "2c"]);
     assert!(call(function, &MIXED[1..3]).is_empty());
 }

@@ -22,7 +22,8 @@ where
         let seen = check_everywhere(|| Harness::new(one(FusedOperator::new(pipe.clone()))), &elements);
         let made = records.iter().flat_map(|(record, timestamp)| {
             let records = reference(*record).into_iter();
-            records.map(move |made| if timed { format!("+{made:?}@{timestamp}") } else { format!("+{made:?}") })
+            records
+                .map(move |made| if timed { format!("+{made:?}@{timestamp}") } else { format!("+{made:?}") })
         });
         let expected: Vec<_> = made.chain(["W7".to_owned(), "end".to_owned()]).collect();
         assert_eq!(seen, expected);
@@ -129,7 +130,9 @@ fn few_records_of_many_do_not_keep_the_memory_of_all() {
     let metrics = Arc::default();
     let mut operator = FusedOperator::new(Filter::new(Identity::<u64>::new(), |r| *r == 7));
     let mut out = OperatorOutput::new(&mut out, &mut sides, &metrics);
-    operator.process_batch(RecordBatch::from_columns((0..1000).collect(), (0..1000).collect()), &mut out).unwrap();
+    operator
+        .process_batch(RecordBatch::from_columns((0..1000).collect(), (0..1000).collect()), &mut out)
+        .unwrap();
     assert!(*kept.lock().unwrap() < 16, "{kept:?}");
 }
 

@@ -117,7 +117,8 @@ proptest! {
 
 #[test]
 fn bounds_are_inclusive_or_exclusive_as_written() {
-    let millis = |bounds: (Bound<i64>, Bound<i64>)| JoinInterval::new(bounds).map(|i| (i.lower_ms, i.upper_ms));
+    let millis =
+        |bounds: (Bound<i64>, Bound<i64>)| JoinInterval::new(bounds).map(|i| (i.lower_ms, i.upper_ms));
     assert_eq!(millis((Bound::Included(-5), Bound::Included(5))).unwrap(), (-5, 5));
     assert_eq!(millis((Bound::Excluded(-5), Bound::Excluded(5))).unwrap(), (-4, 4));
     for bounds in [

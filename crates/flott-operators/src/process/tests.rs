@@ -1,5 +1,7 @@
 use super::*;
-use crate::test_support::{Feed, Harness, Text, check_everywhere, check_rescaling, context, one, route, text};
+use crate::test_support::{
+    Feed, Harness, Text, check_everywhere, check_rescaling, context, one, route, text,
+};
 use expect_test::expect;
 use flott_api::{KeyedContext, OutputTag, RuntimeContext, TimeDomain};
 use flott_env::sim::{Simulation, WALL_CLOCK_START_MS};
@@ -66,8 +68,12 @@ fn records(records: &[(u8, i64)]) -> Feed<Record> {
 
 #[test]
 fn due_timers_fire_in_time_order_before_the_watermark_also_those_that_timers_set() {
-    let elements =
-        [records(&[(1, 0), (2, 4), (1, 3)]), Feed::Watermark(12), Feed::Watermark(13), Feed::Watermark(i64::MAX)];
+    let elements = [
+        records(&[(1, 0), (2, 4), (1, 3)]),
+        Feed::Watermark(12),
+        Feed::Watermark(13),
+        Feed::Watermark(i64::MAX),
+    ];
     let next: fn(i64) -> Option<i64> = |at| (at % 2 == 0).then_some(at + 5);
     let seen = check_everywhere(|| Harness::new(one(counter(next))), &elements);
     expect![[r#"
@@ -172,8 +178,11 @@ fn a_key_of_another_subtask_is_a_broken_partitioner() {
     let key = (0..=u8::MAX).find(|key| route(key, 2) == 1).expect("subtask 1 has keys");
     let mut harness = Harness::at(one(counter(|_| None)), &ctx);
     let caught =
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| harness.feed(&records(&[(key, 0)])))).unwrap_err();
-    assert!(caught.downcast_ref::<String>().is_some_and(|text| text.contains("is outside of this subtask's")));
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| harness.feed(&records(&[(key, 0)]))))
+            .unwrap_err();
+    assert!(
+        caught.downcast_ref::<String>().is_some_and(|text| text.contains("is outside of this subtask's"))
+    );
 }
 
 /// Keeps every third record in list state, says what it sees, and fails at 13.
@@ -263,7 +272,11 @@ fn an_error_of_the_engine_keeps_its_kind() {
     second.restore(&snapshot);
     let error = second.feed(&records(&[(1, 2)])).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corruption);
-    assert!(error.report().starts_with("the process function failed: restoring state 'count': "), "{}", error.report());
+    assert!(
+        error.report().starts_with("the process function failed: restoring state 'count': "),
+        "{}",
+        error.report()
+    );
 }
 
 #[test]

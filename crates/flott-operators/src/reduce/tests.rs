@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 type Record = (u8, String);
 
 fn join() -> impl Operator<Record, Record> {
-    ReduceOperator::new(|record: &Record| record.0, |sum: &mut Record, added: Record| sum.1.push_str(&added.1))
+    ReduceOperator::new(
+        |record: &Record| record.0,
+        |sum: &mut Record, added: Record| sum.1.push_str(&added.1),
+    )
 }
 
 proptest! {

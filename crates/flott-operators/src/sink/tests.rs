@@ -79,7 +79,14 @@ fn what_the_writer_remembers_is_list_state() {
     let make = || Notes { calls: Arc::clone(&calls), ..Notes::default() };
     let elements = [Feed::Batch1(vec![(1, 1), (2, 2), (3, 3)]), Feed::Watermark(3), Feed::EndOfData];
     check_everywhere(|| Harness::new(one(SinkOperator::new(make()))), &elements);
-    assert!(calls.lock().unwrap().iter().filter(|call| call.starts_with("finish")).all(|call| *call == "finish [1, 2, 3]"));
+    assert!(
+        calls
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|call| call.starts_with("finish"))
+            .all(|call| *call == "finish [1, 2, 3]")
+    );
     let route = |record: &u8, parallelism| Some((u32::from(*record) % parallelism) as usize);
     check_rescaling(|ctx| Harness::at(one(SinkOperator::new(make())), ctx), &elements, route, |(), _| None);
 }
@@ -88,5 +95,8 @@ fn what_the_writer_remembers_is_list_state() {
 fn an_error_of_the_writer_is_the_users_to_fix() {
     let mut harness = Harness::new(one(SinkOperator::new(Notes::default())));
     let error = harness.feed(&Feed::Batch1(vec![(13, 0)])).unwrap_err();
-    assert_eq!((error.kind(), error.report().as_str()), (ErrorKind::UserError, "the sink failed: 13 is unlucky"));
+    assert_eq!(
+        (error.kind(), error.report().as_str()),
+        (ErrorKind::UserError, "the sink failed: 13 is unlucky")
+    );
 }

@@ -26,7 +26,12 @@ fn records(records: &[i64]) -> Feed<i64> {
 #[test]
 fn a_batch_is_sliced_where_the_watermark_jumps() {
     let mut harness = harness(bounded(5));
-    let seen = harness.run(&[records(&[10, 12, 11, 20, 4]), records(&[21]), Feed::Watermark(i64::MAX), Feed::EndOfData]);
+    let seen = harness.run(&[
+        records(&[10, 12, 11, 20, 4]),
+        records(&[21]),
+        Feed::Watermark(i64::MAX),
+        Feed::EndOfData,
+    ]);
     assert_eq!(seen.join(" "), "+10@10 W4 +12@12 W6 +11@11 +20@20 W14 +4@4 +21@21 W15 W+inf end");
 }
 
@@ -79,7 +84,10 @@ fn a_restored_watermark_does_not_go_back() {
 fn punctuation_works_on_records_without_timestamps() {
     let strategy = WatermarkStrategy::for_punctuated(|record: &i64, _| (record % 10 == 0).then_some(*record));
     let elements = [records(&[1, 10, 3, 30, 20, 5])];
-    assert_eq!(check_everywhere(|| harness(strategy.clone()), &elements).join(" "), "+1 +10 W10 +3 +30 W30 +20 +5");
+    assert_eq!(
+        check_everywhere(|| harness(strategy.clone()), &elements).join(" "),
+        "+1 +10 W10 +3 +30 W30 +20 +5"
+    );
 }
 
 #[test]
@@ -128,7 +136,10 @@ fn a_stream_without_records_becomes_idle_and_active_again() {
     let mut elements = vec![records(&[1])];
     elements.extend((1..=9).map(tick));
     assert_eq!(harness.run(&elements).join(" "), "+1@1 W0 idle");
-    assert_eq!(harness.run(&[tick(20), records(&[5]), Feed::Watermark(i64::MAX)]).join(" "), "active +5@5 W4 W+inf");
+    assert_eq!(
+        harness.run(&[tick(20), records(&[5]), Feed::Watermark(i64::MAX)]).join(" "),
+        "active +5@5 W4 W+inf"
+    );
 }
 
 #[test]

@@ -1,0 +1,54 @@
+//! `flott`: runs the demo and built programs, and explains the configuration.
+//!
+//! A subcommand is a module with its arguments and a function `run`: [`demo`], [`run_program`], [`config_reference`].
+//! Around a job that a subcommand runs itself: [`settings`] (`-D` and `-p`), [`interrupt`] (Ctrl-C), [`progress`].
+//!
+//! It is *not* a place for anything that a program could want: programs link the library `flott` only.
+
+mod config_reference;
+mod demo;
+mod failure;
+mod interrupt;
+mod progress;
+mod run_program;
+mod settings;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+// Records are freed by other threads than allocated them, which slows the default allocator by a factor.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Flott: stateful computations over data streams.
+#[derive(Debug, Parser)]
+#[command(name = "flott", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  flott demo                            a month of real flights, out of order, hour by hour
+  flott demo --speed 7200               the same, two hours of it in a second
+  flott run target/release/my-program   a program of yours
+  flott config watermark                the configuration keys about watermarks
+
+`flott COMMAND --help` says more about each.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::DemoArgs),
+    Run(run_program::RunArgs),
+    Config(config_reference::ConfigArgs),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Run(args) => run_program::run(&args),
+        Command::Config(args) => config_reference::run(&args),
+    };
+    done.unwrap_or_else(|error| failure::report(&error))
+}

@@ -1,0 +1,94 @@
+//! `flott run`: runs a program that links `flott`.
+
+use crate::settings::pair;
+use anyhow::{Result, anyhow};
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// Runs a built program.
+///
+/// A Flott program is an ordinary executable: it runs as well without this command. `flott run` hands it the
+/// configuration in the form that StreamExecutionEnvironment::new() reads, and explains what is wrong if it cannot be
+/// started. The process becomes the program: exit code and signals are the program's.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct RunArgs {
+    /// Sets a configuration key for the program; may be repeated. `flott config` lists the keys.
+    #[arg(short = 'D', value_name = "KEY=VALUE", value_parser = pair)]
+    define: Vec<String>,
+    /// Subtasks of each operator; 0 for one per core. The same as -D parallelism.default=N.
+    #[arg(short, long, value_name = "N")]
+    parallelism: Option<u32>,
+    /// The executable.
+    program: PathBuf,
+    /// Arguments of the program, given to it after the configuration.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<OsString>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo build --release && flott run target/release/my-program
+  flott run -p 4 target/release/my-program -- --input flights.csv
+  flott run -D \"execution.buffer-timeout.interval=10 ms\" target/release/my-program";
+
+pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
+    let program = located(&args.program);
+    let mut command = Command::new(&program);
+    for pair in &args.define {
+        command.arg("-D").arg(pair);
+    }
+    if let Some(parallelism) = args.parallelism {
+        command.arg("-D").arg(format!("parallelism.default={parallelism}"));
+    }
+    command.args(&args.args);
+    start(command).map_err(|error| anyhow!("cannot run '{}': {}", args.program.display(), explain(&program, &error)))
+}
+
+/// A bare name means a file of this directory, as for every other path, and not one found along `PATH`.
+fn located(program: &Path) -> PathBuf {
+    if program.components().count() == 1 { Path::new(".").join(program) } else { program.to_owned() }
+}
+
+/// Becomes the program.
+#[cfg(unix)]
+fn start(mut command: Command) -> io::Result<ExitCode> {
+    use std::os::unix::process::CommandExt;
+    Err(command.exec())
+}
+
+/// Runs the program and ends as it does.
+#[cfg(not(unix))]
+fn start(mut command: Command) -> io::Result<ExitCode> {
+    let status = command.status()?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+#[expect(clippy::disallowed_methods, reason = "looks at an executable, not at data of a job")]
+fn explain(program: &Path, error: &io::Error) -> String {
+    let extension = program.extension().and_then(|extension| extension.to_str());
+    if !program.exists() {
+        return "there is no such file; build the program first: cargo build --release".to_owned();
+    }
+    if program.is_dir() {
+        return "it is a directory; the executable of a package is target/release/PACKAGE after cargo build --release"
+            .to_owned();
+    }
+    match extension {
+        Some("rs") => "it is Rust source; build it and run the executable: cargo build --release".to_owned(),
+        Some("jar" | "class") => "it is a Java program; Flott runs programs written in Rust on the crate flott".to_owned(),
+        Some(_) | None => match error.kind() {
+            io::ErrorKind::PermissionDenied => "it is not executable; chmod +x, if it is a program".to_owned(),
+            io::ErrorKind::ExecutableFileBusy => "it is being written; is cargo build still running?".to_owned(),
+            _ if error.raw_os_error() == Some(ENOEXEC) => {
+                "it is not a program for this machine; it may be source, data or built for another one".to_owned()
+            }
+            _ => error.to_string(),
+        },
+    }
+}
+
+/// "Exec format error" on Linux and the BSDs.
+const ENOEXEC: i32 = 8;
