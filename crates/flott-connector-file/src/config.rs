@@ -9,8 +9,8 @@ use crate::writer::FileWriter;
 use crate::{Compression, SPLIT_BYTES_DEFAULT};
 use flott_api::format::{DecodeFormat, EncodeFormat, FileLayout};
 use flott_api::{
-    Boundedness, EnumeratorInit, Sink, SinkContext, Source, SourceReader, SourceReaderContext, SplitEnumerator,
-    SplitSourceReader,
+    Boundedness, EnumeratorInit, Sink, SinkContext, Source, SourceReader, SourceReaderContext,
+    SplitEnumerator, SplitSourceReader,
 };
 use flott_types::{Data, Error, Result};
 use regex_lite::Regex;
@@ -134,7 +134,8 @@ impl<T> FileSource<T> {
     /// If there are thousands of `*` in the pattern.
     #[must_use]
     pub fn with_name_glob(self, glob: &str) -> Self {
-        let regex = Regex::new(&glob_to_regex(glob)).expect("an escaped pattern of sane length is an expression");
+        let regex =
+            Regex::new(&glob_to_regex(glob)).expect("an escaped pattern of sane length is an expression");
         self.with_name_filter(move |name| regex.is_match(name))
     }
 
@@ -389,8 +390,11 @@ impl<T: Send + 'static> Sink<T> for FileSink<T> {
                 "a {extension} file cannot be compressed as a whole: set the compression of the format instead"
             )));
         }
-        if file_prefix.is_empty() || file_prefix.starts_with(['.', '_']) || file_prefix.contains(['/', '\\']) {
-            return Err(Error::user(format!("'{file_prefix}' cannot begin the name of a file that is to be read")));
+        if file_prefix.is_empty() || file_prefix.starts_with(['.', '_']) || file_prefix.contains(['/', '\\'])
+        {
+            return Err(Error::user(format!(
+                "'{file_prefix}' cannot begin the name of a file that is to be read"
+            )));
         }
         let created = ctx.env.fs().create_dir_all(directory);
         created.map_err(|error| {

@@ -69,7 +69,9 @@ impl FileSelection {
     ) -> Result<()> {
         if depth > DIRECTORY_DEPTH_MAX {
             let directory = directory.display();
-            return Err(Error::user(format!("directory '{directory}' is nested too deeply: is it a link upwards?")));
+            return Err(Error::user(format!(
+                "directory '{directory}' is nested too deeply: is it a link upwards?"
+            )));
         }
         for path in fs.list(directory).map_err(|error| cannot_read(directory, error))? {
             let Some(name) = path.file_name() else { continue };
@@ -143,10 +145,12 @@ pub(crate) struct FileEnumeratorConfig<T> {
 impl<T: 'static> FileEnumerator<T> {
     /// An enumerator of the files that are there now, or one that goes on from a snapshot.
     pub(crate) fn new(config: FileEnumeratorConfig<T>, restored: Option<&[u8]>) -> Result<Self> {
-        let FileEnumeratorConfig { fs, selection, format, split_bytes, discovery_interval, parallelism } = config;
+        let FileEnumeratorConfig { fs, selection, format, split_bytes, discovery_interval, parallelism } =
+            config;
         let bytes_assigned = vec![0; parallelism as usize];
         let state = EnumeratorState::default();
-        let mut enumerator = Self { fs, selection, format, split_bytes, discovery_interval, state, bytes_assigned };
+        let mut enumerator =
+            Self { fs, selection, format, split_bytes, discovery_interval, state, bytes_assigned };
         match restored {
             Some(bytes) => enumerator.state = flott_state::decode("the files of an enumerator", bytes)?,
             None => enumerator.find_files()?,

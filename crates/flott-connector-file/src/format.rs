@@ -45,7 +45,9 @@ impl Cursor {
         };
         if !reached {
             let path = input.path().display();
-            let message = format!("file '{path}' has become shorter since it was listed: it was changed while it was read");
+            let message = format!(
+                "file '{path}' has become shorter since it was listed: it was changed while it was read"
+            );
             return Err(Error::new(ErrorKind::Corruption, message));
         }
         let lines = if range.start == 0 { header_lines } else { 0 };

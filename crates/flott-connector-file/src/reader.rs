@@ -21,7 +21,11 @@ impl<T> fmt::Debug for FileSplitReader<T> {
 }
 
 impl<T: 'static> FileSplitReader<T> {
-    pub(crate) fn open(format: &dyn DecodeFormat<T>, split: FileSplit, ctx: &SourceReaderContext) -> Result<Self> {
+    pub(crate) fn open(
+        format: &dyn DecodeFormat<T>,
+        split: FileSplit,
+        ctx: &SourceReaderContext,
+    ) -> Result<Self> {
         let decoder = format.open(DecodeInput {
             fs: ctx.env.fs(),
             path: PathBuf::from(split.path()),

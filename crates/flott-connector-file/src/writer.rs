@@ -87,7 +87,8 @@ impl<T: Send + 'static> FileWriter<T> {
         if fs.metadata(directory).is_ok_and(|metadata| metadata.is_dir) {
             return Ok(());
         }
-        let parents = || directory.ancestors().skip(1).take_while(|parent| parent.starts_with(&self.config.directory));
+        let parents =
+            || directory.ancestors().skip(1).take_while(|parent| parent.starts_with(&self.config.directory));
         let created = fs.create_dir_all(directory);
         let synced = created.and_then(|()| parents().try_for_each(|parent| fs.sync_dir(parent)));
         synced.map_err(|error| {
@@ -122,7 +123,8 @@ impl<T: Send + 'static> FileWriter<T> {
     }
 
     fn due_at(&self, part: &Part<T>) -> Option<i64> {
-        let after = |start: i64, interval: Option<Duration>| interval.map(|it| start.saturating_add(duration_ms(it)));
+        let after =
+            |start: i64, interval: Option<Duration>| interval.map(|it| start.saturating_add(duration_ms(it)));
         let rollover = after(part.begun_at, self.config.rolling.rollover_interval);
         let inactivity = after(part.written_at, self.config.rolling.inactivity_interval);
         rollover.into_iter().chain(inactivity).min()
@@ -141,7 +143,8 @@ impl<T: Send + 'static> SinkWriter<T> for FileWriter<T> {
 
     fn on_processing_time(&mut self, now: i64) -> UserResult {
         let is_due = |part: &Part<T>| self.due_at(part).is_some_and(|due_at| due_at <= now);
-        let due: Vec<_> = self.parts.iter().filter(|(_, part)| is_due(part)).map(|(name, _)| name.clone()).collect();
+        let due: Vec<_> =
+            self.parts.iter().filter(|(_, part)| is_due(part)).map(|(name, _)| name.clone()).collect();
         due.iter().try_for_each(|partition| self.complete_part(partition))
     }
 

@@ -1,13 +1,14 @@
 //! Joins records of two keyed streams whose timestamps lie within an interval of each other.
 
+mod buffer;
+
 use crate::keyed::KeyPlacement;
 use crate::operator::{OperatorContext, OperatorOutput, TwoInputOperator};
 use crate::user_code::user_error;
+use buffer::Buffers;
 use flott_api::{BoxError, Collector, OutputTag, UserResult};
 use flott_state::{KeyedTable, OperatorSnapshot, TimerService};
 use flott_types::{Data, Error, Key, NO_TIMESTAMP, RecordBatch, Result, Timestamp, Watermark, key_hash};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
 use std::sync::atomic::Ordering;
@@ -50,58 +51,6 @@ impl JoinInterval {
             return Err(Error::user(message));
         }
         Ok(Self { lower_ms, upper_ms })
-    }
-}
-
-/// One side's records of a key by time and, among equal times, by arrival.
-#[derive(Clone, Serialize, Deserialize)]
-struct Buffer<T> {
-    records: BTreeMap<(Timestamp, u64), T>,
-    n_arrived: u64,
-}
-
-impl<T> Default for Buffer<T> {
-    fn default() -> Self {
-        Self { records: BTreeMap::new(), n_arrived: 0 }
-    }
-}
-
-impl<T> Buffer<T> {
-    fn insert(&mut self, timestamp: Timestamp, record: T) {
-        self.records.insert((timestamp, self.n_arrived), record);
-        self.n_arrived += 1;
-    }
-
-    /// The records from one time to another, both inclusive.
-    fn between(&self, from: Timestamp, to: Timestamp) -> impl Iterator<Item = (Timestamp, &T)> {
-        let range = self.records.range((from, 0)..=(to, u64::MAX));
-        range.map(|((timestamp, _), record)| (*timestamp, record))
-    }
-
-    /// Drops the records that cannot find a partner any more, which are those whose time and `reach` the watermark has
-    /// passed. Returns when the next one goes.
-    fn expire(&mut self, watermark: Watermark, reach: i64) -> Option<Timestamp> {
-        while let Some(first) = self.records.first_entry() {
-            let expires = first.key().0.saturating_add(reach);
-            if expires > watermark.timestamp() {
-                return Some(expires);
-            }
-            first.remove();
-        }
-        None
-    }
-}
-
-/// What is kept of a key. A key that has any has one timer, at or before the time when its first record goes.
-#[derive(Clone, Serialize, Deserialize)]
-struct Buffers<L, R> {
-    left: Buffer<L>,
-    right: Buffer<R>,
-}
-
-impl<L, R> Default for Buffers<L, R> {
-    fn default() -> Self {
-        Self { left: Buffer::default(), right: Buffer::default() }
     }
 }
 

@@ -225,6 +225,8 @@ pub struct SideChannels {
     pub outputs: SideOutputs,
     /// Who reads which tag.
     pub receivers: Vec<(TagId, Box<dyn SideReceiver>)>,
+    /// Gets what is written to a tag that nobody reads, for test drivers.
+    pub unread: Option<Box<dyn FnMut(SideBuffer) + Send>>,
 }
 
 impl fmt::Debug for SideChannels {
@@ -234,7 +236,8 @@ impl fmt::Debug for SideChannels {
 }
 
 impl SideChannels {
-    /// Sends on what was written. Records of a tag that nobody reads are dropped, as they are in Flink.
+    /// Sends on what was written. Records of a tag that nobody reads are dropped, as they are in Flink, unless
+    /// [`SideChannels::unread`] takes them.
     ///
     /// # Errors
     /// That of an operator downstream.
@@ -244,8 +247,10 @@ impl SideChannels {
         }
         for SideBuffer { tag, batch } in self.outputs.take() {
             let mut readers = self.receivers.iter_mut().filter(|(id, _)| *id == tag);
-            if let Some((_, receiver)) = readers.next() {
-                receiver.receive(batch)?;
+            match (readers.next(), &mut self.unread) {
+                (Some((_, receiver)), _) => receiver.receive(batch)?,
+                (None, Some(unread)) => unread(SideBuffer { tag: tag.clone(), batch }),
+                (None, None) => {}
             }
             if readers.next().is_some() {
                 return Err(Error::user(format!("side output '{tag}' has two receivers")));

@@ -8,6 +8,7 @@
 mod grid;
 mod two_stacks;
 
+use crate::key_slab::KeySlab;
 use crate::keyed::KeyPlacement;
 use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::Progress;
@@ -17,7 +18,7 @@ use crate::window::{
 use crate::watermark_state;
 use flott_api::windowing::{Slicing, TimeWindow, Window, require_timestamp};
 use flott_api::{AggregateFunction, OutputTag, WindowContext};
-use flott_state::{KeyedTable, OperatorSnapshot};
+use flott_state::OperatorSnapshot;
 use flott_types::{Data, Error, Key, NO_TIMESTAMP, RecordBatch, Result, Timestamp, Watermark, key_hash};
 use grid::SliceGrid;
 use std::collections::VecDeque;
@@ -80,7 +81,7 @@ where
     stacks: TwoStacks<K, F::Accumulator>,
     /// Where the last record went: mostly the next one goes there, too.
     current: Current,
-    spare: Vec<KeyedTable<K, F::Accumulator>>,
+    spare: Vec<KeySlab<K, F::Accumulator>>,
     /// How many keys the last slice had that was closed.
     n_keys_last: usize,
     results: Results<O>,
@@ -91,7 +92,7 @@ where
 
 struct OpenSlice<K, A> {
     end: Timestamp,
-    table: KeyedTable<K, A>,
+    table: KeySlab<K, A>,
 }
 
 /// The slice from `start` to `end` and what to do with its records.
@@ -193,17 +194,14 @@ where
         match self.current.place {
             Place::Open(idx) => {
                 let table = &mut self.open[idx].table;
-                let mut progress = Progress::start_at(&mut self.progress, from);
-                for record in records {
-                    let key = key_selector(record);
-                    let hash = key_hash(&key);
+                let progress = Progress::start_at(&mut self.progress, from);
+                let make = || function.create_accumulator();
+                table.upsert_each(records, key_selector, make, progress, |_, accumulator, nth| {
                     if cfg!(debug_assertions) {
-                        self.placement.check(hash);
+                        self.placement.check(key_hash(&key_selector(&records[nth])));
                     }
-                    let accumulator = table.get_or_insert_with(hash, &key, || function.create_accumulator());
-                    function.add(accumulator, record);
-                    progress.advance();
-                }
+                    function.add(accumulator, &records[nth]);
+                });
             }
             Place::Added => {
                 let mut progress = Progress::start_at(&mut self.progress, from);
@@ -241,9 +239,8 @@ where
         }
         self.stacks.remove_until(&self.config.function, window.start);
         while let Some(mut slice) = self.open.pop_front_if(|slice| slice.end <= end) {
-            let entries = slice.table.drain().map(|(key, accumulator)| (key_hash(&key), key, accumulator));
-            self.n_keys_last = entries.size_hint().0;
-            self.stacks.push(&self.config.function, slice.end, entries);
+            self.n_keys_last = slice.table.len();
+            self.stacks.push(&self.config.function, slice.end, slice.table.drain());
             self.recycle(slice.table);
         }
         let (window_of_type, max_timestamp) = (window_of::<W>(window)?, window.max_timestamp());
@@ -280,7 +277,7 @@ where
         Ok(())
     }
 
-    fn recycle(&mut self, table: KeyedTable<K, F::Accumulator>) {
+    fn recycle(&mut self, table: KeySlab<K, F::Accumulator>) {
         if self.spare.len() < SPARE_TABLES_MAX {
             self.spare.push(table);
         }
@@ -362,7 +359,9 @@ where
     fn snapshot(&mut self, snapshot: &mut OperatorSnapshot) -> Result<()> {
         let max_parallelism = self.placement.max_parallelism();
         snapshot.max_parallelism = max_parallelism;
-        let open = self.open.iter().flat_map(|slice| slice.table.iter().map(|(key, acc)| (key, (slice.end, acc))));
+        let open = self.open.iter().flat_map(|slice| {
+            slice.table.cells().iter().map(|(key, accumulator)| (key, (slice.end, accumulator)))
+        });
         let added = self.stacks.entries().map(|(end, key, accumulator)| (key, (end, accumulator)));
         let entries = snapshot_entries(SLICES, max_parallelism, open.chain(added))?;
         snapshot.keyed.insert(SLICES.to_owned(), entries);
@@ -380,12 +379,13 @@ where
             let table = &mut self.open[idx].table;
             match table.get_mut(hash, &key) {
                 Some(known) => self.config.function.merge(known, &accumulator),
-                None => table.insert(hash, &key, accumulator),
+                None => {
+                    table.upsert(hash, &key, || accumulator);
+                }
             }
         })?;
         while let Some(mut slice) = self.open.pop_front_if(|slice| slice.end <= self.fired_until) {
-            let entries = slice.table.drain().map(|(key, accumulator)| (key_hash(&key), key, accumulator));
-            self.stacks.push(&self.config.function, slice.end, entries);
+            self.stacks.push(&self.config.function, slice.end, slice.table.drain());
         }
         Ok(())
     }

@@ -66,13 +66,13 @@ impl<I, O, Op: Operator<I, O>> ChainLink<I, O, Op> {
         Self { operator, output, sides, metrics, place, records_in: 0, input: PhantomData }
     }
 
-    /// Calls the operator; a failure of its own, unlike one from further down, gets this link's place.
+    /// Calls the operator about anything but records; a failure of its own, unlike one from further down, gets this link's
+    /// place.
     fn call<R>(&mut self, f: impl FnOnce(&mut Op, &mut OperatorOutput<'_, O>) -> Result<R>) -> Result<R> {
         let Self { operator, output, sides, metrics, place, records_in, .. } = self;
         let mut out = OperatorOutput::new(&mut **output, sides, metrics);
         let result = guard(|| f(operator, &mut out));
-        let progress = operator.progress() as u64;
-        let value = result.map_err(|error| error.at(|| format!("{place}, record {}", *records_in + progress + 1)))?;
+        let value = result.map_err(|error| error.at(|| format!("{place}, after record {records_in}")))?;
         sides.flush()?;
         Ok(value)
     }
@@ -138,8 +138,16 @@ impl<I, O, Op: Operator<I, O>> Output<I> for ChainLink<I, O, Op> {
     fn emit(&mut self, batch: RecordBatch<I>) -> Result<()> {
         let n_records = batch.len() as u64;
         self.metrics.records_in.fetch_add(n_records, Ordering::Relaxed);
-        self.call(|operator, out| operator.process_batch(batch, out))?;
+        let first = self.records_in;
+        let place = &self.place;
+        let at_record = |operator: &Op, error: Error| {
+            error.at(|| format!("{place}, record {}", first + operator.progress() as u64 + 1))
+        };
+        let mut out = OperatorOutput::new(&mut *self.output, &mut self.sides, &self.metrics);
+        let operator = &mut self.operator;
+        let processed = guard(|| operator.process_batch(batch, &mut out));
+        processed.map_err(|error| at_record(&self.operator, error))?;
         self.records_in += n_records;
-        Ok(())
+        self.sides.flush()
     }
 }

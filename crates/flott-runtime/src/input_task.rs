@@ -106,14 +106,25 @@ impl<A, B, O, Op: TwoInputOperator<A, B, O>> TwoInputLink<A, B, O, Op> {
         let Self { operator, output, sides, metrics, place, records_in, .. } = self;
         let mut out = OperatorOutput::new(&mut **output, sides, metrics);
         let result = guard(|| f(operator, &mut out));
-        let progress = operator.progress() as u64;
-        let value = result.map_err(|error| error.at(|| format!("{place}, record {}", *records_in + progress + 1)))?;
+        let value = result.map_err(|error| error.at(|| format!("{place}, after record {records_in}")))?;
         sides.flush()?;
         Ok(value)
     }
 
-    fn count(&mut self, n_records: usize) {
-        self.metrics.records_in.fetch_add(n_records as u64, Ordering::Relaxed);
+    /// Calls the operator with records.
+    fn process(
+        &mut self,
+        n_records: usize,
+        f: impl FnOnce(&mut Op, &mut OperatorOutput<'_, O>) -> Result<()>,
+    ) -> Result<()> {
+        let Self { operator, output, sides, metrics, place, records_in, .. } = self;
+        metrics.records_in.fetch_add(n_records as u64, Ordering::Relaxed);
+        let mut out = OperatorOutput::new(&mut **output, sides, metrics);
+        let processed = guard(|| f(operator, &mut out));
+        let at = *records_in + operator.progress() as u64 + 1;
+        processed.map_err(|error| error.at(|| format!("{place}, record {at}")))?;
+        *records_in += n_records as u64;
+        sides.flush()
     }
 }
 
@@ -172,18 +183,10 @@ where
     Op: TwoInputOperator<A, B, O> + 'static,
 {
     fn emit1(&mut self, batch: RecordBatch<A>) -> Result<()> {
-        let n_records = batch.len();
-        self.count(n_records);
-        self.call(|operator, out| operator.process_batch1(batch, out))?;
-        self.records_in += n_records as u64;
-        Ok(())
+        self.process(batch.len(), |operator, out| operator.process_batch1(batch, out))
     }
     fn emit2(&mut self, batch: RecordBatch<B>) -> Result<()> {
-        let n_records = batch.len();
-        self.count(n_records);
-        self.call(|operator, out| operator.process_batch2(batch, out))?;
-        self.records_in += n_records as u64;
-        Ok(())
+        self.process(batch.len(), |operator, out| operator.process_batch2(batch, out))
     }
     fn as_control(&mut self) -> &mut dyn OutputControl {
         self

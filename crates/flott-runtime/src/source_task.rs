@@ -124,11 +124,8 @@ impl<S: Source> SourceTask<S> {
                     error.context(format!("processing records read from {}{from}", output.id))
                 })?;
             }
-            let split = self.split_state(&output.id);
             if caught_up {
-                split.caught_up_since.get_or_insert(clock.now);
-            } else {
-                split.caught_up_since = None;
+                self.on_caught_up(&output.id, clock)?;
             }
             if output.finished {
                 self.splits.remove(&output.id);
@@ -149,6 +146,19 @@ impl<S: Source> SourceTask<S> {
             self.splits.insert(id.clone(), state);
         }
         self.splits.get_mut(id).expect("it was just inserted")
+    }
+
+    /// The reader has just found nothing to read: only now can a split become idle. A split that nobody asked, because the
+    /// task was pushed back, may have records.
+    fn on_caught_up(&mut self, id: &SplitId, clock: Clock) -> Result<()> {
+        let timeout = self.idle_timeout();
+        let split = self.split_state(id);
+        let since = *split.caught_up_since.get_or_insert(clock.now);
+        if !split.idle && timeout.is_some_and(|timeout| clock.now - since >= timeout) {
+            split.idle = true;
+            self.advance()?;
+        }
+        Ok(())
     }
 
     fn on_bad_record(&mut self, bad: BadRecord) -> Result<()> {
@@ -236,18 +246,6 @@ impl<S: Source> SourceTask<S> {
             }
             self.advance()?;
         }
-        if let Some(timeout) = self.idle_timeout() {
-            let mut changed = false;
-            for split in self.splits.values_mut().filter(|split| !split.idle) {
-                if split.caught_up_since.is_some_and(|since| clock.now - since >= timeout) {
-                    split.idle = true;
-                    changed = true;
-                }
-            }
-            if changed {
-                self.advance()?;
-            }
-        }
         self.align(clock)
     }
 
@@ -267,6 +265,9 @@ impl<S: Source> SourceTask<S> {
         let ahead = |split: &SplitState<S::Record>| split.watermark.0 > self.aligned_to;
         let paused: BTreeSet<_> =
             self.splits.iter().filter(|(_, split)| ahead(split)).map(|(id, _)| id.clone()).collect();
+        for id in &paused {
+            self.split_state(id).caught_up_since = None;
+        }
         self.reader.set_paused(&paused);
         Ok(())
     }

@@ -75,6 +75,7 @@ const TABLE: &[Row] = &[
     row("flott-datastream", Library, ENGINE, &[]),
     row("flott-sql", Library, ENGINE, &["flott-datastream"]),
     row("flott-cep", Library, ENGINE, &["flott-datastream"]),
+    row("flott-nexmark", Library, ENGINE, &["flott-datastream", "flott-connector-nexmark"]),
     row("flott", Face, ALL, &[]),
     row("flott-cli", Face, ALL, &["flott"]),
     row("flott-testkit", Dev, ALL, &["flott"]),

@@ -1,15 +1,21 @@
-//! The reference: a table per slice, and a table of totals over the slices of the current window.
+//! The reference: keys get dense indices, a slice is a column of counts by that index, and a window
+//! is the sum of its columns.
 //!
-//! Closing a slice adds its counts to the totals, emits them all, and subtracts the slice that
-//! leaves the window, at slots it remembers: work per record does not grow with size / slide.
-
-use std::collections::VecDeque;
+//! A record costs one look-up and one increment in a column; a window costs one pass over ten
+//! columns and the keys, in order, which the compiler vectorizes. It needs no inverse of the
+//! aggregate. A key keeps its index for ever: that is the state an engine would have to clean up.
 
 use super::{SLICES_PER_WINDOW, SLIDE, WindowClock};
 use crate::exchange::{self, Operator};
 use crate::records::{Record, record, split_by_time_unit};
 use crate::scenario::{Checksum, Outcome};
 use crate::table::{FlatTable, SlotValue};
+
+/// Columns: those of a window, and some ahead of it for generators that drift apart.
+const N_COLUMNS: usize = 12;
+
+/// Counts are summed for this many keys at a time, so that the sums stay in the first-level cache.
+const KEYS_PER_PASS: usize = 1024;
 
 pub(super) fn run(records: u64, parallelism: usize, n_keys: u64) -> Outcome {
     Outcome::measure(|| {
@@ -19,29 +25,22 @@ pub(super) fn run(records: u64, parallelism: usize, n_keys: u64) -> Outcome {
     })
 }
 
-/// A running total; a key whose total falls to zero keeps its slot.
+/// The dense index of a key, plus one: zero is vacant.
 #[derive(Debug, Clone, Copy, Default)]
-struct Total {
-    count: u32,
-    is_used: bool,
-}
+struct KeyIdx(u32);
 
-impl SlotValue for Total {
+impl SlotValue for KeyIdx {
     #[inline(always)]
     fn is_vacant(&self) -> bool {
-        !self.is_used
+        self.0 == 0
     }
 }
 
 struct Count {
     clock: WindowClock,
-    /// Slices that still get records, oldest first.
-    open: VecDeque<(i64, FlatTable<u64>)>,
-    emptied: Vec<FlatTable<u64>>,
-    /// The key and count of each key of the slices in the totals, oldest first.
-    closed: VecDeque<(i64, Vec<Record>)>,
-    totals: FlatTable<Total>,
-    keys_per_slice: usize,
+    indices: FlatTable<KeyIdx>,
+    keys: Vec<u64>,
+    columns: [Vec<u32>; N_COLUMNS],
     checksum: Checksum,
 }
 
@@ -49,77 +48,64 @@ impl Count {
     fn new(n_keys: usize) -> Self {
         Self {
             clock: WindowClock::default(),
-            open: VecDeque::new(),
-            emptied: Vec::new(),
-            closed: VecDeque::new(),
-            totals: FlatTable::with_capacity(n_keys),
-            keys_per_slice: n_keys.min(SLIDE as usize),
+            indices: FlatTable::with_capacity(n_keys),
+            keys: Vec::with_capacity(n_keys),
+            columns: std::array::from_fn(|_| vec![0; n_keys]),
             checksum: Checksum::default(),
         }
     }
 
-    fn slice_table(&mut self, slice: i64) -> &mut FlatTable<u64> {
-        let position = match self.open.binary_search_by_key(&slice, |open| open.0) {
-            Ok(position) => position,
-            Err(position) => {
-                let table = self.emptied.pop().unwrap_or_else(|| FlatTable::with_capacity(self.keys_per_slice));
-                self.open.insert(position, (slice, table));
-                position
+    fn add(&mut self, slice: i64, run: &[Record]) {
+        let n_ahead = slice - self.clock.next_slice;
+        assert!(n_ahead <= N_COLUMNS as i64 - SLICES_PER_WINDOW, "slice {slice} has no column yet");
+        self.clock.on_slice(slice);
+        let (keys, columns, column_idx) = (&mut self.keys, &mut self.columns, column_idx(slice));
+        self.indices.upsert_each(run, |_, key_idx, &(key, _)| {
+            if key_idx.is_vacant() {
+                keys.push(key);
+                *key_idx = KeyIdx(keys.len() as u32);
+                if keys.len() > columns[column_idx].len() {
+                    columns.iter_mut().for_each(|column| column.resize(keys.len() * 2, 0));
+                }
             }
-        };
-        &mut self.open[position].1
+            columns[column_idx][key_idx.0 as usize - 1] += 1;
+        });
     }
 
-    /// Moves a slice from its table into the totals.
-    fn add_slice(&mut self, slice: i64) {
-        if self.open.front().is_none_or(|open| open.0 != slice) {
-            return;
-        }
-        let Some((_, mut table)) = self.open.pop_front() else {
-            return;
-        };
-        let mut counts = Vec::with_capacity(self.keys_per_slice);
-        table.reset_each(|key, count| {
-            if count > 0 {
-                counts.push((key, count as i64));
+    /// Emits the window that ends with `slice`.
+    fn emit(&mut self, slice: i64) {
+        let window_end = (slice + 1) * SLIDE;
+        let mut checksum = self.checksum;
+        let mut counts = [0_u32; KEYS_PER_PASS];
+        for (pass, keys) in self.keys.chunks(KEYS_PER_PASS).enumerate() {
+            let first = pass * KEYS_PER_PASS;
+            let counts = &mut counts[..keys.len()];
+            counts.fill(0);
+            for in_window in slice + 1 - SLICES_PER_WINDOW..=slice {
+                let column = &self.columns[column_idx(in_window)][first..first + keys.len()];
+                counts.iter_mut().zip(column).for_each(|(count, part)| *count += part);
             }
-        });
-        self.emptied.push(table);
-        self.totals.upsert_each(&counts, |_, total, &(_, count)| {
-            total.count += count as u32;
-            total.is_used = true;
-        });
-        self.closed.push_back((slice, counts));
-    }
-
-    /// Takes the slice that leaves the window out of the totals.
-    fn subtract_slice(&mut self, slice: i64) {
-        if self.closed.front().is_some_and(|closed| closed.0 == slice)
-            && let Some((_, counts)) = self.closed.pop_front()
-        {
-            self.totals.upsert_each(&counts, |_, total, &(_, count)| total.count -= count as u32);
+            for (&key, &count) in keys.iter().zip(&*counts) {
+                checksum.add_if(count > 0, key, window_end, u64::from(count));
+            }
         }
+        self.checksum = checksum;
+        self.columns[column_idx(slice + 1 - SLICES_PER_WINDOW)].fill(0);
     }
+}
+
+fn column_idx(slice: i64) -> usize {
+    slice.rem_euclid(N_COLUMNS as i64) as usize
 }
 
 impl Operator for Count {
     fn on_records(&mut self, _sender: usize, records: &[Record]) {
-        split_by_time_unit(records, SLIDE, |slice, run| {
-            self.clock.on_slice(slice);
-            self.slice_table(slice).upsert_each(run, |_, count, _| *count += 1);
-        });
+        split_by_time_unit(records, SLIDE, |slice, run| self.add(slice, run));
     }
 
     fn on_watermark(&mut self, watermark: i64) {
         while let Some(slice) = self.clock.next_passed(watermark) {
-            self.add_slice(slice);
-            let window_end = (slice + 1) * SLIDE;
-            let mut checksum = self.checksum;
-            for (key, total) in self.totals.slots_mut() {
-                checksum.add_if(total.count > 0, *key, window_end, u64::from(total.count));
-            }
-            self.checksum = checksum;
-            self.subtract_slice(slice + 1 - SLICES_PER_WINDOW);
+            self.emit(slice);
         }
     }
 

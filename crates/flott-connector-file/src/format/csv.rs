@@ -7,14 +7,15 @@ use crate::MAX_RECORD_BYTES_DEFAULT;
 use crate::input::Input;
 use csv::{ByteRecord, DeserializeError, DeserializeErrorKind};
 use flott_api::format::{
-    ByteRange, DecodeFormat, DecodeInput, EncodeFormat, FileLayout, ReadPosition, RecordDecoder, RecordEncoder,
+    ByteRange, DecodeFormat, DecodeInput, EncodeFormat, FileLayout, ReadPosition, RecordDecoder,
+    RecordEncoder,
 };
 use flott_api::{InputStatus, SplitOutput, UserResult};
 use flott_env::FileSystem;
 use flott_types::{Error, Result};
 use parser::{CsvParser, Parsed};
-use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::num::IntErrorKind;
@@ -42,8 +43,9 @@ enum FieldCount {
 /// CSV as RFC 4180 and spreadsheets have it: fields in quotes may contain delimiters and line ends, empty lines are
 /// left out. With a header, the fields of a struct are found by name and may stand in any order; without, by position.
 ///
-/// An empty field is `None` for an `Option`. Columns that the record type does not have are ignored, unless it says
-/// `#[serde(deny_unknown_fields)]`; a column that it needs and the header lacks fails the job.
+/// An empty field is `None` for an `Option`, and so is a column that the header lacks. Columns that the record type does
+/// not have are ignored, unless it says `#[serde(deny_unknown_fields)]`; a column that it needs and the header lacks
+/// fails the job.
 #[derive(Clone, Debug)]
 pub struct CsvFormat {
     delimiter: u8,
@@ -222,7 +224,11 @@ impl<T: DeserializeOwned + 'static> CsvDecoder<T> {
             }
             Parsed::OpenQuote { n_bytes, n_lines } => {
                 let raw = self.input.data();
-                out.bad_record(self.cursor.describe(), raw, "a quoted field that does not end before the file does");
+                out.bad_record(
+                    self.cursor.describe(),
+                    raw,
+                    "a quoted field that does not end before the file does",
+                );
                 self.input.consume(n_bytes);
                 n_lines
             }
@@ -268,7 +274,9 @@ impl<T: DeserializeOwned + 'static> CsvDecoder<T> {
             && header.len() != self.fields.len()
         {
             let (expected, found) = (header.len(), self.fields.len());
-            return Err(Refused::BadRecord(format!("expected {expected} fields as in the header, found {found}")));
+            return Err(Refused::BadRecord(format!(
+                "expected {expected} fields as in the header, found {found}"
+            )));
         }
         self.fields.deserialize(self.header.as_ref()).map_err(|error| self.explain(&error))
     }
@@ -285,7 +293,9 @@ impl<T: DeserializeOwned + 'static> CsvDecoder<T> {
         }
         let expected = match err.kind() {
             DeserializeErrorKind::ParseInt(error) => match error.kind() {
-                IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "expected an integer of the column's range",
+                IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => {
+                    "expected an integer of the column's range"
+                }
                 _ => "expected an integer",
             },
             DeserializeErrorKind::ParseFloat(_) => "expected a number",
@@ -309,8 +319,11 @@ impl<T: DeserializeOwned + 'static> CsvDecoder<T> {
     /// The deserializer tells of numbers but not of what a type's own code refuses, so for the rest the record is read
     /// again without its last columns: as long as the bad one is there, the error is the same.
     fn find_column(&self, error: &DeserializeError) -> Option<usize> {
-        if matches!(error.kind(), DeserializeErrorKind::UnexpectedEndOfRow) {
-            return None;
+        match error.kind() {
+            DeserializeErrorKind::UnexpectedEndOfRow => return None,
+            // That is about all columns together.
+            DeserializeErrorKind::Message(message) if message.starts_with("invalid length") => return None,
+            _ => {}
         }
         if let Some(idx) = error.field() {
             return usize::try_from(idx).ok();
@@ -342,8 +355,12 @@ impl<T: DeserializeOwned + 'static> CsvDecoder<T> {
         let in_header = header.iter().any(|column| column == name.as_bytes());
         let path = self.input.path().display();
         match (kind, in_header) {
-            ("missing", false) => Some(Error::user(format!("CSV file '{path}' has no column '{name}', only {columns}"))),
-            ("unknown", true) => Some(Error::user(format!("CSV file '{path}' has an unknown column '{name}'{rest}"))),
+            ("missing", false) => {
+                Some(Error::user(format!("CSV file '{path}' has no column '{name}', only {columns}")))
+            }
+            ("unknown", true) => {
+                Some(Error::user(format!("CSV file '{path}' has an unknown column '{name}'{rest}")))
+            }
             _ => None,
         }
     }

@@ -2,8 +2,10 @@
 
 use super::lines::{LineDecoder, divide};
 use crate::MAX_RECORD_BYTES_DEFAULT;
-use flott_api::format::{ByteRange, DecodeFormat, DecodeInput, EncodeFormat, FileLayout, RecordDecoder, RecordEncoder};
 use flott_api::UserResult;
+use flott_api::format::{
+    ByteRange, DecodeFormat, DecodeInput, EncodeFormat, FileLayout, RecordDecoder, RecordEncoder,
+};
 use flott_env::FileSystem;
 use flott_types::Result;
 use serde::Serialize;

@@ -5,7 +5,8 @@ use crate::enumerator::divide_by_lines;
 use crate::input::{Filled, Input};
 use crate::{Compression, MAX_RECORD_BYTES_DEFAULT};
 use flott_api::format::{
-    ByteRange, DecodeFormat, DecodeInput, EncodeFormat, FileLayout, ReadPosition, RecordDecoder, RecordEncoder,
+    ByteRange, DecodeFormat, DecodeInput, EncodeFormat, FileLayout, ReadPosition, RecordDecoder,
+    RecordEncoder,
 };
 use flott_api::{InputStatus, SplitOutput, UserResult};
 use flott_env::FileSystem;
@@ -118,9 +119,14 @@ const LINE_END_BYTES_MAX: usize = 2;
 
 enum Line {
     /// Of so many bytes, with and without its end, at the start of the window.
-    Whole { n_bytes: usize, n_bytes_text: usize },
+    Whole {
+        n_bytes: usize,
+        n_bytes_text: usize,
+    },
     /// It was consumed but for what the bad record shows of it.
-    TooLong { head: Vec<u8> },
+    TooLong {
+        head: Vec<u8>,
+    },
     End,
 }
 
@@ -237,7 +243,9 @@ impl<T: Display + 'static> EncodeFormat<T> for LinesFormat {
     }
 
     fn start_file(&self) -> Result<Box<dyn RecordEncoder<T>>> {
-        Ok(Box::new(LineEncoder::new(|record: &T, line: &mut String| write!(line, "{record}").map_err(Into::into))))
+        Ok(Box::new(LineEncoder::new(|record: &T, line: &mut String| {
+            write!(line, "{record}").map_err(Into::into)
+        })))
     }
 }
 

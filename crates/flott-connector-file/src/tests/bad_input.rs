@@ -53,7 +53,7 @@ fn csv_columns_without_names_have_numbers() {
             ("e", 5, false)
             bad: /dir/f at line 2: column 2: expected an integer of the column's range, found '256' "b,256,true"
             bad: /dir/f at line 3: column 3: expected true or false, found 'maybe' "c,3,maybe"
-            bad: /dir/f at line 4: column 1: invalid length 1, expected a tuple of size 3, found 'd' "d"
+            bad: /dir/f at line 4: invalid length 1, expected a tuple of size 3 "d"
         "#]],
     );
 }
@@ -197,7 +197,12 @@ fn check_truncation(path: &str, archive: &[u8], lines: &[String]) {
         };
         match driver.read_available(3) {
             Ok(read) => {
-                assert_eq!(len, archive.len(), "{len} bytes of {} were taken for the whole archive", archive.len());
+                assert_eq!(
+                    len,
+                    archive.len(),
+                    "{len} bytes of {} were taken for the whole archive",
+                    archive.len()
+                );
                 assert_eq!(read.into_records(), lines);
             }
             Err(failed) => {
@@ -234,7 +239,8 @@ fn an_archive_cut_anywhere_is_an_error_after_the_records_before_the_cut() {
 #[test]
 fn what_is_no_archive_is_an_error_that_says_so() {
     for path in ["/f.gz", "/f.zst"] {
-        let error = read(&FileSource::lines(path), &env_with(path, "plain text"), 1, 1).expect_err("no archive");
+        let error =
+            read(&FileSource::lines(path), &env_with(path, "plain text"), 1, 1).expect_err("no archive");
         assert!(error.contains(path) && error.contains("is no"), "{error}");
     }
 }
@@ -267,7 +273,8 @@ fn a_directory_that_may_not_be_read_is_an_error() {
         discovery_interval: None,
         parallelism: 1,
     };
-    let error = crate::enumerator::FileEnumerator::new(config, None).err().expect("it may not be read").report();
+    let error =
+        crate::enumerator::FileEnumerator::new(config, None).err().expect("it may not be read").report();
     assert_eq!(error, "cannot read file or directory '/secret': permission denied");
 }
 
@@ -357,7 +364,10 @@ file_system!(HugeFs, open: |_: &HugeFs, _| Ok(Box::new(HugeFile { at: 0 }) as Bo
     metadata: |_: &HugeFs, _| Err(io::ErrorKind::Unsupported.into()));
 
 /// Peak memory of this process so far, in bytes.
-#[expect(clippy::disallowed_methods, reason = "a question to the operating system, not to the engine's files")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a question to the operating system, not to the engine's files"
+)]
 fn memory_peak() -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -374,7 +384,11 @@ fn check_huge_line<T: std::fmt::Debug>(format: impl DecodeFormat<T>, n_records: 
     while decoder.decode(10, out).expect("reads") == InputStatus::MoreAvailable {}
     assert_eq!(out.batch.len(), n_records);
     assert_eq!(out.bad_records.len(), 1);
-    assert!(out.bad_records[0].message.contains("longer than 1048576 bytes"), "{}", out.bad_records[0].message);
+    assert!(
+        out.bad_records[0].message.contains("longer than 1048576 bytes"),
+        "{}",
+        out.bad_records[0].message
+    );
     assert_eq!(out.bad_records[0].raw.len(), 4096);
     let grown = memory_peak().zip(before).map(|(after, before)| after - before);
     assert!(grown.is_none_or(|grown| grown < 24 << 20), "memory grew by {grown:?} bytes");

@@ -2,8 +2,8 @@ use super::{put, read_all};
 use crate::FileSource;
 use flott_api::testing::SourceDriver;
 use flott_api::{Boundedness, Source};
-use flott_env::sim::Simulation;
 use flott_env::Env;
+use flott_env::sim::Simulation;
 use flott_types::SubtaskIndex;
 use std::path::Path;
 use std::task::{Context, Poll, Waker};
@@ -44,7 +44,11 @@ fn files_are_chosen_by_depth_and_name_and_hidden_ones_left_out() {
     // A file that is named is read whatever its name is.
     assert_eq!(lines(FileSource::lines("/d/.hidden")), "hidden");
     let error = source().with_name_regex("(").expect_err("no regular expression");
-    assert!(error.report().starts_with("'(' is no regular expression for file names: "), "{}", error.report());
+    assert!(
+        error.report().starts_with("'(' is no regular expression for file names: "),
+        "{}",
+        error.report()
+    );
 }
 
 #[test]

@@ -57,7 +57,8 @@ fn lines_are_written_as_display_or_a_function_says() {
 }
 
 fn check_csv(format: CsvFormat, text: &str, expected: Expect) {
-    expected.assert_eq(&transcript(&FileSource::<Flight>::format("/f.csv", format), &env_with("/f.csv", text)));
+    expected
+        .assert_eq(&transcript(&FileSource::<Flight>::format("/f.csv", format), &env_with("/f.csv", text)));
 }
 
 #[test]
@@ -112,7 +113,10 @@ fn line_ends_of_all_systems_and_byte_order_marks_are_understood() {
     let lines = read_all(&FileSource::lines("/f"), &env_with("/f", "\u{feff}a\r\n\n b \r\n\r\nc"), 1, 9);
     assert_eq!(lines, ["a", "", " b ", "", "c"]);
     let json = "\u{feff}{\"carrier\":\"UA\",\"delay\":null,\"miles\":1}\r\n\r\n  \n";
-    assert_eq!(read_all::<Flight>(&FileSource::json("/f"), &env_with("/f", json), 1, 9), [flight("UA", None, 1.0)]);
+    assert_eq!(
+        read_all::<Flight>(&FileSource::json("/f"), &env_with("/f", json), 1, 9),
+        [flight("UA", None, 1.0)]
+    );
 }
 
 #[test]

@@ -9,7 +9,12 @@ use std::fmt::Debug;
 use std::task::{Context, Poll, Waker};
 
 /// Reads `n_calls` times, takes a snapshot, sends it through bytes and reads the rest from there.
-fn read_interrupted<T: Data + Debug>(source: &FileSource<T>, env: &Env, n_calls: usize, records_max: usize) -> Vec<T> {
+fn read_interrupted<T: Data + Debug>(
+    source: &FileSource<T>,
+    env: &Env,
+    n_calls: usize,
+    records_max: usize,
+) -> Vec<T> {
     let mut driver = SourceDriver::start(source, env, 1).expect("starts");
     let mut cx = Context::from_waker(Waker::noop());
     let mut records = Vec::new();
@@ -80,7 +85,11 @@ fn check_ranges<T: Data + Debug + PartialEq>(source: &FileSource<T>, env: &Env, 
         assert_eq!(records, whole, "ranges of {split_bytes} bytes");
         for n_calls in 0..4 {
             let read = read_interrupted(&source, env, n_calls, 2);
-            assert_eq!(read.len(), whole.len(), "ranges of {split_bytes} bytes, stopped after {n_calls} calls");
+            assert_eq!(
+                read.len(),
+                whole.len(),
+                "ranges of {split_bytes} bytes, stopped after {n_calls} calls"
+            );
         }
     }
 }
@@ -110,7 +119,9 @@ fn csv_with_line_ends_in_fields_is_one_range_and_an_error_where_ranges_were_aske
     let env = env_with("/f", text);
     let safe = FileSource::<Flight>::csv("/f").split_bytes(5);
     assert_eq!(read_all(&safe, &env, 3, 1).len(), 3);
-    for text in [text, "carrier,delay,miles\nUA,1,1\n\"open,2,2\nDL,3,3\n", "carrier,delay,miles\rUA,1,1\rDL,2,2\r"] {
+    for text in
+        [text, "carrier,delay,miles\nUA,1,1\n\"open,2,2\nDL,3,3\n", "carrier,delay,miles\rUA,1,1\rDL,2,2\r"]
+    {
         let env = env_with("/f", text);
         for split_bytes in 1..=text.len() as u64 {
             let format = CsvFormat::new().one_line_records();
@@ -138,7 +149,8 @@ fn many_records_survive_buffers_batches_and_ranges() {
     let records: Vec<Flight> =
         (0..n_records).map(|i| flight(&"x".repeat(i % 50), Some(i as i32), i as f64)).collect();
     let mut writer = super::writer(&FileSink::csv("/csv"), &env, 0);
-    flott_api::SinkWriter::write(&mut writer, flott_types::RecordBatch::untimed(records.clone())).expect("written");
+    flott_api::SinkWriter::write(&mut writer, flott_types::RecordBatch::untimed(records.clone()))
+        .expect("written");
     flott_api::SinkWriter::<Flight>::finish(&mut writer).expect("finished");
     let format = CsvFormat::new().one_line_records();
     let source = FileSource::<Flight>::format("/csv", format).split_bytes(100_000);

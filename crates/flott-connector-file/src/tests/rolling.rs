@@ -111,10 +111,9 @@ fn parts_are_complete_by_age_and_by_inactivity() {
 fn partitions_have_directories_and_only_so_many_are_open() {
     let simulation = Simulation::new(1);
     let env = simulation.env();
-    let sink = FileSink::lines("/out")
-        .rolling(RollingPolicy::never())
-        .open_partitions_max(2)
-        .partition_by(|record: &&str| PartitionPath::new().with("year", &record[..1]).with("name", &record[1..]));
+    let sink = FileSink::lines("/out").rolling(RollingPolicy::never()).open_partitions_max(2).partition_by(
+        |record: &&str| PartitionPath::new().with("year", &record[..1]).with("name", &record[1..]),
+    );
     let mut writer = writer(&sink, &env, 0);
     for record in ["1a", "2b", "1a", "1../x"] {
         writer.write(batch([record])).expect("written");
@@ -160,7 +159,8 @@ fn options_that_make_no_sense_are_refused() {
     let env = Simulation::new(1).env();
     let ctx = || SinkContext { env: env.clone(), subtask: SubtaskIndex(0), parallelism: 1, run_id: 1 };
     for prefix in ["", ".part", "_part", "../part"] {
-        let error = FileSink::<String>::lines("/out").file_prefix(prefix).create_writer(ctx()).expect_err("refused");
+        let error =
+            FileSink::<String>::lines("/out").file_prefix(prefix).create_writer(ctx()).expect_err("refused");
         assert!(error.to_string().contains("cannot begin the name"), "{error}");
     }
 }

@@ -189,3 +189,135 @@ fn a_side_output_read_as_another_type_is_an_error_and_no_panic_of_the_process() 
     let report = env.execute("types").unwrap_err().report();
     assert!(report.contains("a side output is read as another record type than it is written with"), "{report}");
 }
+
+/// Two splits: one has a record of each second, a second apart; the other has one record, and then none for
+/// `silence_s` seconds, and then those of the last ten seconds.
+#[derive(Clone)]
+struct OneSilent {
+    env: flott_env::Env,
+    silence_s: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Numbered(u64);
+
+impl SourceSplit for Numbered {
+    fn split_id(&self) -> SplitId {
+        SplitId(format!("split {}", self.0))
+    }
+}
+
+struct Ticking {
+    split: u64,
+    at_s: u64,
+    /// Seconds at which there are records.
+    due: std::collections::VecDeque<u64>,
+    started: flott_env::Instant,
+    env: flott_env::Env,
+    sleep: Option<std::pin::Pin<Box<dyn std::future::Future<Output = ()> + Send>>>,
+}
+
+impl SplitSource for OneSilent {
+    type Record = (u64, u64);
+    type Split = Numbered;
+    type Reader = Ticking;
+    fn boundedness(&self) -> flott_api::Boundedness {
+        flott_api::Boundedness::ContinuousUnbounded
+    }
+    fn splits(&self, _: u32) -> Result<Vec<Numbered>> {
+        Ok(vec![Numbered(0), Numbered(1)])
+    }
+    fn open(&self, split: Numbered, _: &SourceReaderContext) -> Result<Ticking> {
+        let due = if split.0 == 0 {
+            (0..100).collect()
+        } else {
+            std::iter::once(0).chain(self.silence_s..100).collect()
+        };
+        let (env, started) = (self.env.clone(), self.env.now());
+        Ok(Ticking { split: split.0, at_s: 0, due, started, env, sleep: None })
+    }
+}
+
+impl SplitReader for Ticking {
+    type Record = (u64, u64);
+    type Split = Numbered;
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: usize,
+        out: &mut SplitOutput<(u64, u64)>,
+    ) -> Poll<Result<InputStatus>> {
+        let Some(next) = self.due.front().copied() else { return Poll::Ready(Ok(InputStatus::EndOfInput)) };
+        let at = self.started + std::time::Duration::from_secs(next);
+        if self.env.now() < at {
+            let sleep = self.sleep.insert(self.env.sleep_until(at));
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        self.due.pop_front();
+        self.at_s = next;
+        out.collect((self.split, next));
+        Poll::Ready(Ok(InputStatus::MoreAvailable))
+    }
+    fn split(&self) -> Numbered {
+        Numbered(self.split)
+    }
+}
+
+#[test]
+fn a_silent_split_holds_windows_back_until_it_is_idle_and_counts_again_when_it_speaks() {
+    use flott_api::windowing::TumblingEventTimeWindows;
+    use std::time::Duration;
+    for seed in 0..20 {
+        let env = simulated(1, seed);
+        let source = OneSilent { env: env.env().clone(), silence_s: 50 };
+        let strategy = WatermarkStrategy::for_monotonous_timestamps()
+            .with_timestamp_assigner(|record: &(u64, u64), _| record.1 as i64 * 1_000)
+            .with_idleness(Duration::from_secs(20));
+        let fired = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let (log, world) = (Arc::clone(&fired), env.env().clone());
+        env.from_source(source, strategy, "two splits")
+            .window_all(TumblingEventTimeWindows::of(Duration::from_secs(10)))
+            .reduce_with(|last, next| *last = next, |(), ctx, _| ctx.window.start / 1_000)
+            .sink_to(FnSink::new(move |start: i64| log.lock().unwrap().push((start, world.now().0.as_secs()))));
+        let done = env.execute("idle").unwrap();
+        assert!(done.operators.iter().all(|operator| operator.late_records_dropped == 0), "seed {seed}");
+        let fired = fired.lock().unwrap().clone();
+        let starts: Vec<i64> = fired.iter().map(|(start, _)| *start).collect();
+        assert_eq!(starts, [0, 10, 20, 30, 40, 50, 60, 70, 80, 90], "seed {seed}");
+        // The first window waits for the silent split to be idle, at 20 s; from then on the other split decides.
+        let times: Vec<u64> = fired.iter().map(|(_, at)| *at).collect();
+        assert_eq!(times, [20, 20, 30, 40, 50, 60, 70, 80, 90, 99], "seed {seed}");
+    }
+}
+
+#[test]
+fn splits_of_an_alignment_group_keep_together() {
+    use flott_api::sources::GeneratorSource;
+    use std::time::Duration;
+    for seed in 0..10 {
+        let mut env = simulated(1, seed);
+        env.set(options::WATERMARK_ALIGNMENT_UPDATE_INTERVAL, Duration::from_millis(10));
+        let now = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
+        let ahead = Arc::new(AtomicU64::new(0));
+        // A record is a second of event time; the second source would be a hundred times as fast.
+        for (idx, rate, count) in [(0_usize, 100.0, 1_000), (1, 10_000.0, 3_000)] {
+            let source = GeneratorSource::new(|n| n, Some(count)).rate_per_second(rate);
+            let strategy = WatermarkStrategy::for_monotonous_timestamps()
+                .with_timestamp_assigner(|n: &u64, _| *n as i64 * 1_000)
+                .with_watermark_alignment("group", Duration::from_secs(20));
+            let (now, ahead) = (Arc::clone(&now), Arc::clone(&ahead));
+            env.from_source(source, strategy, "aligned").sink_to(FnSink::new(move |n: u64| {
+                now[idx].store(n, Ordering::Relaxed);
+                if idx == 1 && now[0].load(Ordering::Relaxed) < 990 {
+                    ahead.fetch_max(n.saturating_sub(now[0].load(Ordering::Relaxed)), Ordering::Relaxed);
+                }
+            }));
+        }
+        env.execute("aligned").unwrap();
+        let ahead = ahead.load(Ordering::Relaxed);
+        // Twenty seconds of drift; before the first report and between two, the fast source makes some 100 records each.
+        assert!((20..400).contains(&ahead), "seed {seed}: {ahead} seconds ahead");
+    }
+}

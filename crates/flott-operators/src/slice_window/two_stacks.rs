@@ -14,7 +14,9 @@
 use crate::key_slab::KeySlab;
 use flott_api::AggregateFunction;
 use flott_types::{Key, Timestamp};
+use crate::user_code::Progress;
 use std::collections::VecDeque;
+use std::vec::Drain;
 
 /// The running accumulators of one key.
 #[derive(Debug)]
@@ -92,19 +94,22 @@ impl<K: Key, A: Clone> TwoStacks<K, A> {
         self.keys.len()
     }
 
-    /// Adds a slice that is later than all before. `entries` holds each key once, with its hash.
-    pub(super) fn push<T, F>(&mut self, function: &F, end: Timestamp, entries: impl Iterator<Item = (u64, K, A)>)
+    /// Adds a slice that is later than all before. `added` holds each key once.
+    pub(super) fn push<T, F>(&mut self, function: &F, end: Timestamp, added: Drain<'_, (K, A)>)
     where
         F: AggregateFunction<T, Accumulator = A>,
     {
         assert!(self.slices.back().is_none_or(|last| last.end < end), "slices are added in order");
-        let entries = entries.map(|(hash, key, accumulator)| {
-            let idx = self.keys.upsert(hash, &key, Running::new);
-            let running = self.keys.value_mut(idx);
-            running.back = Some(merged(function, running.back.take(), &accumulator));
-            (idx, accumulator)
+        let mut entries = Vec::with_capacity(added.len());
+        let mut place = 0;
+        let progress = Progress::start(&mut place);
+        let key = |(key, _): &(K, A)| key.clone();
+        self.keys.upsert_each(added.as_slice(), key, Running::new, progress, |idx, running, nth| {
+            let accumulator = &added.as_slice()[nth].1;
+            running.back = Some(merged(function, running.back.take(), accumulator));
+            entries.push(idx);
         });
-        let entries = entries.collect();
+        let entries = entries.into_iter().zip(added.map(|(_, accumulator)| accumulator)).collect();
         self.slices.push_back(AddedSlice { end, entries, covered: Vec::new() });
     }
 

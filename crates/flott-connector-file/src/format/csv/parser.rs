@@ -41,14 +41,7 @@ impl CsvParser {
     pub(super) fn new(delimiter: u8, quote: Option<u8>, comment: Option<u8>) -> Self {
         let mut builder = csv_core::ReaderBuilder::new();
         builder.delimiter(delimiter).quote(quote.unwrap_or(b'"')).quoting(quote.is_some());
-        Self {
-            core: builder.build(),
-            comment,
-            text: vec![0; 1024],
-            n_text: 0,
-            ends: vec![0; 32],
-            n_ends: 0,
-        }
+        Self { core: builder.build(), comment, text: vec![0; 1024], n_text: 0, ends: vec![0; 32], n_ends: 0 }
     }
 
     /// Consumes line ends and comments before a record, so that the window begins where the record does. The core would

@@ -1,0 +1,176 @@
+//! The dataflow of the demo.
+//!
+//! ```text
+//! flights ─(paced)─┬─ key_by origin ─ hours, allowed lateness ─┬─ number the corrections ─┬─ hourly/
+//!                  │                                           └─ late ─┐                 └─┐
+//!                  │                                                    ├─ late/            ├─ screen
+//!                  │                                           ┌─ late ─┘                 ┌─┘
+//!                  └─ watermarks anew ─ delayed ─ key_by carrier ─ sessions ──────────────┴─ sessions/
+//! ```
+
+use super::flight::Flight;
+use super::results::{CountDelays, DelaySession, Hour, LateFlight, SESSION_DELAY_MIN, SumHour};
+use super::screen::{Line, Screen};
+use super::tally::Tally;
+use flott::env::{Env, Instant};
+use flott::prelude::*;
+use flott::{BoxError, KeyedContext, Result};
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+/// What the demo is told.
+#[derive(Clone, Debug)]
+pub(super) struct DemoConfig {
+    pub(super) input: PathBuf,
+    pub(super) output: PathBuf,
+    /// Seconds of arrival time per second of ours.
+    pub(super) speed: Option<f64>,
+    pub(super) out_of_orderness: Duration,
+    pub(super) lateness: Duration,
+    pub(super) gap: Duration,
+}
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// Flights that wait for their time when the input is paced.
+const PACED_MAX: usize = 256;
+
+/// Adds the demo to `env`.
+pub(super) fn build(
+    env: &StreamExecutionEnvironment,
+    config: &DemoConfig,
+    screen: &Screen,
+    tally: &Tally,
+) -> Result<()> {
+    let in_order_of_schedule = |bound| {
+        WatermarkStrategy::for_bounded_out_of_orderness(bound)
+            .with_timestamp_assigner(|flight: &Flight, _| flight.sched_dep_ms)
+    };
+    let source = FileSource::csv(&config.input);
+    let mut flights = env.from_source(source, in_order_of_schedule(config.out_of_orderness), "flights").stream();
+    if let Some(speed) = config.speed {
+        flights = flights.async_wait(pacer(env.env(), speed), pace_config()).name("pace");
+    }
+
+    let late_for_hour = OutputTag::new("late for its hour");
+    let hours = flights
+        .key_by(|flight| flight.origin.clone())
+        .window(TumblingEventTimeWindows::of(HOUR))
+        .allowed_lateness(config.lateness)
+        .side_output_late_data(&late_for_hour)
+        .aggregate_with(SumHour, |origin, ctx, sums| Hour::new(origin, *ctx.window, sums))
+        .name("hours")
+        .uid("hours");
+    let numbered = hours
+        .key_by(|hour| (hour.origin.clone(), hour.hour_ms))
+        .process(NumberRevisions::new(HOUR + config.lateness))
+        .name("revisions")
+        .uid("revisions");
+
+    // A correction of a session could join it with another that was shown. So sessions wait as long as hours are
+    // corrected, and are final.
+    let patience = config.out_of_orderness.saturating_add(config.lateness);
+    let late_for_session = OutputTag::new("late for its session");
+    let gap_ms = i64::try_from(config.gap.as_millis()).unwrap_or(i64::MAX);
+    let sessions = flights
+        .assign_timestamps_and_watermarks(in_order_of_schedule(patience))
+        .filter(|flight| flight.dep_delay_min.is_some_and(|delay| delay > SESSION_DELAY_MIN))
+        .key_by(|flight| flight.carrier.clone())
+        .window(EventTimeSessionWindows::with_gap(config.gap))
+        .side_output_late_data(&late_for_session)
+        .aggregate_with(CountDelays, move |carrier, ctx, delays| {
+            DelaySession::new(carrier, *ctx.window, gap_ms, delays)
+        })
+        .name("sessions")
+        .uid("sessions");
+
+    let late = hours
+        .side_output(&late_for_hour)
+        .map(|flight| LateFlight::new("hour", flight))
+        .union(&sessions.side_output(&late_for_session).map(|flight| LateFlight::new("session", flight)));
+
+    let hourly_files = FileSink::csv(config.output.join("hourly")).partition_by(|hour: &Hour| format!("origin={}", hour.origin));
+    numbered.sink_to(hourly_files).name("hourly files");
+    sessions.sink_to(FileSink::json(config.output.join("sessions"))).name("session files");
+    late.sink_to(FileSink::csv(config.output.join("late"))).name("late files");
+
+    late.sink_to(tally.late_flights()).name("late flights");
+    numbered
+        .map(Line::Hour)
+        .union(&sessions.map(Line::Session))
+        .inspect(tally.lines())
+        .sink_to(screen.sink())
+        .name("screen")
+        .set_parallelism(1);
+    Ok(())
+}
+
+/// Counts how often each hour was emitted.
+#[derive(Clone, Debug)]
+struct NumberRevisions {
+    revisions: ValueState<u32>,
+    /// From the start of an hour until it cannot be corrected any more.
+    kept_ms: i64,
+}
+
+impl NumberRevisions {
+    fn new(kept: Duration) -> Self {
+        Self {
+            revisions: ValueState::new("revisions"),
+            kept_ms: i64::try_from(kept.as_millis()).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+impl KeyedProcessFunction<(String, i64), Hour, Hour> for NumberRevisions {
+    fn process_element(
+        &mut self,
+        mut hour: Hour,
+        ctx: &mut KeyedContext<'_, (String, i64)>,
+        out: &mut Collector<'_, Hour>,
+    ) -> UserResult {
+        ctx.register_event_time_timer(hour.hour_ms.saturating_add(self.kept_ms));
+        hour.revision = *self.revisions.update_or(ctx, 0, |revision| *revision += 1)?;
+        out.collect(hour);
+        Ok(())
+    }
+
+    fn on_timer(
+        &mut self,
+        _: Timestamp,
+        ctx: &mut KeyedContext<'_, (String, i64)>,
+        _: &mut Collector<'_, Hour>,
+    ) -> UserResult {
+        Ok(self.revisions.clear(ctx)?)
+    }
+}
+
+fn pace_config() -> AsyncWaitConfig {
+    AsyncWaitConfig {
+        output_mode: AsyncOutputMode::Ordered,
+        capacity: PACED_MAX,
+        timeout: None,
+        retry: AsyncRetryStrategy::NoRetry,
+    }
+}
+
+/// Lets each flight wait until its arrival, counted from that of the first one, `speed` times as fast as it was.
+fn pacer(
+    env: &Env,
+    speed: f64,
+) -> impl Fn(Flight) -> std::pin::Pin<Box<dyn Future<Output = Result<Vec<Flight>, BoxError>> + Send>> + Clone + Send + Sync + 'static
+{
+    let first: Arc<OnceLock<(Instant, i64)>> = Arc::default();
+    let env = env.clone();
+    move |flight: Flight| {
+        let (started, first_arrival) = *first.get_or_init(|| (env.now(), flight.arrival_ms));
+        let wait_s = flight.arrival_ms.saturating_sub(first_arrival).max(0) as f64 / 1_000.0 / speed;
+        let due = started + Duration::try_from_secs_f64(wait_s).unwrap_or(Duration::MAX);
+        let sleep = env.sleep_until(due);
+        Box::pin(async move {
+            sleep.await;
+            Ok(vec![flight])
+        })
+    }
+}

@@ -1,0 +1,6 @@
+//! The binary `flott`, run as a user runs it.
+
+mod cli;
+mod demo;
+mod flights;
+mod support;

@@ -1,0 +1,4 @@
+//! The programs against the oracles.
+
+mod dbg;
+mod oracle;
