@@ -74,7 +74,7 @@ Examples:
 
 Results, below the output directory:
   hourly/origin=EWR/*.csv   a line per hour and correction; the highest revision of an hour is the final one
-  sessions/*.json           a line per period of delays of an airline
+  sessions/*.jsonl          a line per period of delays of an airline
   late/*.csv                the flights that came too late";
 
 fn speed(text: &str) -> Result<f64, String> {

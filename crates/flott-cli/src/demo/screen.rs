@@ -76,7 +76,7 @@ impl Screen {
         }
         let mut text = format!(
             "Flights out of New York by scheduled departure. An hour is shown when records are {} past it, and\n\
-             corrected (~) for {} more. A session is a period of delays of over 30 minutes of an airline.\n\n",
+             corrected (~3: three times so far) for {} more. A session is a period of an airline's delays of over 30 min.\n\n",
             readable(config.out_of_orderness),
             readable(config.lateness),
         );
@@ -234,9 +234,13 @@ pub(super) struct ScreenWriter {
 impl ScreenWriter {
     fn print_lines(&mut self) -> UserResult {
         self.lines.sort_by(|a, b| order(a).cmp(&order(b)));
+        self.lines.dedup_by(|later, earlier| replaces(later, earlier));
+        if self.lines.is_empty() {
+            return Ok(());
+        }
         let mut text = String::new();
         self.lines.drain(..).for_each(|line| self.screen.write_line(&mut text, &line));
-        Ok(if text.is_empty() { () } else { self.env.print(text.as_bytes())? })
+        Ok(self.env.print(text.as_bytes())?)
     }
 }
 
@@ -246,6 +250,18 @@ fn order(line: &Line) -> (u8, i64, &str, u32) {
         Line::Hour(hour) => (0, hour.hour_ms, &hour.origin, hour.revision),
         Line::Session(session) => (1, session.from_ms, &session.carrier, 0),
     }
+}
+
+/// Of several corrections of an hour that come at once only the last is worth showing; the files have all of them.
+/// Makes `earlier` the `later` one then.
+fn replaces(later: &mut Line, earlier: &mut Line) -> bool {
+    let (Line::Hour(newer), Line::Hour(older)) = (later, earlier) else { return false };
+    let is_same = (newer.hour_ms, &newer.origin) == (older.hour_ms, &older.origin);
+    let replaces = is_same && older.revision > 1;
+    if replaces {
+        std::mem::swap(newer, older);
+    }
+    replaces
 }
 
 impl SinkWriter<Line> for ScreenWriter {

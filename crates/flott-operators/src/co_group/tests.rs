@@ -32,7 +32,7 @@ fn a_co_group_gets_both_sides_in_their_order() {
             Ok(())
         },
     );
-    assert_eq!(call(function.clone(), &MIXED), [r#"k 10 [1, 2] ["a", "b", "c"]"#]);
+    assert_eq!(call(function, &MIXED), [r#"k 10 [1, 2] ["a", "b", "c"]"#]);
     assert_eq!(call(function, &MIXED[1..3]), [r#"k 10 [] ["a", "b"]"#]);
 }
 
@@ -43,7 +43,7 @@ fn a_join_gets_every_pair() {
             out.collect(format!("{left}{right}"));
             Ok(())
         });
-    assert_eq!(call(function.clone(), &MIXED), ["1a", "1b", "1c", "2a", "2b", "2c"]);
+    assert_eq!(call(function, &MIXED), ["1a", "1b", "1c", "2a", "2b", "2c"]);
     assert!(call(function, &MIXED[1..3]).is_empty());
 }
 

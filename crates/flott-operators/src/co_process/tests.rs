@@ -92,7 +92,7 @@ impl KeyedCoProcessFunction<u8, (u8, i64), u8, Text> for Payments {
     }
 }
 
-fn payments() -> KeyedCoProcessOperator<u8, Payments, impl Fn(&(u8, i64)) -> u8, impl Fn(&u8) -> u8> {
+fn payments() -> impl TwoInputOperator<(u8, i64), u8, Text> {
     let function = Payments(ValueState::new("amount"));
     KeyedCoProcessOperator::new(|order: &(u8, i64)| order.0, |order: &u8| *order, function)
 }

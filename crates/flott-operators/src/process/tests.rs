@@ -208,7 +208,7 @@ impl ProcessFunction<u32, Text> for Every {
         ctx: &mut ProcessContext<'_>,
         out: &mut Collector<'_, Text>,
     ) -> UserResult {
-        if record % 3 == 0 {
+        if record.is_multiple_of(3) {
             self.seen.add(ctx.state, record)?;
             out.output(&self.tag, record);
         }

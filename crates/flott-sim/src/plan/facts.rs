@@ -29,8 +29,6 @@ pub struct PortFacts {
     pub lineage: bool,
     /// The sources that it comes from.
     pub sources: BTreeSet<usize>,
-    /// No watermark before the end is above it.
-    pub ceiling: Timestamp,
     /// Number of subtasks.
     pub parallelism: u32,
     /// About how many records, for plans that stay small.
@@ -80,7 +78,10 @@ fn node_facts(plan: &Plan, all: &[Vec<PortFacts>], idx: usize, node: &Node) -> R
         Op::IntervalJoin { late_output: true, .. } => {
             outputs.extend(inputs.iter().map(|input| late(input, after_hash(input.order, p), p)));
         }
-        Op::SideOutput { .. } => outputs.extend(outputs.first().cloned()),
+        Op::SideOutput { .. } => {
+            let side = outputs.first().cloned();
+            outputs.extend(side);
+        }
         _ => {}
     }
     Ok(outputs)
@@ -100,14 +101,13 @@ fn source_facts(plan: &Plan, idx: usize, node: &Node) -> Result<PortFacts, Strin
     }
     let in_time = |record: &Record| record.timestamp > record.horizon;
     let bounded = (0..source.splits.len()).all(|split| source.records(idx, split, &plan.config).iter().all(in_time));
-    let ceiling = source.ceiling();
+    let has_watermarks = source.ceiling() > Timestamp::MIN;
     Ok(PortFacts {
         order: Order::Split,
-        on_time: ceiling == Timestamp::MIN || (bounded && !source.may_wake(&plan.config)),
+        on_time: !has_watermarks || (bounded && !source.may_wake(&plan.config)),
         timed: true,
         lineage: true,
         sources: BTreeSet::from([idx]),
-        ceiling,
         parallelism: node.parallelism,
         size: source.splits.iter().map(|split| split.records.len() as f64).sum(),
     })
@@ -182,10 +182,10 @@ fn one_input(input: &PortFacts, node: &Node) -> Result<PortFacts, String> {
             PortFacts { order: if call.ordered { plain.order } else { Order::Any }, ..plain }
         }
         Op::SideOutput { .. } => plain,
-        Op::Reassign { bound_ms } => {
+        Op::Reassign { .. } => {
             ensure(input.timed, "watermarks without timestamps")?;
             // What order records of several splits or subtasks come in is not known.
-            PortFacts { on_time: false, ceiling: Timestamp::MAX - 1 - *bound_ms as i64, ..plain }
+            PortFacts { on_time: false, ..plain }
         }
         Op::Source(_)
         | Op::Union
@@ -208,7 +208,6 @@ fn two_inputs(left: &PortFacts, right: &PortFacts, node: &Node) -> Result<PortFa
         timed: left.timed && right.timed,
         lineage: left.lineage && right.lineage,
         sources: left.sources.union(&right.sources).copied().collect(),
-        ceiling: left.ceiling.max(right.ceiling),
         parallelism: p,
         size: left.size + right.size,
     };
