@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 ///
 /// Every contender measures itself with this, so that each decides what belongs to the run
 /// (threads, tables and results do; building a report does not).
+#[expect(clippy::disallowed_methods, reason = "a bench measures wall time")]
 pub(crate) fn measure<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     let start = Instant::now();
     let result = work();

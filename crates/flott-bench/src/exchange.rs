@@ -7,12 +7,12 @@
 //! own inbox meanwhile, so two full inboxes cannot block each other.
 
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
-use std::thread;
 use std::time::Duration;
 
 use crate::hash::owner_of_key;
 use crate::records::{BLOCK_LEN, Record, generator_blocks};
 use crate::scenario::Checksum;
+use crate::threads::run_on_threads;
 
 /// A batch is sent when it has at least this many records.
 const BATCH_LEN: usize = 1024;
@@ -54,16 +54,16 @@ pub(crate) fn run<O: Operator>(
     if parallelism == 1 {
         return run_on_one_thread(records, generate, new_operator());
     }
-    thread::scope(|scope| {
-        let threads: Vec<_> = connect(parallelism)
-            .into_iter()
-            .map(|links| scope.spawn(move || Subtask::new(links, new_operator()).run(records, generate)))
-            .collect();
-        threads.into_iter().map(|thread| thread.join().expect("a bench thread panicked")).sum()
+    run_on_threads(connect(parallelism), move |links| {
+        Subtask::new(links, new_operator()).run(records, generate)
     })
 }
 
-fn run_on_one_thread(records: u64, generate: impl Fn(u64) -> Record, mut operator: impl Operator) -> Checksum {
+fn run_on_one_thread(
+    records: u64,
+    generate: impl Fn(u64) -> Record,
+    mut operator: impl Operator,
+) -> Checksum {
     let mut batch = Vec::with_capacity(BLOCK_LEN as usize);
     for block in generator_blocks(records, 0, 1) {
         batch.clear();
@@ -94,7 +94,8 @@ struct Links {
 }
 
 fn connect(parallelism: usize) -> Vec<Links> {
-    let (peers, inboxes): (Vec<_>, Vec<_>) = (0..parallelism).map(|_| sync_channel(INBOX_BATCHES_MAX)).unzip();
+    let (peers, inboxes): (Vec<_>, Vec<_>) =
+        (0..parallelism).map(|_| sync_channel(INBOX_BATCHES_MAX)).unzip();
     let (give_back, emptied): (Vec<_>, Vec<_>) =
         (0..parallelism).map(|_| sync_channel(INBOX_BATCHES_MAX * parallelism)).unzip();
     inboxes

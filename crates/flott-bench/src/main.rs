@@ -6,11 +6,12 @@
 //! and *not* a regression gate (that counts instructions).
 //!
 //! Reading order: `scenario` (what a contender is), `runner`, `report`; `records`, `hash`, `table`,
-//! `exchange` and `in_order` (what the hand-written versions share); then a module per scenario
+//! `exchange`, `in_order` and `threads` (what the hand-written versions share); then a module per scenario
 //! with a file per contender. To add a contender, write a function from records and parallelism to
 //! an `Outcome` and list it in its scenario's `contenders`.
 
 #![expect(clippy::print_stdout, reason = "a command line tool whose output is its report")]
+#![expect(clippy::disallowed_macros, reason = "a command line tool that reports errors to standard error")]
 
 mod chain;
 mod clock;
@@ -25,6 +26,7 @@ mod scenario;
 mod session;
 mod sliding;
 mod table;
+mod threads;
 
 use std::process::ExitCode;
 
@@ -70,7 +72,7 @@ struct RunArgs {
     /// Runs only these contenders; may be repeated. The first that runs is the reference.
     #[arg(long)]
     only: Vec<Family>,
-    /// Runs only cases whose name contains this text.
+    /// Runs only cases whose name starts with this text, as in `--case '1000 '`.
     #[arg(long)]
     case: Option<String>,
     /// Prints one JSON document instead of tables.
@@ -82,7 +84,7 @@ struct RunArgs {
 enum BenchError {
     #[error("unknown scenario {0:?}: `flott-bench list` shows all")]
     UnknownScenario(String),
-    #[error("no case of the scenario is called {0:?}")]
+    #[error("no case of the scenario starts with {0:?}: `flott-bench list` shows all")]
     UnknownCase(String),
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
@@ -129,7 +131,7 @@ fn run(args: &RunArgs) -> Result<(), BenchError> {
     let mut report = Report::default();
     let mut has_run = false;
     for scenario in chosen {
-        for case in scenario.cases.iter().filter(|case| case.name.contains(case_part)) {
+        for case in scenario.cases.iter().filter(|case| case.name.starts_with(case_part)) {
             has_run = true;
             let measurements = configs(args, scenario)
                 .iter()

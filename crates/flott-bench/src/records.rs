@@ -77,8 +77,11 @@ pub(crate) fn split_by_time_unit(mut records: &[Record], unit: i64, mut on_run: 
     while let (Some(first), Some(last)) = (records.first(), records.last()) {
         let unit_idx = first.1.div_euclid(unit);
         let unit_end = (unit_idx + 1) * unit;
-        let run_len =
-            if last.1 < unit_end { records.len() } else { records.partition_point(|record| record.1 < unit_end) };
+        let run_len = if last.1 < unit_end {
+            records.len()
+        } else {
+            records.partition_point(|record| record.1 < unit_end)
+        };
         let (run, rest) = records.split_at(run_len);
         on_run(unit_idx, run);
         records = rest;
@@ -96,7 +99,8 @@ mod tests {
                 let mut all = Vec::new();
                 for generator in 0..parallelism {
                     let own: Vec<u64> = GeneratorIndices::new(records, generator, parallelism).collect();
-                    let blocks: Vec<u64> = generator_blocks(records, generator, parallelism).flatten().collect();
+                    let blocks: Vec<u64> =
+                        generator_blocks(records, generator, parallelism).flatten().collect();
                     assert_eq!(own, blocks);
                     all.extend(own);
                 }

@@ -66,7 +66,8 @@ pub(crate) fn table(scenario: &Scenario, case: &Case, measurements: &[Measuremen
         return String::new();
     };
     let runs = first.entries.first().map_or(0, |entry| entry.elapsed.len());
-    let mut text = format!("{}, {} (Mrec/s: median of {runs} runs, slowest-fastest)\n", scenario.name, case.name);
+    let mut text =
+        format!("{}, {} (Mrec/s: median of {runs} runs, slowest-fastest)\n", scenario.name, case.name);
     text += &format!("{:<24}", "");
     for measurement in measurements {
         text += &format!("{:>31}", format!("parallelism {}", measurement.parallelism));

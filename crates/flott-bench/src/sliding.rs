@@ -64,3 +64,33 @@ impl WindowClock {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::records::record;
+    use crate::scenario::Checksum;
+
+    #[test]
+    fn every_contender_counts_as_the_naive_loop() {
+        let (records, n_keys) = (1_250_000, 100);
+        let mut counts: BTreeMap<(i64, u64), u64> = BTreeMap::new();
+        for (key, timestamp) in (0..records).map(|index| record(index, n_keys)) {
+            for window in 0..SLICES_PER_WINDOW {
+                *counts.entry((timestamp / SLIDE + window, key)).or_default() += 1;
+            }
+        }
+        let mut expected = Checksum::default();
+        for ((last_slice, key), count) in counts {
+            expected.add(key, (last_slice + 1) * SLIDE, count);
+        }
+        for contender in &contenders(n_keys) {
+            for parallelism in [1, 2, 3] {
+                let outcome = (contender.run)(records, parallelism);
+                assert_eq!(outcome.checksum, expected, "{} at {parallelism}", contender.name);
+            }
+        }
+    }
+}

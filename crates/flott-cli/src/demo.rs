@@ -18,10 +18,11 @@ mod screen;
 mod tally;
 
 use crate::settings::{Settings, duration, positive_duration};
-use crate::{interrupt, progress};
+use crate::interrupt::{self, Interrupt};
+use crate::progress;
 use anyhow::{Context, Result};
 use flott::env::Env;
-use flott::{JobExecutionResult, JobStatus, StreamExecutionEnvironment};
+use flott::{JobExecutionResult, JobStatus, OperatorReport, StreamExecutionEnvironment};
 use output::OutputDirectory;
 use program::DemoConfig;
 use screen::Screen;
@@ -116,10 +117,12 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
 
 /// Runs the job; Ctrl-C cancels it.
 fn execute(execution: &StreamExecutionEnvironment, is_live: bool) -> Result<(JobExecutionResult, bool)> {
+    let interrupt = Interrupt::listen()?;
     let job = execution.execute_async("flights")?;
-    interrupt::cancel_on_interrupt(job.canceler())?;
+    interrupt.cancels(job.canceler());
     if !is_live && progress::is_seen() {
-        progress::watch(execution.env(), &job, new_york::date_and_time);
+        let is_source = |operator: &OperatorReport| operator.name == program::SOURCE;
+        progress::watch(execution.env(), &job, is_source, new_york::date_and_time);
     }
     let result = job.wait()?;
     let is_cancelled = result.status == JobStatus::Canceled;

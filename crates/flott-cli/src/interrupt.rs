@@ -4,22 +4,39 @@ use anyhow::{Context, Result};
 use flott::JobCanceler;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a shell reports of a process that an interrupt ended.
 const INTERRUPTED: u8 = 130;
 
-/// Cancels the job at the first interrupt or request to terminate; exits at the second.
-pub(crate) fn cancel_on_interrupt(job: JobCanceler) -> Result<()> {
-    let is_second = AtomicBool::new(false);
-    let handler = move || {
-        if is_second.swap(true, Ordering::Relaxed) || !job.try_cancel() {
-            std::process::exit(i32::from(INTERRUPTED));
-        }
-        // Nobody may be left to read it.
-        writeln!(io::stderr(), "\ncancelling the job; once more to end at once").ok();
-    };
-    ctrlc::set_handler(handler).context("cannot listen for Ctrl-C")
+/// Listens for interrupts and requests to terminate.
+#[derive(Debug)]
+pub(crate) struct Interrupt {
+    /// The job that the next interrupt cancels.
+    job: Arc<Mutex<Option<JobCanceler>>>,
+}
+
+impl Interrupt {
+    /// Listens; until there is a job, an interrupt ends the process.
+    pub(crate) fn listen() -> Result<Self> {
+        let job: Arc<Mutex<Option<JobCanceler>>> = Arc::default();
+        let at_interrupt = Arc::clone(&job);
+        let handler = move || {
+            let job = at_interrupt.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if !job.is_some_and(|job| job.try_cancel()) {
+                std::process::exit(i32::from(INTERRUPTED));
+            }
+            // Nobody may be left to read it.
+            writeln!(io::stderr(), "\ncancelling the job; once more to end at once").ok();
+        };
+        ctrlc::set_handler(handler).context("cannot listen for Ctrl-C")?;
+        Ok(Self { job })
+    }
+
+    /// The first interrupt from now on cancels `job`, the second ends the process.
+    pub(crate) fn cancels(&self, job: JobCanceler) {
+        *self.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(job);
+    }
 }
 
 /// How the process ends after a job that was cancelled.

@@ -1,6 +1,7 @@
-//! `flott`: runs the demo and built programs, and explains the configuration.
+//! `flott`: runs the demo, benchmark queries and built programs, and explains the configuration.
 //!
-//! A subcommand is a module with its arguments and a function `run`: [`demo`], [`run_program`], [`config_reference`].
+//! A subcommand is a module with its arguments and a function `run`: [`demo`], [`nexmark`], [`run_program`],
+//! [`config_reference`].
 //! Around a job that a subcommand runs itself: [`settings`] (`-D` and `-p`), [`interrupt`] (Ctrl-C), [`progress`].
 //!
 //! It is *not* a place for anything that a program could want: programs link the library `flott` only.
@@ -9,6 +10,7 @@ mod config_reference;
 mod demo;
 mod failure;
 mod interrupt;
+mod nexmark;
 mod progress;
 mod run_program;
 mod settings;
@@ -33,6 +35,7 @@ Examples:
   flott demo                            a month of real flights, out of order, hour by hour
   flott demo --speed 7200               the same, two hours of it in a second
   flott run target/release/my-program   a program of yours
+  flott nexmark --query q5 --events 5M  a query of the Nexmark benchmark, measured
   flott config watermark                the configuration keys about watermarks
 
 `flott COMMAND --help` says more about each.";
@@ -41,6 +44,7 @@ Examples:
 enum Command {
     Demo(demo::DemoArgs),
     Run(run_program::RunArgs),
+    Nexmark(nexmark::NexmarkArgs),
     Config(config_reference::ConfigArgs),
 }
 
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Run(args) => run_program::run(&args),
+        Command::Nexmark(args) => nexmark::run(&args),
         Command::Config(args) => config_reference::run(&args),
     };
     done.unwrap_or_else(|error| failure::report(&error))

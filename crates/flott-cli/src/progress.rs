@@ -1,5 +1,6 @@
 //! A line on the terminal that moves while a job runs.
 
+use flott::env::Env;
 use flott::{JobClient, JobStatus, OperatorReport, Timestamp};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal};
@@ -14,7 +15,12 @@ pub(crate) fn is_seen() -> bool {
 }
 
 /// Shows records in, records a second and the watermark until the job has ended.
-pub(crate) fn watch(env: &flott::env::Env, job: &JobClient, format_time: impl Fn(Timestamp) -> String) {
+pub(crate) fn watch(
+    env: &Env,
+    job: &JobClient,
+    is_source: impl Fn(&OperatorReport) -> bool,
+    format_time: impl Fn(Timestamp) -> String,
+) {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
         bar.set_style(style);
@@ -22,18 +28,23 @@ pub(crate) fn watch(env: &flott::env::Env, job: &JobClient, format_time: impl Fn
     let started = env.now();
     while matches!(job.status(), JobStatus::Created | JobStatus::Running | JobStatus::Cancelling | JobStatus::Failing) {
         let seconds = (env.now() - started).as_secs_f64();
-        bar.set_message(message(&job.operators(), seconds, &format_time));
+        bar.set_message(message(&job.operators(), seconds, &is_source, &format_time));
         bar.tick();
         env.block_on(env.sleep(INTERVAL));
     }
     bar.finish_and_clear();
 }
 
-fn message(operators: &[OperatorReport], seconds: f64, format_time: impl Fn(Timestamp) -> String) -> String {
-    // Operators come sources first; the slowest watermark is the job's.
-    let records = operators.first().map_or(0, |source| source.records_out);
+fn message(
+    operators: &[OperatorReport],
+    seconds: f64,
+    is_source: impl Fn(&OperatorReport) -> bool,
+    format_time: impl Fn(Timestamp) -> String,
+) -> String {
+    let records: u64 = operators.iter().filter(|it| is_source(it)).map(|source| source.records_out).sum();
     let rate = if seconds > 0.0 { records as f64 / seconds } else { 0.0 };
-    let watermark = operators.iter().skip(1).map(|operator| operator.current_input_watermark).min();
+    // The slowest watermark is the job's.
+    let watermark = operators.iter().filter(|it| !is_source(it)).map(|it| it.current_input_watermark).min();
     let watermark = match watermark {
         None | Some(Timestamp::MIN) => "none yet".to_owned(),
         Some(Timestamp::MAX) => "the end".to_owned(),
@@ -81,7 +92,7 @@ mod tests {
                 .into_iter()
                 .chain(watermarks.iter().map(|watermark| operator(0, *watermark)))
                 .collect();
-            message(&operators, 2.0, |at| format!("t{at}"))
+            message(&operators, 2.0, |it| it.records_out > 0, |at| format!("t{at}"))
         };
         assert_eq!(show(&[7, 5]), "2,000 records in, 1,000/s, event time t5");
         assert_eq!(show(&[i64::MIN, 5]), "2,000 records in, 1,000/s, event time none yet");

@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -22,21 +23,35 @@ type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// thread each, it holds up nobody but its own back-pressure chain, and shows under its name in `top -H`.
 pub(crate) struct RealEnv {
     started: Instant,
-    runtime: tokio::runtime::Runtime,
+    /// There until the drop.
+    runtime: Option<Runtime>,
     random: RandomState,
     drawn: AtomicU64,
 }
 
 impl RealEnv {
     pub(crate) fn new() -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
+        let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("flott-control")
             .enable_all()
             .build()?;
         #[expect(clippy::disallowed_methods, reason = "this is the seam that everybody else goes through")]
         let started = Instant::now();
-        Ok(Self { started, runtime, random: RandomState::new(), drawn: AtomicU64::new(0) })
+        Ok(Self { started, runtime: Some(runtime), random: RandomState::new(), drawn: AtomicU64::new(0) })
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("the runtime is there until the drop")
+    }
+}
+
+/// The last to hold the environment may be a subtask, whose thread must not wait for the runtime's.
+impl Drop for RealEnv {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -61,7 +76,7 @@ impl EnvBackend for RealEnv {
     }
     fn spawn(&self, _: &str, future: BoxFuture<()>) -> TaskHandle {
         let (sender, receiver) = oneshot::channel();
-        self.runtime.spawn(async move {
+        self.runtime().spawn(async move {
             // Nobody may wait for the task.
             drop(sender.send(catch(future).await));
         });
@@ -69,7 +84,7 @@ impl EnvBackend for RealEnv {
     }
     fn spawn_subtask(&self, name: &str, future: BoxFuture<()>) -> TaskHandle {
         let (sender, receiver) = oneshot::channel();
-        let handle = self.runtime.handle().clone();
+        let handle = self.runtime().handle().clone();
         let run = move || drop(sender.send(handle.block_on(catch(future))));
         // A thread that cannot be started drops `sender`, which the handle reports as a lost task.
         drop(std::thread::Builder::new().name(name.to_owned()).spawn(run));
@@ -77,7 +92,7 @@ impl EnvBackend for RealEnv {
     }
     fn sleep_until(&self, deadline: Duration) -> BoxFuture<()> {
         let deadline = tokio::time::Instant::from_std(self.started + deadline);
-        let _in_runtime = self.runtime.enter();
+        let _in_runtime = self.runtime().enter();
         Box::pin(tokio::time::sleep_until(deadline))
     }
     fn fs(&self) -> Arc<dyn FileSystem> {
@@ -87,7 +102,7 @@ impl EnvBackend for RealEnv {
         Box::pin(async move { Ok(Box::new(tokio::net::TcpStream::connect(address).await?) as Box<dyn AsyncStream>) })
     }
     fn block_on(&self, future: BoxFuture<()>) {
-        self.runtime.block_on(future);
+        self.runtime().block_on(future);
     }
     fn cores(&self) -> usize {
         std::thread::available_parallelism().map_or(1, usize::from)

@@ -9,7 +9,7 @@ struct Channel {
     ended: bool,
 }
 
-/// What changed for the task; in this order.
+/// What changed for the task. The order is active, watermark, idle, end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ValveOutput {
     /// The task's status changed to this.
@@ -24,7 +24,8 @@ pub struct ValveOutput {
 ///
 /// The combined watermark never goes back: a channel that becomes active again with an older watermark counts from then
 /// on, but what has passed stays passed. When all channels are idle, the watermark is the largest of them, since none
-/// holds it back any more.
+/// holds it back any more; one that has ended does not count, or its last watermark would make all late that the idle
+/// ones may still bring.
 #[derive(Clone, Debug)]
 pub struct WatermarkValve {
     channels: Vec<Channel>,
@@ -84,8 +85,8 @@ impl WatermarkValve {
             _ => StreamStatus::Active,
         };
         let watermark = active.map(|channel| channel.watermark).min();
-        let all = self.channels.iter().map(|channel| channel.watermark);
-        let watermark = watermark.or_else(|| all.max()).unwrap_or(Watermark::MIN);
+        let idle = self.channels.iter().filter(|channel| end_of_data || !channel.ended);
+        let watermark = watermark.or_else(|| idle.map(|channel| channel.watermark).max()).unwrap_or(Watermark::MIN);
         let mut output = ValveOutput { end_of_data, ..ValveOutput::default() };
         if status != self.status {
             self.status = status;
@@ -133,6 +134,18 @@ mod tests {
         assert!(valve.on_end_of_data(0).end_of_data);
     }
 
+    #[test]
+    fn an_ended_channel_does_not_complete_event_time_for_an_idle_one() {
+        let mut valve = WatermarkValve::new(2);
+        valve.on_watermark(0, Watermark::MAX);
+        valve.on_watermark(1, Watermark(7));
+        assert_eq!(valve.on_end_of_data(0).watermark, None);
+        let idle = valve.on_status(1, StreamStatus::Idle);
+        assert_eq!((idle.status, idle.watermark), (Some(StreamStatus::Idle), None));
+        valve.on_status(1, StreamStatus::Active);
+        assert_eq!(valve.on_watermark(1, Watermark(8)).watermark, Some(Watermark(8)));
+    }
+
     #[derive(Clone, Debug)]
     enum Op {
         Watermark(usize, i64),
@@ -171,7 +184,9 @@ mod tests {
                     }
                 };
                 let active: Vec<i64> = model.iter().filter(|c| c.1 && !c.2).map(|c| c.0).collect();
-                let now = active.iter().min().or(model.iter().map(|c| &c.0).max()).copied().unwrap_or(i64::MIN);
+                let all_ended = model.iter().all(|c| c.2);
+                let idle = model.iter().filter(|c| all_ended || !c.2).map(|c| &c.0).max();
+                let now = active.iter().min().or(idle).copied().unwrap_or(i64::MIN);
                 let advanced = (now > reached).then_some(Watermark(now));
                 reached = reached.max(now);
                 prop_assert_eq!(output.watermark, advanced);

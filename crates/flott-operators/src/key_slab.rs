@@ -6,7 +6,7 @@
 //! values, before the first record is processed: with a million keys this is worth a factor of two or more.
 
 use crate::user_code::Progress;
-use flott_types::{Key, key_hash};
+use flott_types::{Key, Result, key_hash};
 use std::hint::black_box;
 
 /// How many records are looked up ahead of the first one's processing.
@@ -123,7 +123,8 @@ impl<K: Key, V> KeySlab<K, V> {
         self.cells.reserve(n.saturating_sub(self.cells.len()));
     }
 
-    /// Calls `update` for each record with the index and the value of its key, made by `make` if the key is new.
+    /// Calls `update` for each record with the index and the value of its key, made by `make` if the key is new, and with
+    /// the number of the record.
     #[inline]
     pub(crate) fn upsert_each<T>(
         &mut self,
@@ -131,17 +132,17 @@ impl<K: Key, V> KeySlab<K, V> {
         key_selector: impl Fn(&T) -> K,
         make: impl Fn() -> V,
         mut progress: Progress<'_>,
-        mut update: impl FnMut(u32, &mut V, usize),
-    ) {
+        mut update: impl FnMut(u32, &mut V, usize) -> Result<()>,
+    ) -> Result<()> {
         let n_bytes = size_of_val(self.index.as_slice()) + size_of_val(self.cells.as_slice());
         if n_bytes <= CACHED_BYTES_MAX {
             for (nth, record) in records.iter().enumerate() {
                 let key = key_selector(record);
                 let idx = self.upsert(key_hash(&key), &key, &make);
-                update(idx, &mut self.cells[idx as usize].1, nth);
+                update(idx, &mut self.cells[idx as usize].1, nth)?;
                 progress.advance();
             }
-            return;
+            return Ok(());
         }
         let mut keys = std::mem::take(&mut self.keys_ahead);
         let mut hashes = std::mem::take(&mut self.hashes_ahead);
@@ -152,7 +153,7 @@ impl<K: Key, V> KeySlab<K, V> {
             self.touch(&hashes, &keys);
             for (nth, (key, hash)) in keys.iter().zip(&hashes).enumerate() {
                 let idx = self.upsert(*hash, key, &make);
-                update(idx, &mut self.cells[idx as usize].1, n_before + nth);
+                update(idx, &mut self.cells[idx as usize].1, n_before + nth)?;
                 progress.advance();
             }
             n_before += records.len();
@@ -160,6 +161,7 @@ impl<K: Key, V> KeySlab<K, V> {
             hashes.clear();
         }
         (self.keys_ahead, self.hashes_ahead) = (keys, hashes);
+        Ok(())
     }
 
     /// Reads the places at which the search for keys begins, and the cells to which they point: mostly the right ones.
@@ -301,7 +303,11 @@ mod tests {
             // Large enough to look ahead.
             slab.reserve(100_000);
             let mut place = 0;
-            slab.upsert_each(&records, |key| *key, || 0, Progress::start(&mut place), |_, count, nth| *count += nth as u64);
+            let progress = Progress::start(&mut place);
+            slab.upsert_each(&records, |key| *key, || 0, progress, |_, count, nth| {
+                *count += nth as u64;
+                Ok(())
+            }).unwrap();
             let mut expected = BTreeMap::<u64, u64>::new();
             records.iter().zip(0..).for_each(|(key, nth)| *expected.entry(*key).or_default() += nth);
             let counted: BTreeMap<u64, u64> = slab.drain().collect();

@@ -189,7 +189,7 @@ where
     }
 
     /// Adds records of one slice; `from` is the index of the first in its batch.
-    fn add_run(&mut self, records: &[T], timestamps: &[Timestamp], from: usize, out: &mut OperatorOutput<'_, O>) {
+    fn add_run(&mut self, records: &[T], timestamps: &[Timestamp], from: usize, out: &mut OperatorOutput<'_, O>) -> Result<()> {
         let SliceWindowConfig { key_selector, function, late_records, .. } = &self.config;
         match self.current.place {
             Place::Open(idx) => {
@@ -201,7 +201,8 @@ where
                         self.placement.check(key_hash(&key_selector(&records[nth])));
                     }
                     function.add(accumulator, &records[nth]);
-                });
+                    Ok(())
+                })?;
             }
             Place::Added => {
                 let mut progress = Progress::start_at(&mut self.progress, from);
@@ -221,6 +222,7 @@ where
             }
             Place::Between => {}
         }
+        Ok(())
     }
 
     /// The end of the next window that holds something.
@@ -240,7 +242,7 @@ where
         self.stacks.remove_until(&self.config.function, window.start);
         while let Some(mut slice) = self.open.pop_front_if(|slice| slice.end <= end) {
             self.n_keys_last = slice.table.len();
-            self.stacks.push(&self.config.function, slice.end, slice.table.drain());
+            self.stacks.push(&self.config.function, slice.end, slice.table.drain())?;
             self.recycle(slice.table);
         }
         let (window_of_type, max_timestamp) = (window_of::<W>(window)?, window.max_timestamp());
@@ -328,7 +330,7 @@ where
                 self.current = self.slice_of(require_timestamp(*first)?);
             }
             let n = run_length(&timestamps[from..], self.current.start, self.current.end).max(1);
-            self.add_run(&records[from..from + n], &timestamps[from..from + n], from, out);
+            self.add_run(&records[from..from + n], &timestamps[from..from + n], from, out)?;
             from += n;
         }
         Ok(())
@@ -385,7 +387,7 @@ where
             }
         })?;
         while let Some(mut slice) = self.open.pop_front_if(|slice| slice.end <= self.fired_until) {
-            self.stacks.push(&self.config.function, slice.end, slice.table.drain());
+            self.stacks.push(&self.config.function, slice.end, slice.table.drain())?;
         }
         Ok(())
     }

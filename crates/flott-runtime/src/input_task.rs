@@ -17,6 +17,25 @@ fn upstream_gone() -> Error {
     Error::subtask("a task upstream has stopped")
 }
 
+/// Passes on what changed. Idle goes behind the watermark: what that makes operators emit is not the output of an idle
+/// channel, which nobody downstream would wait for. Active goes before it.
+fn pass_on(chain: &mut dyn OutputControl, output: ValveOutput) -> Result<Step> {
+    if output.status == Some(StreamStatus::Active) {
+        chain.status(StreamStatus::Active)?;
+    }
+    if let Some(watermark) = output.watermark {
+        chain.watermark(watermark)?;
+    }
+    if output.status == Some(StreamStatus::Idle) {
+        chain.status(StreamStatus::Idle)?;
+    }
+    if output.end_of_data {
+        chain.end_of_data()?;
+        return Ok(Step::Ended);
+    }
+    Ok(Step::Progress)
+}
+
 /// A chain behind one gate.
 pub(crate) struct OneInputTask<T> {
     gate: InputGate<T>,
@@ -31,17 +50,7 @@ impl<T: Data> OneInputTask<T> {
     }
 
     fn pass_on(&mut self, output: ValveOutput) -> Result<Step> {
-        if let Some(status) = output.status {
-            self.chain.status(status)?;
-        }
-        if let Some(watermark) = output.watermark {
-            self.chain.watermark(watermark)?;
-        }
-        if output.end_of_data {
-            self.chain.end_of_data()?;
-            return Ok(Step::Ended);
-        }
-        Ok(Step::Progress)
+        pass_on(self.chain(), output)
     }
 }
 
@@ -240,17 +249,7 @@ impl<A: Data, B: Data> TwoInputTask<A, B> {
     }
 
     fn pass_on(&mut self, output: ValveOutput) -> Result<Step> {
-        if let Some(status) = output.status {
-            self.chain.status(status)?;
-        }
-        if let Some(watermark) = output.watermark {
-            self.chain.watermark(watermark)?;
-        }
-        if output.end_of_data {
-            self.chain.end_of_data()?;
-            return Ok(Step::Ended);
-        }
-        Ok(Step::Progress)
+        pass_on(self.chain(), output)
     }
 
     fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step>> {

@@ -216,7 +216,12 @@ impl<S: Source> SourceTask<S> {
     /// Derives watermark and status of the task from its splits.
     fn advance(&mut self) -> Result<()> {
         let active = self.splits.values().filter(|split| !split.idle);
-        let all_idle = self.splits_assigned && active.clone().next().is_none() && !self.reader.has_waiting_splits();
+        // A source that has read all it will ever have is not idle: its end follows.
+        let is_complete = self.splits.is_empty() && !self.more_splits_come;
+        let all_idle = self.splits_assigned
+            && !is_complete
+            && active.clone().next().is_none()
+            && !self.reader.has_waiting_splits();
         let status = if all_idle { StreamStatus::Idle } else { StreamStatus::Active };
         if status != self.status && !self.ended {
             self.status = status;

@@ -10,6 +10,7 @@ mod facts;
 mod generate;
 mod show;
 
+pub(crate) use facts::is_deterministic;
 pub use facts::{Order, PortFacts, facts};
 pub use generate::generate;
 

@@ -19,10 +19,13 @@ const BLOCKS_PER_STEP: usize = 16;
 
 pub(super) fn run(records: u64, parallelism: usize) -> Outcome {
     Outcome::measure(|| {
-        let config =
-            if parallelism == 1 { ::timely::Config::thread() } else { ::timely::Config::process(parallelism) };
-        let workers =
-            ::timely::execute(config, move |worker| run_worker(worker, records)).expect("timely starts its workers");
+        let config = if parallelism == 1 {
+            ::timely::Config::thread()
+        } else {
+            ::timely::Config::process(parallelism)
+        };
+        let workers = ::timely::execute(config, move |worker| run_worker(worker, records))
+            .expect("timely starts its workers");
         workers.join().into_iter().map(|checksum| checksum.expect("a timely worker panicked")).sum()
     })
 }

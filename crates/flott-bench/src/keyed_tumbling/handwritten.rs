@@ -7,10 +7,12 @@ use crate::scenario::{Checksum, Outcome};
 
 pub(super) fn run(records: u64, parallelism: usize, n_keys: u64) -> Outcome {
     Outcome::measure(|| {
-        exchange::run(records, parallelism, |index| record(index, n_keys), || Count {
-            windows: OpenWindows::new(n_keys, parallelism),
-            checksum: Checksum::default(),
-        })
+        exchange::run(
+            records,
+            parallelism,
+            |index| record(index, n_keys),
+            || Count { windows: OpenWindows::new(n_keys, parallelism), checksum: Checksum::default() },
+        )
     })
 }
 

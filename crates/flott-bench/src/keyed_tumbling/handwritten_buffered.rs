@@ -17,13 +17,18 @@ const N_PARTITIONS: usize = 256;
 
 pub(super) fn run(records: u64, parallelism: usize, n_keys: u64) -> Outcome {
     Outcome::measure(|| {
-        exchange::run(records, parallelism, |index| record(index, n_keys), || Count {
-            open: VecDeque::new(),
-            emptied: Vec::new(),
-            table: FlatTable::with_capacity(keys_per_window(n_keys, parallelism) / N_PARTITIONS * 5 / 4),
-            records_per_partition: WINDOW_SIZE as usize / parallelism / N_PARTITIONS * 5 / 4,
-            checksum: Checksum::default(),
-        })
+        exchange::run(
+            records,
+            parallelism,
+            |index| record(index, n_keys),
+            || Count {
+                open: VecDeque::new(),
+                emptied: Vec::new(),
+                table: FlatTable::with_capacity(keys_per_window(n_keys, parallelism) / N_PARTITIONS * 5 / 4),
+                records_per_partition: WINDOW_SIZE as usize / parallelism / N_PARTITIONS * 5 / 4,
+                checksum: Checksum::default(),
+            },
+        )
     })
 }
 
@@ -73,8 +78,7 @@ impl Operator for Count {
             for partition in &mut partitions {
                 self.table.upsert_each(partition, |_, count, _| *count += 1);
                 partition.clear();
-                self.table
-                    .reset_each(|key, count| checksum.add_if(count > 0, key, window_end, count));
+                self.table.reset_each(|key, count| checksum.add_if(count > 0, key, window_end, count));
             }
             self.checksum = checksum;
             self.emptied.push(partitions);

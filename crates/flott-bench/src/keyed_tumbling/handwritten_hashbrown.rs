@@ -13,12 +13,17 @@ use crate::scenario::{Checksum, Outcome};
 
 pub(super) fn run(records: u64, parallelism: usize, n_keys: u64) -> Outcome {
     Outcome::measure(|| {
-        exchange::run(records, parallelism, |index| record(index, n_keys), || Count {
-            open: VecDeque::new(),
-            emptied: Vec::new(),
-            keys_per_window: keys_per_window(n_keys, parallelism),
-            checksum: Checksum::default(),
-        })
+        exchange::run(
+            records,
+            parallelism,
+            |index| record(index, n_keys),
+            || Count {
+                open: VecDeque::new(),
+                emptied: Vec::new(),
+                keys_per_window: keys_per_window(n_keys, parallelism),
+                checksum: Checksum::default(),
+            },
+        )
     })
 }
 

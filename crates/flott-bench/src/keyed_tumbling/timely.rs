@@ -27,8 +27,11 @@ type WindowCount = (u64, i64, u64);
 
 pub(super) fn run(records: u64, parallelism: usize, n_keys: u64) -> Outcome {
     Outcome::measure(|| {
-        let config =
-            if parallelism == 1 { ::timely::Config::thread() } else { ::timely::Config::process(parallelism) };
+        let config = if parallelism == 1 {
+            ::timely::Config::thread()
+        } else {
+            ::timely::Config::process(parallelism)
+        };
         let workers = ::timely::execute(config, move |worker| run_worker(worker, records, n_keys))
             .expect("timely starts its workers");
         workers.join().into_iter().map(|checksum| checksum.expect("a timely worker panicked")).sum()
@@ -67,34 +70,30 @@ fn build_dataflow(worker: &mut Worker, n_keys: u64, checksum: Rc<Cell<Checksum>>
         let by_key = Exchange::new(|record: &Record| key_hash(record.0));
         input
             .to_stream(scope)
-            .unary_frontier::<CapacityContainerBuilder<Vec<WindowCount>>, _, _, _>(
-                by_key,
-                "count",
-                |_, _| {
-                    let mut windows = OpenWindows::new(n_keys, peers);
-                    let mut capabilities: BTreeMap<i64, Capability<i64>> = BTreeMap::new();
-                    move |(records, frontier), output| {
-                        records.for_each(|capability, batch| {
-                            windows.add(batch);
-                            for window_end in windows.ends() {
-                                capabilities
-                                    .entry(window_end)
-                                    .or_insert_with(|| capability.delayed(&window_end, output.output_index()));
+            .unary_frontier::<CapacityContainerBuilder<Vec<WindowCount>>, _, _, _>(by_key, "count", |_, _| {
+                let mut windows = OpenWindows::new(n_keys, peers);
+                let mut capabilities: BTreeMap<i64, Capability<i64>> = BTreeMap::new();
+                move |(records, frontier), output| {
+                    records.for_each(|capability, batch| {
+                        windows.add(batch);
+                        for window_end in windows.ends() {
+                            capabilities
+                                .entry(window_end)
+                                .or_insert_with(|| capability.delayed(&window_end, output.output_index()));
+                        }
+                    });
+                    while let Some(window_end) = windows.first_passed_end(watermark_of(frontier)) {
+                        let capability =
+                            capabilities.remove(&window_end).expect("each open window holds a capability");
+                        let mut session = output.session(&capability);
+                        windows.close_first(|key, count| {
+                            if count > 0 {
+                                session.give((key, window_end, count));
                             }
                         });
-                        while let Some(window_end) = windows.first_passed_end(watermark_of(frontier)) {
-                            let capability =
-                                capabilities.remove(&window_end).expect("each open window holds a capability");
-                            let mut session = output.session(&capability);
-                            windows.close_first(|key, count| {
-                                if count > 0 {
-                                    session.give((key, window_end, count));
-                                }
-                            });
-                        }
                     }
-                },
-            )
+                }
+            })
             .sink(Pipeline, "checksum", move |(results, _)| {
                 results.for_each(|_, batch| {
                     let mut sum = checksum.get();

@@ -21,9 +21,12 @@ const AHEAD_MAX: i64 = 2 * DRIFT_MAX;
 pub(super) fn run(records: u64, parallelism: usize, n_keys: u64) -> Outcome {
     Outcome::measure(|| {
         let n_keys_per_thread = (n_keys as usize).div_ceil(parallelism);
-        exchange::run(records, parallelism, |index| session_record(index, n_keys), || {
-            InOrder::new(Sessions::new(n_keys_per_thread, session_gap(n_keys)), parallelism)
-        })
+        exchange::run(
+            records,
+            parallelism,
+            |index| session_record(index, n_keys),
+            || InOrder::new(Sessions::new(n_keys_per_thread, session_gap(n_keys)), parallelism),
+        )
     })
 }
 

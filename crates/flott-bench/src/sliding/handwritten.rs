@@ -19,9 +19,12 @@ const KEYS_PER_PASS: usize = 1024;
 
 pub(super) fn run(records: u64, parallelism: usize, n_keys: u64) -> Outcome {
     Outcome::measure(|| {
-        exchange::run(records, parallelism, |index| record(index, n_keys), || {
-            Count::new((n_keys as usize).div_ceil(parallelism))
-        })
+        exchange::run(
+            records,
+            parallelism,
+            |index| record(index, n_keys),
+            || Count::new((n_keys as usize).div_ceil(parallelism) * 17 / 16),
+        )
     })
 }
 
@@ -50,7 +53,7 @@ impl Count {
             clock: WindowClock::default(),
             indices: FlatTable::with_capacity(n_keys),
             keys: Vec::with_capacity(n_keys),
-            columns: std::array::from_fn(|_| vec![0; n_keys]),
+            columns: std::array::from_fn(|_| vec![0; n_keys.max(1)]),
             checksum: Checksum::default(),
         }
     }
@@ -59,17 +62,20 @@ impl Count {
         let n_ahead = slice - self.clock.next_slice;
         assert!(n_ahead <= N_COLUMNS as i64 - SLICES_PER_WINDOW, "slice {slice} has no column yet");
         self.clock.on_slice(slice);
-        let (keys, columns, column_idx) = (&mut self.keys, &mut self.columns, column_idx(slice));
+        let column_idx = column_idx(slice);
+        let mut column = std::mem::take(&mut self.columns[column_idx]);
+        let keys = &mut self.keys;
         self.indices.upsert_each(run, |_, key_idx, &(key, _)| {
             if key_idx.is_vacant() {
-                keys.push(key);
-                *key_idx = KeyIdx(keys.len() as u32);
-                if keys.len() > columns[column_idx].len() {
-                    columns.iter_mut().for_each(|column| column.resize(keys.len() * 2, 0));
-                }
+                *key_idx = add_key(keys, &mut column, key);
             }
-            columns[column_idx][key_idx.0 as usize - 1] += 1;
+            column[key_idx.0 as usize - 1] += 1;
         });
+        let column_len = column.len();
+        self.columns[column_idx] = column;
+        for column in &mut self.columns {
+            column.resize(column_len, 0);
+        }
     }
 
     /// Emits the window that ends with `slice`.
@@ -92,6 +98,15 @@ impl Count {
         self.checksum = checksum;
         self.columns[column_idx(slice + 1 - SLICES_PER_WINDOW)].fill(0);
     }
+}
+
+#[cold]
+fn add_key(keys: &mut Vec<u64>, column: &mut Vec<u32>, key: u64) -> KeyIdx {
+    if keys.len() == column.len() {
+        column.resize(column.len() * 2, 0);
+    }
+    keys.push(key);
+    KeyIdx(keys.len() as u32)
 }
 
 fn column_idx(slice: i64) -> usize {

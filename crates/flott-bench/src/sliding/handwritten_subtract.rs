@@ -13,9 +13,12 @@ use crate::table::{FlatTable, SlotValue};
 
 pub(super) fn run(records: u64, parallelism: usize, n_keys: u64) -> Outcome {
     Outcome::measure(|| {
-        exchange::run(records, parallelism, |index| record(index, n_keys), || {
-            Count::new((n_keys as usize).div_ceil(parallelism))
-        })
+        exchange::run(
+            records,
+            parallelism,
+            |index| record(index, n_keys),
+            || Count::new((n_keys as usize).div_ceil(parallelism)),
+        )
     })
 }
 
@@ -62,7 +65,8 @@ impl Count {
         let position = match self.open.binary_search_by_key(&slice, |open| open.0) {
             Ok(position) => position,
             Err(position) => {
-                let table = self.emptied.pop().unwrap_or_else(|| FlatTable::with_capacity(self.keys_per_slice));
+                let table =
+                    self.emptied.pop().unwrap_or_else(|| FlatTable::with_capacity(self.keys_per_slice));
                 self.open.insert(position, (slice, table));
                 position
             }

@@ -31,6 +31,9 @@ pub(super) struct DemoConfig {
     pub(super) gap: Duration,
 }
 
+/// The name of the source.
+pub(super) const SOURCE: &str = "flights";
+
 const HOUR: Duration = Duration::from_hours(1);
 
 /// Flights that wait for their time when the input is paced.
@@ -48,7 +51,7 @@ pub(super) fn build(
             .with_timestamp_assigner(|flight: &Flight, _| flight.sched_dep_ms)
     };
     let source = FileSource::csv(&config.input);
-    let mut flights = env.from_source(source, in_order_of_schedule(config.out_of_orderness), "flights").stream();
+    let mut flights = env.from_source(source, in_order_of_schedule(config.out_of_orderness), SOURCE).stream();
     if let Some(speed) = config.speed {
         flights = flights.async_wait(pacer(env.env(), speed), pace_config()).name("pace");
     }

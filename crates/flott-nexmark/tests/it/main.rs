@@ -1,4 +1,3 @@
 //! The programs against the oracles.
 
-mod dbg;
 mod oracle;

@@ -114,7 +114,7 @@ impl<I, O> Queue<I, O> {
         }
         if self.boundary() < self.first_record() {
             let (_, control) = self.controls.pop_front()?;
-            
+            self.free_next_segment();
             return Some(Release::Control(control));
         }
         if self.mode == AsyncOutputMode::Unordered {

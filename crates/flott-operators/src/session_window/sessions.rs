@@ -13,17 +13,16 @@ pub(super) struct Session<A> {
 
 impl<A> Session<A> {
     #[inline]
-    pub(super) fn extend(&mut self, window: TimeWindow) {
+    fn extend(&mut self, window: TimeWindow) {
         self.window = self.window.cover(&window);
     }
 }
 
-/// Open sessions in the order of time; none touches another.
+/// Open sessions in the order of time; none touches another. Nearly always there is one at most.
 #[derive(Debug)]
 pub(super) struct Sessions<A> {
-    /// The first session, or none.
     first: Option<Session<A>>,
-    /// The others.
+    /// The sessions after the first.
     rest: Option<Box<Rest<A>>>,
     /// The time of the key's entry in the agenda: no session ends earlier.
     pub(super) look_again_at: Timestamp,
@@ -41,6 +40,7 @@ impl<A> Default for Sessions<A> {
 }
 
 impl<A> Sessions<A> {
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.first.is_none()
     }
@@ -50,17 +50,30 @@ impl<A> Sessions<A> {
     }
 
     /// The end of the first session, which ends first.
+    #[inline]
     pub(super) fn first_end(&self) -> Option<Timestamp> {
         self.first.as_ref().map(|first| first.window.end)
     }
 
-    /// The only session, if there is only one and `window` touches it.
+    /// The only session, extended by `window`, if there is only one and `window` touches it.
     #[inline]
-    pub(super) fn only_touched_by(&mut self, window: TimeWindow) -> Option<&mut Session<A>> {
+    pub(super) fn extend_only(&mut self, window: TimeWindow) -> Option<&mut Session<A>> {
         match &mut self.first {
-            Some(first) if self.rest.is_none() && first.window.intersects(&window) => Some(first),
+            Some(first) if self.rest.is_none() && first.window.intersects(&window) => {
+                first.extend(window);
+                Some(first)
+            }
             _ => None,
         }
+    }
+
+    /// The session at a place that another method has returned.
+    pub(super) fn get_mut(&mut self, place: usize) -> &mut Session<A> {
+        let session = match place {
+            0 => self.first.as_mut(),
+            _ => self.rest.as_mut().and_then(|rest| rest.sessions.get_mut(place - 1)),
+        };
+        session.expect("the place of an open session")
     }
 
     /// Makes one session of those that `window` touches and of `window`; `None` if it touches none.
@@ -68,41 +81,35 @@ impl<A> Sessions<A> {
         &mut self,
         window: TimeWindow,
         mut merge: impl FnMut(&mut A, &A),
-    ) -> Option<&mut Session<A>> {
-        let sessions = self.take_all();
-        let mut merged = None;
-        let n_before = sessions.len();
-        let mut kept = Vec::with_capacity(n_before);
-        for session in sessions {
-            if !session.window.intersects(&window) {
-                kept.push(session);
-                continue;
-            }
-            match &mut merged {
-                None => merged = Some(session),
-                Some(earlier) => {
-                    earlier.extend(session.window);
-                    merge(&mut earlier.accumulator, &session.accumulator);
-                }
+    ) -> Option<usize> {
+        let touched = |session: &Session<A>| session.window.intersects(&window);
+        let place = self.iter().position(touched)?;
+        let n_touched = self.iter().skip(place).take_while(|session| touched(session)).count();
+        let mut all = self.take_all();
+        let others = all.split_off(place + 1);
+        if let Some(merged) = all.last_mut() {
+            merged.extend(window);
+            for later in others.iter().take(n_touched - 1) {
+                merged.extend(later.window);
+                merge(&mut merged.accumulator, &later.accumulator);
             }
         }
-        self.put_all(kept);
-        let mut merged = merged?;
-        merged.extend(window);
-        Some(self.insert(merged))
+        all.extend(others.into_iter().skip(n_touched - 1));
+        self.put_all(all);
+        Some(place)
     }
 
-    /// Adds a session that touches no other.
-    pub(super) fn insert(&mut self, session: Session<A>) -> &mut Session<A> {
+    /// Adds a session that touches no other and returns its place.
+    pub(super) fn insert(&mut self, session: Session<A>) -> usize {
+        if self.first.is_none() {
+            self.first = Some(session);
+            return 0;
+        }
         let mut all = self.take_all();
         let place = all.partition_point(|known| known.window < session.window);
         all.insert(place, session);
         self.put_all(all);
-        if place == 0 {
-            self.first.as_mut().expect("was just inserted")
-        } else {
-            &mut self.rest.as_mut().expect("was just inserted").sessions[place - 1]
-        }
+        place
     }
 
     /// Takes out the sessions that end until `until`, in their order.
@@ -125,9 +132,6 @@ impl<A> Sessions<A> {
     }
 
     fn put_all(&mut self, mut all: Vec<Session<A>>) {
-        if all.is_empty() {
-            return;
-        }
         self.first = Some(all.remove(0));
         self.rest = (!all.is_empty()).then(|| Box::new(Rest { sessions: all }));
     }

@@ -13,7 +13,7 @@
 
 use crate::key_slab::KeySlab;
 use flott_api::AggregateFunction;
-use flott_types::{Key, Timestamp};
+use flott_types::{Key, Result, Timestamp};
 use crate::user_code::Progress;
 use std::collections::VecDeque;
 use std::vec::Drain;
@@ -95,7 +95,7 @@ impl<K: Key, A: Clone> TwoStacks<K, A> {
     }
 
     /// Adds a slice that is later than all before. `added` holds each key once.
-    pub(super) fn push<T, F>(&mut self, function: &F, end: Timestamp, added: Drain<'_, (K, A)>)
+    pub(super) fn push<T, F>(&mut self, function: &F, end: Timestamp, added: Drain<'_, (K, A)>) -> Result<()>
     where
         F: AggregateFunction<T, Accumulator = A>,
     {
@@ -108,9 +108,11 @@ impl<K: Key, A: Clone> TwoStacks<K, A> {
             let accumulator = &added.as_slice()[nth].1;
             running.back = Some(merged(function, running.back.take(), accumulator));
             entries.push(idx);
-        });
+            Ok(())
+        })?;
         let entries = entries.into_iter().zip(added.map(|(_, accumulator)| accumulator)).collect();
         self.slices.push_back(AddedSlice { end, entries, covered: Vec::new() });
+        Ok(())
     }
 
     /// Adds a record to a slice that was added before.
@@ -201,11 +203,11 @@ impl<K: Key, A: Clone> TwoStacks<K, A> {
     }
 
     /// Calls `each` with each key in the window and its result.
-    pub(super) fn results<T, F, E>(
+    pub(super) fn results<T, F>(
         &self,
         function: &F,
-        mut each: impl FnMut(&K, F::Output) -> Result<(), E>,
-    ) -> Result<(), E>
+        mut each: impl FnMut(&K, F::Output) -> Result<()>,
+    ) -> Result<()>
     where
         F: AggregateFunction<T, Accumulator = A>,
     {

@@ -1,6 +1,6 @@
 //! What follows from a plan about its streams before anything runs.
 
-use super::{Exchange, KeyedFunction, Node, Op, Plan, Port, Step, WindowPlan};
+use super::{Exchange, KeyedFunction, Node, Op, Plan, Port, Step, Watermarks, WindowPlan, WindowTrigger};
 use crate::record::Record;
 use flott_types::Timestamp;
 use std::collections::BTreeSet;
@@ -237,4 +237,31 @@ fn two_inputs(left: &PortFacts, right: &PortFacts, node: &Node) -> Result<PortFa
         }
         _ => return Err("wrong number of inputs".to_owned()),
     })
+}
+
+/// Whether a plan's results do not depend on schedule and batches at all: one split, and everything that minds the order
+/// of records, or when a watermark passes, reads from one subtask.
+pub(crate) fn is_deterministic(plan: &Plan) -> bool {
+    let Ok(known) = facts(plan) else { return false };
+    let n_splits: usize = plan.sources().map(|(_, source)| source.splits.len()).sum();
+    let by_records = plan.sources().all(|(_, source)| {
+        !source.may_wake(&plan.config) && matches!(source.watermarks, Watermarks::Bounded | Watermarks::Punctuated)
+    });
+    let is_steady = |node: &Node| {
+        let input = node.inputs.first().and_then(|port| known.get(port.node)?.get(port.output));
+        let Some(input) = input else { return matches!(node.op, Op::Source(_)) };
+        let in_order = input.order > Order::Any && input.lineage;
+        let one_path = in_order && input.parallelism == 1;
+        match &node.op {
+            Op::Stateless(_) | Op::SideOutput { .. } => true,
+            Op::Reduce | Op::Keyed(KeyedFunction::Running | KeyedFunction::Distinct { .. }) => in_order,
+            Op::Keyed(KeyedFunction::Groups { .. }) => input.on_time || one_path,
+            Op::Keyed(KeyedFunction::Quiet { .. }) => one_path,
+            Op::Window(window) if window.trigger == WindowTrigger::Default => input.on_time || one_path,
+            Op::Window(_) => one_path,
+            Op::CountWindow(window) => if window.timeout_ms.is_none() { in_order } else { one_path },
+            _ => false,
+        }
+    };
+    n_splits == 1 && by_records && plan.nodes.iter().all(is_steady)
 }

@@ -4,7 +4,7 @@
 //! does not change the others.
 
 use super::{
-    AsyncPlan, Chaining, Config, CountWindowPlan, Exchange, KeyedFunction, Node, Op, Order, Plan, Port, PortFacts,
+    AsyncPlan, Chaining, Config, CountWindowPlan, Exchange, KeyedFunction, Node, Op, Plan, Port, PortFacts,
     SourcePlan, SplitPlan, Step, Watermarks, WindowFunction, WindowPlan, WindowTrigger, Windows, facts,
 };
 use crate::record::mix;
@@ -338,19 +338,4 @@ impl Dice {
         }
         0
     }
-}
-
-/// Whether a plan's results do not depend on the schedule at all: one split, no choice of routes.
-pub(crate) fn is_deterministic(plan: &Plan, known: &[Vec<PortFacts>]) -> bool {
-    let n_splits: usize = plan.sources().map(|(_, source)| source.splits.len()).sum();
-    n_splits == 1
-        && plan.sources().all(|(_, source)| {
-            !source.may_wake(&plan.config) && matches!(source.watermarks, Watermarks::Bounded | Watermarks::Punctuated)
-        })
-        && plan.nodes.iter().all(|node| match &node.op {
-            Op::Source(_) | Op::Stateless(_) | Op::Reduce | Op::Keyed(_) | Op::SideOutput { .. } => true,
-            Op::Window(_) | Op::CountWindow(_) => true,
-            _ => false,
-        })
-        && known.iter().flatten().all(|facts| !facts.lineage || facts.order > Order::Any)
 }
