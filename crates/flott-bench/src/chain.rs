@@ -3,6 +3,7 @@
 //! A record is a `u64`; of 100 M records 75 M values reach the sum. What is measured is the cost
 //! of a record's way from operator to operator, so each operator does a few instructions of work.
 
+mod flott;
 mod handwritten;
 mod renoir;
 mod timely;
@@ -19,6 +20,7 @@ pub(crate) fn scenario() -> Scenario {
             contenders: vec![
                 Contender::new(Family::Handwritten, "handwritten", handwritten::run)
                     .note("the fused iterator"),
+                Contender::new(Family::Flott, "flott", flott::run),
                 Contender::new(Family::Timely, "timely", timely::run),
                 Contender::new(Family::Renoir, "renoir", renoir::run),
             ],

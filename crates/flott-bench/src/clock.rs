@@ -1,6 +1,6 @@
 //! The only place of the bench that reads a clock.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Runs `work` and returns how long it took, with its result.
 ///
@@ -11,4 +11,10 @@ pub(crate) fn measure<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     let start = Instant::now();
     let result = work();
     (start.elapsed(), result)
+}
+
+/// Milliseconds since the epoch, for a loop with processing-time windows.
+#[expect(clippy::disallowed_methods, reason = "a reference without the engine has a clock of its own")]
+pub(crate) fn wall_clock_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

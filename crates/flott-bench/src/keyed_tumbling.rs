@@ -3,6 +3,7 @@
 //! A result is (key, end of window, count). One window is open at a time, two while generators
 //! drift apart.
 
+mod flott;
 mod handwritten;
 mod handwritten_buffered;
 mod handwritten_hashbrown;
@@ -43,6 +44,9 @@ fn contenders(n_keys: u64) -> Vec<Contender> {
             handwritten_buffered::run(records, parallelism, n_keys)
         })
         .note("not incremental: keeps all records of a window, partitioned by hash, until it closes"),
+        Contender::new(Family::Flott, "flott", move |records, parallelism| {
+            flott::run(records, parallelism, n_keys)
+        }),
         Contender::new(Family::Timely, "timely", move |records, parallelism| {
             timely::run(records, parallelism, n_keys)
         }),

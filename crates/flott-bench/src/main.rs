@@ -15,16 +15,19 @@
 
 mod chain;
 mod clock;
+mod engine;
 mod exchange;
 mod hash;
 mod in_order;
 mod keyed_tumbling;
+mod nexmark;
 mod records;
 mod report;
 mod runner;
 mod scenario;
 mod session;
 mod sliding;
+mod sliding_slices;
 mod table;
 mod threads;
 
@@ -107,7 +110,14 @@ fn main() -> ExitCode {
 }
 
 fn scenarios() -> Vec<Scenario> {
-    vec![keyed_tumbling::scenario(), sliding::scenario(), session::scenario(), chain::scenario()]
+    vec![
+        keyed_tumbling::scenario(),
+        sliding::scenario(),
+        sliding_slices::scenario(),
+        session::scenario(),
+        chain::scenario(),
+        nexmark::scenario(),
+    ]
 }
 
 fn list() {

@@ -41,6 +41,8 @@ pub(crate) enum Family {
     Renoir,
     /// This project.
     Flott,
+    /// Nothing but the making of records: the ceiling of all.
+    Generator,
 }
 
 /// Runs `records` records at a parallelism.
@@ -53,6 +55,8 @@ pub(crate) struct Contender {
     pub(crate) note: Option<&'static str>,
     /// Why the results are known to differ from the reference; then they are reported, not refused.
     pub(crate) known_wrong: Option<&'static str>,
+    /// Whether the results have to be those of the others.
+    pub(crate) is_compared: bool,
     /// More records would take too long; the rate is that of these.
     pub(crate) records_max: u64,
     pub(crate) run: Run,
@@ -64,7 +68,7 @@ impl Contender {
         name: &'static str,
         run: impl Fn(u64, usize) -> Outcome + 'static,
     ) -> Self {
-        Self { family, name, note: None, known_wrong: None, records_max: u64::MAX, run: Box::new(run) }
+        Self { family, name, note: None, known_wrong: None, is_compared: true, records_max: u64::MAX, run: Box::new(run) }
     }
 
     /// Adds a line below the table.
@@ -76,6 +80,13 @@ impl Contender {
     /// Exempts the contender from the comparison of checksums, and says why.
     pub(crate) fn known_wrong(mut self, why: &'static str) -> Self {
         self.known_wrong = Some(why);
+        self.is_compared = false;
+        self
+    }
+
+    /// Exempts the contender from the comparison of checksums: it is there for its rate, and computes something else.
+    pub(crate) fn not_compared(mut self) -> Self {
+        self.is_compared = false;
         self
     }
 

@@ -6,6 +6,7 @@
 //! in event-time order. Timestamps are even and the gap odd: two records are never exactly a gap
 //! apart, where definitions of a session differ.
 
+mod flott;
 mod handwritten;
 
 use crate::records::{Record, record};
@@ -29,6 +30,9 @@ fn contenders(n_keys: u64) -> Vec<Contender> {
             handwritten::run(records, parallelism, n_keys)
         })
         .note("records in event-time order (merged by sender); a time wheel closes sessions"),
+        Contender::new(Family::Flott, "flott", move |records, parallelism| {
+            flott::run(records, parallelism, n_keys)
+        }),
     ]
 }
 

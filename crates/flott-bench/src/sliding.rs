@@ -4,6 +4,7 @@
 //! first windows begin before the first record, the last ones end after the last. With 1 M keys
 //! there are six results for each record: then the scenario measures how fast windows are emitted.
 
+mod flott;
 mod handwritten;
 mod handwritten_subtract;
 
@@ -37,6 +38,9 @@ fn contenders(n_keys: u64) -> Vec<Contender> {
             handwritten_subtract::run(records, parallelism, n_keys)
         })
         .note("a table per slice, added to and subtracted from a running total: needs an inverse"),
+        Contender::new(Family::Flott, "flott", move |records, parallelism| {
+            flott::run(records, parallelism, n_keys)
+        }),
     ]
 }
 
@@ -78,12 +82,16 @@ mod tests {
         let (records, n_keys) = (1_250_000, 100);
         let mut counts: BTreeMap<(i64, u64), u64> = BTreeMap::new();
         for (key, timestamp) in (0..records).map(|index| record(index, n_keys)) {
-            for window in 0..SLICES_PER_WINDOW {
-                *counts.entry((timestamp / SLIDE + window, key)).or_default() += 1;
+            *counts.entry((timestamp / SLIDE, key)).or_default() += 1;
+        }
+        let mut windows: BTreeMap<(i64, u64), u64> = BTreeMap::new();
+        for ((slice, key), count) in counts {
+            for last_slice in slice..slice + SLICES_PER_WINDOW {
+                *windows.entry((last_slice, key)).or_default() += count;
             }
         }
         let mut expected = Checksum::default();
-        for ((last_slice, key), count) in counts {
+        for ((last_slice, key), count) in windows {
             expected.add(key, (last_slice + 1) * SLIDE, count);
         }
         for contender in &contenders(n_keys) {

@@ -28,7 +28,8 @@ pub(crate) fn run(args: &ConfigArgs) -> Result<ExitCode> {
     if text.is_empty() {
         anyhow::bail!("no configuration key matches '{}'", args.filter.as_deref().unwrap_or_default());
     }
-    std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes()).context("cannot write to standard output")?;
+    std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes())
+        .context("cannot write to standard output")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -103,9 +104,13 @@ mod tests {
 
     #[test]
     fn defaults_keep_their_value() {
-        for (default, expected) in
-            [("0 ns", "0 ns"), ("1500 ns", "1500 ns"), ("90000000000 ns", "90 s"), ("3 b", "3 b"), ("true", "true")]
-        {
+        for (default, expected) in [
+            ("0 ns", "0 ns"),
+            ("1500 ns", "1500 ns"),
+            ("90000000000 ns", "90 s"),
+            ("3 b", "3 b"),
+            ("true", "true"),
+        ] {
             assert_eq!(readable(default), expected);
         }
     }

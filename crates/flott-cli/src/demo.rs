@@ -17,9 +17,9 @@ mod results;
 mod screen;
 mod tally;
 
-use crate::settings::{Settings, duration, positive_duration};
 use crate::interrupt::{self, Interrupt};
 use crate::progress;
+use crate::settings::{Settings, duration, positive_duration};
 use anyhow::{Context, Result};
 use flott::env::Env;
 use flott::{JobExecutionResult, JobStatus, OperatorReport, StreamExecutionEnvironment};
@@ -109,15 +109,19 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
 
     let execution = StreamExecutionEnvironment::with_env(env.clone(), config);
     program::build(&execution, &demo, &screen, &tally)?;
+    let interrupt = Interrupt::listen()?;
     screen.title(&env, &demo)?;
-    let (result, is_cancelled) = execute(&execution, screen.moves_on_a_terminal())?;
+    let (result, is_cancelled) = execute(&execution, &interrupt, screen.moves_on_a_terminal())?;
     screen.summary(&env, &demo, &tally.counts(), &result, &output.files()?)?;
     Ok(if is_cancelled { interrupt::exit_code() } else { ExitCode::SUCCESS })
 }
 
 /// Runs the job; Ctrl-C cancels it.
-fn execute(execution: &StreamExecutionEnvironment, is_live: bool) -> Result<(JobExecutionResult, bool)> {
-    let interrupt = Interrupt::listen()?;
+fn execute(
+    execution: &StreamExecutionEnvironment,
+    interrupt: &Interrupt,
+    is_live: bool,
+) -> Result<(JobExecutionResult, bool)> {
     let job = execution.execute_async("flights")?;
     interrupt.cancels(job.canceler());
     if !is_live && progress::is_seen() {

@@ -38,7 +38,8 @@ mod tests {
     #[test]
     fn the_chain_is_told_once_with_the_place_in_the_job() {
         let cause = io::Error::other("disk full");
-        let error = flott::Error::subtask("cannot write").with_source(cause).at(|| "operator 'files'".to_owned());
+        let error =
+            flott::Error::subtask("cannot write").with_source(cause).at(|| "operator 'files'".to_owned());
         let error = Err::<(), _>(error).context("the demo failed").unwrap_err();
         assert_eq!(chain(&error), "the demo failed: operator 'files': cannot write: disk full");
     }

@@ -1,8 +1,8 @@
 //! `flott nexmark`: the queries of the Nexmark benchmark over generated events.
 
+use crate::interrupt::{self, Interrupt};
 use crate::progress::{self, grouped};
 use crate::settings::Settings;
-use crate::interrupt::{self, Interrupt};
 use anyhow::{Context, Result};
 use clap::builder::PossibleValue;
 use flott::env::Env;
@@ -100,14 +100,20 @@ fn count(text: &str) -> Result<u64, String> {
         Some("") => 1,
         Some(_) | None => return Err("expected a number such as 500000, 10k or 5M".to_owned()),
     };
-    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).filter(|number| *number > 0);
+    let number =
+        digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).filter(|number| *number > 0);
     number.ok_or_else(|| "expected a number such as 500000, 10k or 5M".to_owned())
 }
 
 pub(crate) fn run(args: &NexmarkArgs) -> Result<ExitCode> {
     let env = Env::real().context("cannot start the runtime")?;
     if args.sql {
-        let text: String = args.query.list().iter().map(|query| format!("-- {query}: {}\n{};\n", query.title(), query.sql())).collect();
+        let text: String = args
+            .query
+            .list()
+            .iter()
+            .map(|query| format!("-- {query}: {}\n{};\n", query.title(), query.sql()))
+            .collect();
         return print(&env, &text);
     }
     let interrupt = Interrupt::listen()?;
@@ -115,7 +121,14 @@ pub(crate) fn run(args: &NexmarkArgs) -> Result<ExitCode> {
         &env,
         &format!(
             "{:<6}{:>12}{:>10}{:>14}{:>14}{:>14}{:>14}  {}\n",
-            "query", "events", "seconds", "events/s", "records in", "records out", "peak memory", if args.fingerprint { "fingerprint" } else { "" }
+            "query",
+            "events",
+            "seconds",
+            "events/s",
+            "records in",
+            "records out",
+            "peak memory",
+            if args.fingerprint { "fingerprint" } else { "" }
         ),
     )?;
     for query in args.query.list() {
@@ -146,7 +159,8 @@ fn measure(env: &Env, args: &NexmarkArgs, query: Query, interrupt: &Interrupt) -
         return Ok(result.status);
     }
     let seconds = result.net_runtime.as_secs_f64();
-    let records_in: u64 = result.operators.iter().filter(|operator| is_source(operator)).map(|source| source.records_out).sum();
+    let records_in: u64 =
+        result.operators.iter().filter(|operator| is_source(operator)).map(|source| source.records_out).sum();
     let rate = if seconds > 0.0 { args.events as f64 / seconds } else { 0.0 };
     let mut row = format!(
         "{query:<6}{:>12}{seconds:>10.3}{:>14}{:>14}{:>14}{:>14}",
@@ -193,7 +207,9 @@ mod tests {
 
     #[test]
     fn counts_are_read_with_their_units() {
-        for (text, number) in [("7", 7), ("10k", 10_000), ("5M", 5_000_000), ("2G", 2_000_000_000), ("1_000", 1_000)] {
+        for (text, number) in
+            [("7", 7), ("10k", 10_000), ("5M", 5_000_000), ("2G", 2_000_000_000), ("1_000", 1_000)]
+        {
             assert_eq!(count(text), Ok(number), "{text}");
         }
         for text in ["", "0", "k", "5kM", "-3", "5 M", "1e6"] {

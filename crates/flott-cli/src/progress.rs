@@ -26,7 +26,10 @@ pub(crate) fn watch(
         bar.set_style(style);
     }
     let started = env.now();
-    while matches!(job.status(), JobStatus::Created | JobStatus::Running | JobStatus::Cancelling | JobStatus::Failing) {
+    while matches!(
+        job.status(),
+        JobStatus::Created | JobStatus::Running | JobStatus::Cancelling | JobStatus::Failing
+    ) {
         let seconds = (env.now() - started).as_secs_f64();
         bar.set_message(message(&job.operators(), seconds, &is_source, &format_time));
         bar.tick();
@@ -72,7 +75,9 @@ mod tests {
 
     #[test]
     fn digits_stand_in_groups_of_three() {
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (27_004, "27,004"), (1_234_567, "1,234,567")] {
+        for (number, text) in
+            [(0, "0"), (999, "999"), (1_000, "1,000"), (27_004, "27,004"), (1_234_567, "1,234,567")]
+        {
             assert_eq!(grouped(number), text);
         }
     }

@@ -44,7 +44,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         command.arg("-D").arg(format!("parallelism.default={parallelism}"));
     }
     command.args(&args.args);
-    start(command).map_err(|error| anyhow!("cannot run '{}': {}", args.program.display(), explain(&program, &error)))
+    start(command)
+        .map_err(|error| anyhow!("cannot run '{}': {}", args.program.display(), explain(&program, &error)))
 }
 
 /// A bare name means a file of this directory, as for every other path, and not one found along `PATH`.
@@ -78,12 +79,19 @@ fn explain(program: &Path, error: &io::Error) -> String {
     }
     match extension {
         Some("rs") => "it is Rust source; build it and run the executable: cargo build --release".to_owned(),
-        Some("jar" | "class") => "it is a Java program; Flott runs programs written in Rust on the crate flott".to_owned(),
+        Some("jar" | "class") => {
+            "it is a Java program; Flott runs programs written in Rust on the crate flott".to_owned()
+        }
         Some(_) | None => match error.kind() {
-            io::ErrorKind::PermissionDenied => "it is not executable; chmod +x, if it is a program".to_owned(),
-            io::ErrorKind::ExecutableFileBusy => "it is being written; is cargo build still running?".to_owned(),
+            io::ErrorKind::PermissionDenied => {
+                "it is not executable; chmod +x, if it is a program".to_owned()
+            }
+            io::ErrorKind::ExecutableFileBusy => {
+                "it is being written; is cargo build still running?".to_owned()
+            }
             _ if error.raw_os_error() == Some(ENOEXEC) => {
-                "it is not a program for this machine; it may be source, data or built for another one".to_owned()
+                "it is not a program for this machine; it may be source, data or built for another one"
+                    .to_owned()
             }
             _ => error.to_string(),
         },

@@ -45,7 +45,8 @@ fn checked_pair(text: &str) -> Result<String, String> {
 
 /// A duration as configuration values have it: `90 s`, `3h`, `30 min`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    <Duration as ConfigValue>::parse(text).map_err(|()| format!("expected {}", <Duration as ConfigValue>::EXPECTED))
+    <Duration as ConfigValue>::parse(text)
+        .map_err(|()| format!("expected {}", <Duration as ConfigValue>::EXPECTED))
 }
 
 /// Whether `text` is a number of whole milliseconds and at least one.

@@ -116,9 +116,7 @@ impl<I, O, Op: Operator<I, O>> OutputControl for ChainLink<I, O, Op> {
         match self.call(|operator, out| Ok(operator.poll_ready(cx, out)))? {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error.at(|| self.place.to_string()))),
             Poll::Ready(Ok(())) => self.output.poll_ready(cx),
-            Poll::Pending => match self.output.poll_ready(cx)? {
-                Poll::Ready(()) | Poll::Pending => Poll::Pending,
-            },
+            Poll::Pending => both(Poll::Pending, self.output.poll_ready(cx)?).map(Ok),
         }
     }
     fn snapshot(&mut self, snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>) -> Result<()> {

@@ -126,6 +126,10 @@ impl ProcessFunction<Record, Record> for Divide {
 #[derive(Clone, Debug)]
 pub(crate) struct Stamp {
     pub(crate) node: usize,
+    /// The records of all keys went into one window.
+    pub(crate) over_all: bool,
+    /// The order of the parts counts.
+    pub(crate) in_order: bool,
 }
 
 impl ProcessFunction<Record, Record> for Stamp {
@@ -136,7 +140,10 @@ impl ProcessFunction<Record, Record> for Stamp {
         out: &mut Collector<'_, Record>,
     ) -> UserResult {
         let Record { key, value, mut parts, .. } = record;
-        parts.sort_unstable();
+        if !self.in_order {
+            parts.sort_unstable();
+        }
+        let key = if self.over_all { 0 } else { key };
         out.collect(Record::made(self.node, key, ctx.timestamp, 0, value, parts));
         Ok(())
     }
@@ -320,7 +327,7 @@ impl KeyedCoProcessFunction<u32, Record, Record, Record> for JoinAll {
         ctx: &mut KeyedContext<'_, u32>,
         out: &mut Collector<'_, Record>,
     ) -> UserResult {
-        for right in self.right.iter(ctx)? {
+        for right in self.right.get(ctx)? {
             let joined = pair(self.node, &left, right);
             let timestamp = joined.timestamp;
             out.collect_with_timestamp(joined, timestamp);
@@ -335,7 +342,7 @@ impl KeyedCoProcessFunction<u32, Record, Record, Record> for JoinAll {
         ctx: &mut KeyedContext<'_, u32>,
         out: &mut Collector<'_, Record>,
     ) -> UserResult {
-        for left in self.left.iter(ctx)? {
+        for left in self.left.get(ctx)? {
             let joined = pair(self.node, left, &right);
             let timestamp = joined.timestamp;
             out.collect_with_timestamp(joined, timestamp);
@@ -547,7 +554,7 @@ pub(crate) struct CountBroadcast {
 
 impl CountBroadcast {
     pub(crate) fn new() -> Self {
-        Self { table: BroadcastState::new("table"), passed: OperatorListState::list("passed") }
+        Self { table: BroadcastState::new("table"), passed: OperatorListState::new("passed") }
     }
 }
 

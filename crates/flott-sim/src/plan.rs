@@ -34,6 +34,8 @@ pub struct Plan {
 /// The settings of the job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
+    /// `parallelism.default`, for what operators add by themselves.
+    pub parallelism: u32,
     /// `pipeline.max-parallelism`
     pub max_parallelism: u32,
     /// `execution.batch-size`

@@ -50,15 +50,15 @@ pub enum TwoInputElement<A, B> {
 
 impl<T: fmt::Display> fmt::Display for Element<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_text(T::to_string))
+        f.write_str(&self.to_text(|record, timestamp| text::print_record(&record.to_string(), timestamp)))
     }
 }
 
 impl<T> Element<T> {
     /// The text form, with records as `print` writes them.
-    pub(crate) fn to_text(&self, print: impl FnOnce(&T) -> String) -> String {
+    pub(crate) fn to_text(&self, print: impl FnOnce(&T, Timestamp) -> String) -> String {
         match self {
-            Self::Record(record, timestamp) => text::print_record(&print(record), *timestamp),
+            Self::Record(record, timestamp) => print(record, *timestamp),
             Self::Watermark(watermark) => watermark.to_string(),
             Self::Status(StreamStatus::Active) => "A".to_owned(),
             Self::Status(StreamStatus::Idle) => "I".to_owned(),

@@ -3,7 +3,8 @@
 //! * [`TestDriver`], [`TwoInputTestDriver`]: drive one operator, or the function in it: push records and watermarks, let
 //!   virtual time pass, read outputs and side outputs, take and restore snapshots, also at another parallelism.
 //! * [`Element`]: streams as lines of text, `+1@10 +2@11 W12`, for [`TestDriver::run`] and expectations.
-//! * [`SnapshotCheck`]: restarts an operator after every element and compares with the uninterrupted run.
+//! * [`SnapshotCheck`]: restarts an operator after every element and compares with the uninterrupted run;
+//!   [`random_stream`] makes input for it.
 //! * [`simulate`]: a small whole program in one simulated process.
 //!
 //! It is for tests: what the operator, or the test, does wrong is an error or a panic that says so. It is *not* the
@@ -19,6 +20,7 @@ mod driver;
 mod element;
 mod key_value;
 mod log;
+mod random;
 mod simulate;
 mod subtask;
 mod subtasks;
@@ -29,5 +31,6 @@ pub use check::{OutputOrder, SnapshotCheck};
 pub use driver::{DriverMetrics, TestDriver, TwoInputTestDriver, WindowDriver};
 pub use element::{Element, TwoInputElement, parse_stream, print_stream};
 pub use key_value::KeyValue;
+pub use random::{random_stream, random_two_input_stream};
 pub use simulate::{simulate, simulate_collect, simulate_in};
 pub use subtasks::Input;

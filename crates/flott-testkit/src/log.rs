@@ -23,6 +23,9 @@ struct SidePrinter {
     print: Box<dyn Fn(&dyn Any) -> Vec<String> + Send>,
 }
 
+/// Stands for records of a side output that nobody knows to print; those that are printed start with `+`.
+pub(crate) const UNPRINTABLE: &str = "?";
+
 /// A word of the text form of the output.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Word {
@@ -155,7 +158,7 @@ impl<O> Log<O> {
     }
 
     /// Takes everything, as text. Side outputs that nobody knows to print are question marks.
-    pub(crate) fn take_words(&mut self, mut print: impl FnMut(&O) -> String) -> Vec<Word> {
+    pub(crate) fn take_words(&mut self, mut print: impl FnMut(&O, Timestamp) -> String) -> Vec<Word> {
         let mut words = Vec::new();
         for emitted in std::mem::take(&mut self.emitted) {
             match emitted {
@@ -166,7 +169,7 @@ impl<O> Log<O> {
                 Emitted::Side(SideBuffer { tag, batch }) => {
                     let printer = self.printers.iter().find(|printer| printer.tag == tag);
                     let texts = printer.map(|printer| (printer.print)(batch.as_ref()));
-                    let texts = texts.unwrap_or_else(|| vec!["?".to_owned()]);
+                    let texts = texts.unwrap_or_else(|| vec![UNPRINTABLE.to_owned()]);
                     words.extend(texts.into_iter().map(|text| Word {
                         side: Some(tag.to_string()),
                         is_record: true,

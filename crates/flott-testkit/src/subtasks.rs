@@ -130,19 +130,40 @@ fn lock<A, B, O>(subtask: &Mutex<Subtask<A, B, O>>) -> MutexGuard<'_, Subtask<A,
     subtask.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Opened operators and what the engine remembers of them.
+/// Opened operators.
 struct Running<A, B, O> {
     subtasks: Vec<SharedSubtask<A, B, O>>,
+    told_processing_time: Option<Timestamp>,
+}
+
+/// How far the inputs have got. Restarts of the operator do not reset it.
+struct Inputs {
     valve: WatermarkValve,
     ended: Vec<bool>,
     idle: Vec<bool>,
-    told_processing_time: Option<Timestamp>,
+}
+
+impl Inputs {
+    fn new(n_inputs: usize) -> Self {
+        Self { valve: WatermarkValve::new(n_inputs), ended: vec![false; n_inputs], idle: vec![false; n_inputs] }
+    }
+
+    fn is(flags: &[bool], input: Input) -> bool {
+        flags.get(input.idx()).copied().unwrap_or(false)
+    }
+
+    fn set(flags: &mut [bool], input: Input, value: bool) {
+        if let Some(flag) = flags.get_mut(input.idx()) {
+            *flag = value;
+        }
+    }
 }
 
 /// All subtasks of one operator. `B` are the records of a second input.
 pub(crate) struct Subtasks<A, B, O> {
     make: MakeSubject<A, B, O>,
     n_inputs: usize,
+    inputs: Inputs,
     pub(crate) first: Route<A>,
     pub(crate) second: Route<B>,
     pub(crate) name: String,
@@ -168,6 +189,7 @@ where
         Self {
             make: Rc::new(make),
             n_inputs,
+            inputs: Inputs::new(n_inputs),
             first: Route::round_robin(),
             second: Route::round_robin(),
             name: "tested".to_owned(),
@@ -213,9 +235,6 @@ where
             let subtasks = (0..self.parallelism).map(|idx| self.open(SubtaskIndex(idx)));
             self.running = Some(Running {
                 subtasks: subtasks.collect::<Result<_>>()?,
-                valve: WatermarkValve::new(self.n_inputs),
-                ended: vec![false; self.n_inputs],
-                idle: vec![false; self.n_inputs],
                 told_processing_time: None,
             });
         }
@@ -282,8 +301,8 @@ where
         self.each(|subtask| parts.next().map_or(Ok(()), |part| subtask.process(part)))
     }
 
-    fn check_open(&mut self, input: Input) -> Result<()> {
-        if self.start()?.ended.get(input.idx()).copied().unwrap_or(true) {
+    fn check_open(&self, input: Input) -> Result<()> {
+        if Inputs::is(&self.inputs.ended, input) {
             return Err(Error::user("an element comes after the end of data"));
         }
         Ok(())
@@ -291,7 +310,7 @@ where
 
     /// A sender says that it is active before it sends.
     fn become_active(&mut self, input: Input) -> Result<()> {
-        let is_idle = self.start()?.idle.get(input.idx()).copied().unwrap_or(false);
+        let is_idle = Inputs::is(&self.inputs.idle, input);
         if is_idle { self.control_one(input, Control::Status(StreamStatus::Active)) } else { Ok(()) }
     }
 
@@ -307,16 +326,16 @@ where
 
     fn control_one(&mut self, input: Input, control: Control) -> Result<()> {
         self.check_open(input)?;
-        let (idx, running) = (input.idx(), self.start()?);
+        let Inputs { valve, ended, idle } = &mut self.inputs;
         let ValveOutput { status, watermark, end_of_data } = match control {
-            Control::Watermark(watermark) => running.valve.on_watermark(idx, watermark),
+            Control::Watermark(watermark) => valve.on_watermark(input.idx(), watermark),
             Control::Status(status) => {
-                running.idle[idx] = status == StreamStatus::Idle;
-                running.valve.on_status(idx, status)
+                Inputs::set(idle, input, status == StreamStatus::Idle);
+                valve.on_status(input.idx(), status)
             }
             Control::EndOfData => {
-                running.ended[idx] = true;
-                running.valve.on_end_of_data(idx)
+                Inputs::set(ended, input, true);
+                valve.on_end_of_data(input.idx())
             }
         };
         if let Some(status) = status {
@@ -329,6 +348,23 @@ where
             self.each(Subtask::end_of_data)?;
         }
         Ok(())
+    }
+
+    /// Whether the end of data was fed on all inputs.
+    pub(crate) fn inputs_have_ended(&self) -> bool {
+        self.inputs.ended.iter().all(|ended| *ended)
+    }
+
+    /// The event time that all inputs together have reached.
+    pub(crate) fn input_watermark(&self) -> Watermark {
+        self.inputs.valve.current()
+    }
+
+    /// Tells the operators a watermark that the inputs have left behind, as happens after a restore.
+    pub(crate) fn repeat_watermark(&mut self, watermark: Watermark) -> Result<()> {
+        self.wait_until_ready()?;
+        self.each(|subtask| subtask.watermark(watermark))?;
+        self.poll_once().map(drop)
     }
 
     /// Tells the time if it has moved.

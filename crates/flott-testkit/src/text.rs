@@ -1,6 +1,7 @@
 //! The words of a stream's text form: where they end, how records are quoted.
 
 use flott_types::{Error, NO_TIMESTAMP, Result, Timestamp};
+use std::fmt;
 
 /// The words of a line. Blanks between quotes do not end a word.
 pub(crate) fn words(line: &str) -> Result<Vec<&str>> {
@@ -71,6 +72,14 @@ pub(crate) fn print_record(record: &str, timestamp: Timestamp) -> String {
     match timestamp {
         NO_TIMESTAMP => format!("+{record}"),
         timestamp => format!("+{record}@{timestamp}"),
+    }
+}
+
+/// The record as it prints itself, for people only.
+pub(crate) fn print_debug<T: fmt::Debug>(record: &T, timestamp: Timestamp) -> String {
+    match timestamp {
+        NO_TIMESTAMP => format!("+{record:?}"),
+        timestamp => format!("+{record:?}@{timestamp}"),
     }
 }
 

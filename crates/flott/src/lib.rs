@@ -57,24 +57,26 @@ pub mod guide;
 pub mod prelude;
 
 pub use flott_api::{
-    AggregateFunction, AsyncFunction, AsyncRetryStrategy, BadRecord, BatchTimestampAssigner, BoxError, Boundedness,
-    BroadcastContext, BroadcastProcessFunction, CoProcessFunction, Collector, EnumeratorInit, GeneratorContext, Idleness,
-    InputStatus, KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, OnError,
-    OutputTag, ProcessContext, ProcessFunction, ProcessWindowFunction, RuntimeContext, Sink, SinkContext, SinkWriter,
-    Source, SourceOutput, SourceReader, SourceReaderContext, SourceSplit, SplitEnumerator, SplitEnumeratorContext,
-    SplitOutput, SplitReader, SplitSource, SplitSourceReader, StaticSplitEnumerator, TimeDomain, TimestampMode,
-    UserResult, WatermarkAlignment, WatermarkGenerator, WatermarkStrategy, WindowContext,
+    AggregateFunction, AsyncFunction, AsyncRetryStrategy, BadRecord, BatchTimestampAssigner, Boundedness,
+    BoxError, BroadcastContext, BroadcastProcessFunction, CoProcessFunction, Collector, EnumeratorInit,
+    GeneratorContext, Idleness, InputStatus, KeyedBroadcastProcessFunction, KeyedCoProcessFunction,
+    KeyedContext, KeyedProcessFunction, OnError, OutputTag, ProcessContext, ProcessFunction,
+    ProcessWindowFunction, RuntimeContext, Sink, SinkContext, SinkWriter, Source, SourceOutput, SourceReader,
+    SourceReaderContext, SourceSplit, SplitEnumerator, SplitEnumeratorContext, SplitOutput, SplitReader,
+    SplitSource, SplitSourceReader, StaticSplitEnumerator, TimeDomain, TimestampMode, UserResult,
+    WatermarkAlignment, WatermarkGenerator, WatermarkStrategy, WindowContext,
 };
 pub use flott_coordinator::JobStatus;
 pub use flott_datastream::{
-    BroadcastStream, BroadcastStreams, ConnectedStreams, DataStream, DataStreamSink, IntervalJoin, JobCanceler,
-    JobClient, JobExecutionResult, JoinedStreams, KeyedBroadcastStreams, KeyedConnectedStreams, KeyedStream,
-    OperatorReport, SourceStream, StreamExecutionEnvironment, WindowedStream, load_configuration,
+    BroadcastStream, BroadcastStreams, ConnectedStreams, DataStream, DataStreamSink, IntervalJoin,
+    JobCanceler, JobClient, JobExecutionResult, JoinedStreams, KeyedBroadcastStreams, KeyedConnectedStreams,
+    KeyedStream, OperatorReport, SourceStream, StreamExecutionEnvironment, WindowedStream,
+    load_configuration,
 };
 pub use flott_operators::{AsyncOutputMode, AsyncWaitConfig, Either};
 pub use flott_types::{
-    ConfigOption, ConfigValue, Configuration, Data, Error, ErrorKind, JobId, Key, MemorySize, NO_TIMESTAMP, RecordBatch,
-    Result, SplitId, SubtaskIndex, Timestamp, Watermark, options,
+    ConfigOption, ConfigValue, Configuration, Data, Error, ErrorKind, JobId, Key, MemorySize, NO_TIMESTAMP,
+    RecordBatch, Result, SplitId, SubtaskIndex, Timestamp, Watermark, options,
 };
 
 pub use flott_api::{format, sinks, sources, windowing};
@@ -82,13 +84,16 @@ pub use flott_api::{format, sinks, sources, windowing};
 /// Handles of state: keyed (value, list, map, reducing, aggregating), operator (list, union) and broadcast; time to live.
 pub mod state {
     pub use flott_state::{
-        AggregatingState, BroadcastState, KeyedStateStore, ListState, MapState, OperatorListState, OperatorStateBackend,
-        OperatorStateStore, OperatorStateStoreMut, ReducingState, StateTtlConfig, TtlUpdate, TtlVisibility, ValueState,
+        AggregatingState, BroadcastState, KeyedStateStore, ListState, MapState, OperatorListState,
+        OperatorStateBackend, OperatorStateStore, OperatorStateStoreMut, ReducingState, StateTtlConfig,
+        TtlUpdate, TtlVisibility, ValueState,
     };
 }
 
 /// The seam to the outside world: [`Env`](env::Env) is clock, randomness, tasks, files and network of a job, and
 /// [`sim`](env::sim) a deterministic world for tests.
 pub mod env {
-    pub use flott_env::{AsyncStream, Env, FileSystem, FileWrite, Instant, Metadata, ReadSeek, TaskHandle, sim};
+    pub use flott_env::{
+        AsyncStream, Env, FileSystem, FileWrite, Instant, Metadata, ReadSeek, TaskHandle, sim,
+    };
 }

@@ -5,22 +5,23 @@
 pub use crate::sinks::{BlackholeSink, FnSink, PrintSink, channel_sink, collect_sink};
 pub use crate::sources::{CollectionSource, GeneratorSource, IteratorSource, channel_source};
 pub use crate::state::{
-    AggregatingState, BroadcastState, ListState, MapState, OperatorListState, OperatorStateBackend, ReducingState,
-    StateTtlConfig, TtlUpdate, TtlVisibility, ValueState,
+    AggregatingState, BroadcastState, ListState, MapState, OperatorListState, OperatorStateBackend,
+    ReducingState, StateTtlConfig, TtlUpdate, TtlVisibility, ValueState,
 };
 pub use crate::windowing::{
-    ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountEvictor, CountTrigger, DeltaEvictor, DeltaTrigger,
-    EventTimeSessionWindows, EventTimeTrigger, EventTimeoutTrigger, GlobalWindow, GlobalWindows,
-    ProcessingTimeSessionWindows, ProcessingTimeTrigger, ProcessingTimeoutTrigger, PurgingTrigger,
-    SlidingEventTimeWindows, SlidingProcessingTimeWindows, TimeEvictor, TimeWindow, TumblingEventTimeWindows,
-    TumblingProcessingTimeWindows,
+    ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountEvictor, CountTrigger, DeltaEvictor,
+    DeltaTrigger, EventTimeSessionWindows, EventTimeTrigger, EventTimeoutTrigger, GlobalWindow,
+    GlobalWindows, ProcessingTimeSessionWindows, ProcessingTimeTrigger, ProcessingTimeoutTrigger,
+    PurgingTrigger, SlidingEventTimeWindows, SlidingProcessingTimeWindows, TimeEvictor, TimeWindow,
+    TumblingEventTimeWindows, TumblingProcessingTimeWindows,
 };
 pub use crate::{
     AggregateFunction, AsyncFunction, AsyncOutputMode, AsyncRetryStrategy, AsyncWaitConfig, BroadcastContext,
     BroadcastProcessFunction, CoProcessFunction, Collector, Configuration, DataStream, Either, JobStatus,
-    KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, KeyedStream, OnError,
-    OutputTag, ProcessContext, ProcessFunction, ProcessWindowFunction, RuntimeContext, StreamExecutionEnvironment,
-    TimeDomain, Timestamp, UserResult, Watermark, WatermarkStrategy, WindowContext, WindowedStream, options,
+    KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, KeyedStream,
+    OnError, OutputTag, ProcessContext, ProcessFunction, ProcessWindowFunction, RuntimeContext,
+    StreamExecutionEnvironment, TimeDomain, Timestamp, UserResult, Watermark, WatermarkStrategy,
+    WindowContext, WindowedStream, options,
 };
 pub use std::time::Duration;
 

@@ -44,13 +44,22 @@ impl OutputDirectory {
         let marker = path.join(MARKER);
         let earlier = output.files_below_results()?;
         if !earlier.is_empty() && output.fs.metadata(&marker).is_err() {
-            bail!("'{}' has results that are not of this demo: choose another directory with --output", path.display());
+            bail!(
+                "'{}' has results that are not of this demo: choose another directory with --output",
+                path.display()
+            );
         }
         for file in earlier {
-            output.fs.remove(&file.path).with_context(|| format!("cannot remove '{}'", file.path.display()))?;
+            output
+                .fs
+                .remove(&file.path)
+                .with_context(|| format!("cannot remove '{}'", file.path.display()))?;
         }
         let create = |directory: &Path| {
-            output.fs.create_dir_all(directory).with_context(|| format!("cannot create '{}'", directory.display()))
+            output
+                .fs
+                .create_dir_all(directory)
+                .with_context(|| format!("cannot create '{}'", directory.display()))
         };
         create(path)?;
         RESULTS.iter().try_for_each(|name| create(&path.join(name)))?;
@@ -61,7 +70,9 @@ impl OutputDirectory {
     /// Writes the flights that are part of this binary into a file.
     pub(super) fn unpack_flights(&self) -> Result<PathBuf> {
         let directory = self.path.join("input");
-        self.fs.create_dir_all(&directory).with_context(|| format!("cannot create '{}'", directory.display()))?;
+        self.fs
+            .create_dir_all(&directory)
+            .with_context(|| format!("cannot create '{}'", directory.display()))?;
         let path = directory.join("flights-2013-01.csv.gz");
         self.write(&path, FLIGHTS)?;
         Ok(path)
@@ -91,7 +102,10 @@ impl OutputDirectory {
             }
             let entries = self.fs.list(&directory);
             for path in entries.with_context(|| format!("cannot list '{}'", directory.display()))? {
-                let metadata = self.fs.metadata(&path).with_context(|| format!("cannot look at '{}'", path.display()))?;
+                let metadata = self
+                    .fs
+                    .metadata(&path)
+                    .with_context(|| format!("cannot look at '{}'", path.display()))?;
                 if metadata.is_dir {
                     directories.push(path);
                 } else if name(&path).trim_start_matches('.').starts_with("part-") {
@@ -121,7 +135,10 @@ mod tests {
         env.fs().create_dir_all(part.parent().unwrap()).unwrap();
         env.fs().create(&part).unwrap().write_all(b"mine").unwrap();
         let error = OutputDirectory::prepare(&env, path).unwrap_err().to_string();
-        assert_eq!(error, "'out' has results that are not of this demo: choose another directory with --output");
+        assert_eq!(
+            error,
+            "'out' has results that are not of this demo: choose another directory with --output"
+        );
 
         env.fs().create(&path.join(MARKER)).unwrap();
         let output = OutputDirectory::prepare(&env, path).unwrap();

@@ -93,7 +93,8 @@ pub(super) fn build(
         .map(|flight| LateFlight::new("hour", flight))
         .union(&sessions.side_output(&late_for_session).map(|flight| LateFlight::new("session", flight)));
 
-    let hourly_files = FileSink::csv(config.output.join("hourly")).partition_by(|hour: &Hour| format!("origin={}", hour.origin));
+    let hourly_files = FileSink::csv(config.output.join("hourly"))
+        .partition_by(|hour: &Hour| format!("origin={}", hour.origin));
     numbered.sink_to(hourly_files).name("hourly files");
     sessions.sink_to(FileSink::json(config.output.join("sessions"))).name("session files");
     late.sink_to(FileSink::csv(config.output.join("late"))).name("late files");
@@ -162,8 +163,11 @@ fn pace_config() -> AsyncWaitConfig {
 fn pacer(
     env: &Env,
     speed: f64,
-) -> impl Fn(Flight) -> std::pin::Pin<Box<dyn Future<Output = Result<Vec<Flight>, BoxError>> + Send>> + Clone + Send + Sync + 'static
-{
+) -> impl Fn(Flight) -> std::pin::Pin<Box<dyn Future<Output = Result<Vec<Flight>, BoxError>> + Send>>
++ Clone
++ Send
++ Sync
++ 'static {
     let first: Arc<OnceLock<(Instant, i64)>> = Arc::default();
     let env = env.clone();
     move |flight: Flight| {

@@ -8,7 +8,9 @@ use super::tally::Counts;
 use crate::progress::grouped;
 use anyhow::{Context, Result};
 use flott::env::Env;
-use flott::{JobExecutionResult, JobStatus, RecordBatch, Sink, SinkContext, SinkWriter, UserResult, Watermark};
+use flott::{
+    JobExecutionResult, JobStatus, RecordBatch, Sink, SinkContext, SinkWriter, UserResult, Watermark,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
@@ -45,7 +47,11 @@ pub(super) struct Screen {
 impl Screen {
     fn new(table: Table) -> Self {
         let is_terminal = io::stdout().is_terminal();
-        let style = if is_terminal && std::env::var_os("NO_COLOR").is_none() { Style::Terminal } else { Style::Plain };
+        let style = if is_terminal && std::env::var_os("NO_COLOR").is_none() {
+            Style::Terminal
+        } else {
+            Style::Plain
+        };
         Self { table, style, is_terminal }
     }
 
@@ -144,12 +150,19 @@ impl Screen {
         let rows = [
             ("records in", records, String::new()),
             ("hours", counts.hours, "results per hour and airport".to_owned()),
-            ("corrections", counts.corrections, format!("by records up to {} later", readable(config.lateness))),
+            (
+                "corrections",
+                counts.corrections,
+                format!("by records up to {} later", readable(config.lateness)),
+            ),
             ("sessions", counts.sessions, "periods of delays of an airline".to_owned()),
             (
                 "late",
                 late,
-                format!("{} for their hour, {} for their session", counts.late_for_hour, counts.late_for_session),
+                format!(
+                    "{} for their hour, {} for their session",
+                    counts.late_for_hour, counts.late_for_session
+                ),
             ),
         ];
         for (name, number, what) in rows {
@@ -160,10 +173,12 @@ impl Screen {
             writeln!(text, "{:29}and others, see {}", "", config.output.join("late").display()).ok();
         }
         let rate = if seconds > 0.0 { records as f64 / seconds } else { 0.0 };
-        writeln!(text, "  {:<14}{seconds:>8.3} s   {} records a second", "runtime", grouped(rate as u64)).ok();
+        writeln!(text, "  {:<14}{seconds:>8.3} s   {} records a second", "runtime", grouped(rate as u64))
+            .ok();
         let bytes: u64 = files.iter().map(|file| file.bytes).sum();
         let (n_files, output) = (files.len() as u64, config.output.display());
-        writeln!(text, "  {:<14}{:>10}   {} bytes below {output}", "files", grouped(n_files), grouped(bytes)).ok();
+        writeln!(text, "  {:<14}{:>10}   {} bytes below {output}", "files", grouped(n_files), grouped(bytes))
+            .ok();
         print(env, &text)
     }
 }

@@ -2,8 +2,8 @@
 
 use super::results::LateFlight;
 use super::screen::Line;
+use flott::Sink;
 use flott::sinks::FnSink;
-use flott::{Sink};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How many late flights the summary shows.
@@ -54,8 +54,10 @@ impl Tally {
                 _ => counts.late_for_session += 1,
             }
             // A flight that was late for both is shown once.
-            let is_shown = |shown: &LateFlight| (shown.carrier.as_str(), shown.flight, shown.sched_dep_ms)
-                == (flight.carrier.as_str(), flight.flight, flight.sched_dep_ms);
+            let is_shown = |shown: &LateFlight| {
+                (shown.carrier.as_str(), shown.flight, shown.sched_dep_ms)
+                    == (flight.carrier.as_str(), flight.flight, flight.sched_dep_ms)
+            };
             if counts.late.len() < LATE_SHOWN && !counts.late.iter().any(is_shown) {
                 counts.late.push(flight);
             }

@@ -70,10 +70,18 @@ fn run(here: &Path, arguments: &[&str]) -> (String, Written) {
     let screen = succeeds(here, &all);
     let out = here.join("out");
     for path in files(&out.join("hourly")) {
-        let hours: Vec<HourLine> =
-            csv::Reader::from_path(&path).expect("a file").into_deserialize().collect::<Result<_, _>>().expect("CSV");
-        let partition = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).expect("a name");
-        assert!(hours.iter().all(|hour| partition == format!("origin={}", hour.origin)), "{}", path.display());
+        let hours: Vec<HourLine> = csv::Reader::from_path(&path)
+            .expect("a file")
+            .into_deserialize()
+            .collect::<Result<_, _>>()
+            .expect("CSV");
+        let partition =
+            path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).expect("a name");
+        assert!(
+            hours.iter().all(|hour| partition == format!("origin={}", hour.origin)),
+            "{}",
+            path.display()
+        );
     }
     let mut sessions: Vec<flights::Session> = files(&out.join("sessions"))
         .iter()
@@ -119,7 +127,11 @@ fn assert_same_hours(lines: &[HourLine], expected: &BTreeMap<(String, i64), Hour
         assert_eq!(line.mean_delay_min, per_departure(hour.delay_sum_min as f64), "{key:?}");
         assert_eq!(line.delayed_share, per_departure(f64::from(hour.delayed)), "{key:?}");
         assert_eq!(line.max_delay_min, hour.delay_max_min, "{key:?}");
-        assert_eq!((line.revision, n_lines), (hour.revisions, hour.revisions), "{key:?}: one line a revision");
+        assert_eq!(
+            (line.revision, n_lines),
+            (hour.revisions, hour.revisions),
+            "{key:?}: one line a revision"
+        );
     }
 }
 
@@ -128,7 +140,8 @@ fn assert_as_expected(written: &Written, expected: &Expected) {
     assert_eq!(written.late_for_session, expected.late_for_session);
     assert_eq!(written.sessions, expected.sessions);
     assert_same_hours(&written.hours, &expected.hours);
-    let in_hours: u32 = final_hours(&written.hours).values().map(|(hour, _)| hour.departures + hour.cancelled).sum();
+    let in_hours: u32 =
+        final_hours(&written.hours).values().map(|(hour, _)| hour.departures + hour.cancelled).sum();
     assert_eq!(in_hours as usize, RECORDS - written.late_for_hour, "every record is in an hour or late");
 }
 

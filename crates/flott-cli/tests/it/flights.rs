@@ -23,7 +23,10 @@ pub(crate) struct Flight {
 pub(crate) fn read() -> Vec<Flight> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/data/flights-2013-01.csv.gz");
     let file = std::fs::File::open(path).expect("the flights are in the repository");
-    csv::Reader::from_reader(GzDecoder::new(file)).deserialize().collect::<Result<_, _>>().expect("they are CSV")
+    csv::Reader::from_reader(GzDecoder::new(file))
+        .deserialize()
+        .collect::<Result<_, _>>()
+        .expect("they are CSV")
 }
 
 /// What is known of an hour of an airport.
@@ -123,16 +126,17 @@ fn sessions(flights: &[Flight], bound_ms: i64, gap_ms: i64, expected: &mut Expec
     // Sessions of a carrier that are still open, as start, end of the gap, flights and worst delay.
     let mut open: BTreeMap<String, Vec<(i64, i64, u32, i32)>> = BTreeMap::new();
     let mut watermark = NaiveWatermark { bound_ms, max: None };
-    let close = |open: &mut BTreeMap<String, Vec<(i64, i64, u32, i32)>>, complete: i64, closed: &mut Vec<Session>| {
-        for (carrier, sessions) in open {
-            sessions.retain(|(start, end, flights, worst)| {
-                if *end <= complete {
-                    closed.push((carrier.clone(), *start, end - gap_ms, *flights, *worst));
-                }
-                *end > complete
-            });
-        }
-    };
+    let close =
+        |open: &mut BTreeMap<String, Vec<(i64, i64, u32, i32)>>, complete: i64, closed: &mut Vec<Session>| {
+            for (carrier, sessions) in open {
+                sessions.retain(|(start, end, flights, worst)| {
+                    if *end <= complete {
+                        closed.push((carrier.clone(), *start, end - gap_ms, *flights, *worst));
+                    }
+                    *end > complete
+                });
+            }
+        };
     for flight in flights {
         let at = flight.sched_dep_ms;
         let delay = flight.dep_delay_min.unwrap_or_default();
@@ -142,12 +146,8 @@ fn sessions(flights: &[Flight], bound_ms: i64, gap_ms: i64, expected: &mut Expec
             mine.retain(|(start, end, flights, worst)| {
                 let touches = *start <= at + gap_ms && at <= *end;
                 if touches {
-                    merged = (
-                        merged.0.min(*start),
-                        merged.1.max(*end),
-                        merged.2 + flights,
-                        merged.3.max(*worst),
-                    );
+                    merged =
+                        (merged.0.min(*start), merged.1.max(*end), merged.2 + flights, merged.3.max(*worst));
                 }
                 !touches
             });

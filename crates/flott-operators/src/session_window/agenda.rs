@@ -48,7 +48,8 @@ impl Agenda {
 
     #[cold]
     fn begin(&mut self, end: Timestamp, gap_ms: i64) -> u32 {
-        let bits = (gap_ms / BUCKETS_PER_GAP).max(1).ilog2();
+        // At least 1: the number of the last bucket then is less than the largest number.
+        let bits = (gap_ms / BUCKETS_PER_GAP).max(2).ilog2();
         self.bucket_bits = Some(bits);
         // Records of other keys may be earlier, so not all of the near buckets are after the first one.
         self.first = (end >> bits).saturating_sub(BUCKETS_PER_GAP);

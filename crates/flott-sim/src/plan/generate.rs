@@ -95,6 +95,7 @@ const RARE_CHAINING: [Chaining; 3] = [Chaining::Head, Chaining::Never, Chaining:
 
 fn config(dice: &mut Dice) -> Config {
     Config {
+        parallelism: 1 + dice.0.below(4) as u32,
         max_parallelism: dice.pick(&[4, 5, 7, 128, 4096, 4096]),
         batch_size: match dice.0.below(4) {
             0 => 1,

@@ -245,7 +245,8 @@ macro_rules! common_methods {
         }
 
         /// Takes everything that was emitted as a line of text, with records as `print` writes them.
-        pub fn take_text_with(&mut self, print: impl FnMut(&O) -> String) -> String {
+        pub fn take_text_with(&mut self, mut print: impl FnMut(&O) -> String) -> String {
+            let print = |record: &O, timestamp| print_record(&print(record), timestamp);
             let words = self.subtasks.log.lock().take_words(print);
             let words: Vec<_> = words.iter().map(ToString::to_string).collect();
             words.join(" ")

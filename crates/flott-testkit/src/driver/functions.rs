@@ -12,7 +12,7 @@ use flott_operators::{
     JoinInterval, KeyedBroadcastProcessOperator, KeyedCoProcessOperator, KeyedProcessOperator,
     ProcessOperator, ReduceOperator, SinkOperator, TimestampsAndWatermarksOperator, WatermarkSettings,
 };
-use flott_types::{Configuration, Data, Key, Timestamp};
+use flott_types::{Configuration, Data, Key};
 
 impl<I: 'static, O: Send + 'static> TestDriver<I, O> {
     /// A driver of a process function on a stream without keys.

@@ -5,6 +5,7 @@ use crate::check::{self, SnapshotCheck};
 use crate::element::{Element, parse_stream};
 use crate::subtask::{Records, Subject};
 use crate::subtasks::{Control, Route, Step, Subtasks};
+use crate::text::print_record;
 use crate::world::World;
 use flott_api::OutputTag;
 use flott_env::Env;

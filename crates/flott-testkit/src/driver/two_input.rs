@@ -5,13 +5,14 @@ use crate::check::{self, SnapshotCheck};
 use crate::element::{Element, TwoInputElement, parse_stream};
 use crate::subtask::{Records, Subject};
 use crate::subtasks::{Control, Input, Route, Step, Subtasks};
+use crate::text::print_record;
 use crate::world::World;
 use flott_api::OutputTag;
 use flott_env::Env;
 use flott_operators::{OperatorContext, TwoInputOperator};
 use flott_state::OperatorSnapshot;
 use flott_types::{
-    Error, Key, Result, StreamStatus, SubtaskIndex, Timestamp, Watermark, duration_ms, key_hash,
+    Key, Result, StreamStatus, SubtaskIndex, Timestamp, Watermark, duration_ms, key_hash,
 };
 use std::fmt;
 use std::str::FromStr;

@@ -1,0 +1,341 @@
+//! The snapshot harness: an operator that is restarted gives the same as one that is not.
+
+mod comparison;
+mod dump;
+
+pub use comparison::OutputOrder;
+
+use crate::element::Element;
+use crate::log::{UNPRINTABLE, Word};
+use crate::subtask::Records;
+use crate::subtasks::{Control, Input, Step, Subtasks};
+use crate::text::print_debug;
+use comparison::{Comparison, StepWords};
+use dump::{Dump, Strictness};
+use flott_state::OperatorSnapshot;
+use flott_types::{KeyGroup, MAX_MAX_PARALLELISM, Result, Timestamp, Watermark, key_group};
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::fmt;
+
+/// Batches of at most so many records are tried, besides single records.
+const BATCH_SIZES: [usize; 4] = [2, 3, 7, usize::MAX];
+
+/// How [`TestDriver::check_snapshots`](crate::TestDriver::check_snapshots) checks an operator.
+///
+/// The input is first fed record by record at parallelism 1. What comes out is the reference, with which these are
+/// compared:
+///
+/// * batches of several sizes;
+/// * a restart, which is a snapshot and new operators that restore it, after one element, for every element;
+/// * restarts after every element;
+/// * both with other parallelisms before and after the restart: records may then come in another order;
+/// * after a restart, a watermark from before the snapshot: no record may come of it.
+///
+/// At each restart the state itself is compared, too: taking a snapshot changes nothing, and what was restored is what
+/// was written, byte for byte, however many subtasks have divided it. Idle and active times are not compared.
+///
+/// Side outputs must be known to the driver: [`TestDriver::print_side_output`](crate::TestDriver::print_side_output).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotCheck {
+    parallelisms: Vec<u32>,
+    order: OutputOrder,
+}
+
+impl Default for SnapshotCheck {
+    /// From one subtask to 2, 3, and back to 1.
+    fn default() -> Self {
+        Self::at_parallelisms(&[1, 2, 3, 1])
+    }
+}
+
+impl SnapshotCheck {
+    /// Restarts go from each parallelism to the next.
+    pub fn at_parallelisms(parallelisms: &[u32]) -> Self {
+        Self { parallelisms: parallelisms.to_vec(), order: OutputOrder::PerElement }
+    }
+
+    /// Restarts with one subtask only: for operators whose results depend on which subtask a record comes to.
+    pub fn of_one_subtask() -> Self {
+        Self::at_parallelisms(&[1])
+    }
+
+    /// What is promised about the order of the output; by default that each element has all its results at once.
+    #[must_use]
+    pub fn with_order(mut self, order: OutputOrder) -> Self {
+        self.order = order;
+        self
+    }
+
+    /// Each pair of parallelisms before and after a restart.
+    fn pairs(&self) -> BTreeSet<(u32, u32)> {
+        let pairs = self.parallelisms.iter().zip(self.parallelisms.iter().skip(1));
+        [(1, 1)].into_iter().chain(pairs.map(|(from, to)| (*from, *to))).collect()
+    }
+}
+
+/// Checks the operators that `make` makes; returns what they emit for each step.
+#[track_caller]
+pub(crate) fn check<A, B, O>(
+    make: &dyn Fn() -> Subtasks<A, B, O>,
+    steps: Vec<Step<A, B>>,
+    settings: &SnapshotCheck,
+) -> String
+where
+    A: Clone + fmt::Debug + 'static,
+    B: Clone + fmt::Debug + 'static,
+    O: fmt::Debug + Send + 'static,
+{
+    let checked = Checked { make, steps, settings };
+    let reference = checked.run(1, &checked.steps, |_, _| {});
+    checked.check_batches(&reference);
+    checked.check_one_restart(&reference);
+    checked.check_restarts_everywhere(&reference);
+    checked.check_old_watermarks(&reference);
+    checked.print(&checked.steps, &reference)
+}
+
+struct Checked<'a, A, B, O> {
+    make: &'a dyn Fn() -> Subtasks<A, B, O>,
+    steps: Vec<Step<A, B>>,
+    settings: &'a SnapshotCheck,
+}
+
+impl<A, B, O> Checked<'_, A, B, O>
+where
+    A: Clone + fmt::Debug + 'static,
+    B: Clone + fmt::Debug + 'static,
+    O: fmt::Debug + Send + 'static,
+{
+    /// Runs `steps` at a parallelism and returns what came out in each. `after` is called after each step with its
+    /// number.
+    #[track_caller]
+    fn run(
+        &self,
+        parallelism: u32,
+        steps: &[Step<A, B>],
+        mut after: impl FnMut(usize, &mut Subtasks<A, B, O>),
+    ) -> StepWords {
+        let mut subtasks = (self.make)();
+        subtasks.prefer_max_parallelism(MAX_MAX_PARALLELISM);
+        subtasks.parallelism = parallelism;
+        let mut words = Vec::new();
+        for (idx, step) in steps.iter().enumerate() {
+            expect_success(subtasks.apply(step.clone()), || format!("at {}", print_step(step)));
+            if idx + 1 == steps.len() {
+                expect_success(subtasks.run_async(), || "after the last element".to_owned());
+            }
+            words.push(take_words(&subtasks));
+            after(idx, &mut subtasks);
+        }
+        words
+    }
+
+    #[track_caller]
+    fn check_batches(&self, reference: &StepWords) {
+        for size in BATCH_SIZES {
+            let steps = rebatch(&self.steps, size);
+            let words = self.run(1, &steps, |_, _| {});
+            let what = if size == usize::MAX { "the largest batches".to_owned() } else { format!("batches of {size}") };
+            self.compare(self.settings.order.of_batches(), reference, &words, &steps, || what);
+        }
+    }
+
+    #[track_caller]
+    fn check_one_restart(&self, reference: &StepWords) {
+        for (from, to) in self.settings.pairs() {
+            for (at, step) in self.steps.iter().enumerate() {
+                let what = || {
+                    let print = print_step(step);
+                    format!("a restart from parallelism {from} to {to} after element {at}, {print}")
+                };
+                let words = self.run(from, &self.steps, |idx, subtasks| {
+                    if idx == at && !subtasks.inputs_have_ended() {
+                        self.restart(subtasks, to, what);
+                    }
+                });
+                let comparison = self.settings.order.of_restarts(from == 1 && to == 1);
+                self.compare(comparison, reference, &words, &self.steps, what);
+            }
+        }
+    }
+
+    #[track_caller]
+    fn check_restarts_everywhere(&self, reference: &StepWords) {
+        for parallelisms in [&[1], self.settings.parallelisms.as_slice()] {
+            let first = parallelisms.first().copied().unwrap_or(1);
+            let mut next = parallelisms.iter().cycle().skip(1);
+            let what = || format!("restarts after every element at parallelism {parallelisms:?}");
+            let words = self.run(first, &self.steps, |_, subtasks| {
+                if !subtasks.inputs_have_ended() {
+                    let to = next.next().copied().unwrap_or(1);
+                    self.restart(subtasks, to, what);
+                }
+            });
+            let comparison = self.settings.order.of_restarts(parallelisms.iter().all(|p| *p == 1));
+            self.compare(comparison, reference, &words, &self.steps, what);
+        }
+    }
+
+    #[track_caller]
+    fn check_old_watermarks(&self, reference: &StepWords) {
+        for (at, step) in self.steps.iter().enumerate() {
+            let what = || format!("a watermark from before the restart after element {at}, {}", print_step(step));
+            let words = self.run(1, &self.steps, |idx, subtasks| {
+                let reached = subtasks.input_watermark();
+                if idx != at || subtasks.inputs_have_ended() || reached == Watermark::MIN {
+                    return;
+                }
+                self.restart(subtasks, 1, what);
+                let old = Watermark(reached.timestamp().saturating_sub(1));
+                expect_success(subtasks.repeat_watermark(old), what);
+                let came = take_words(subtasks);
+                if self.settings.order == OutputOrder::PerElement {
+                    assert!(!came.iter().any(|word| word.is_record), "{}: it gives {}", what(), print_words(&came));
+                }
+            });
+            self.compare(Comparison::RecordsOf(self.settings.order), reference, &words, &self.steps, what);
+        }
+    }
+
+    /// Restarts and compares the state before and after.
+    #[track_caller]
+    fn restart(&self, subtasks: &mut Subtasks<A, B, O>, to: u32, what: impl Fn() -> String) {
+        let from = subtasks.parallelism;
+        let before = self.dump(subtasks, &what);
+        let again = self.dump(subtasks, &what);
+        before.assert_same(&again, Strictness::Exact, || format!("{}: a second snapshot", what()));
+        expect_success(subtasks.restart(to), &what);
+        let after = self.dump(subtasks, &what);
+        let strictness = if (from, to) == (1, 1) {
+            Strictness::Restored { crowded: self.crowded_groups(subtasks) }
+        } else if self.settings.order == OutputOrder::PerElement {
+            Strictness::Rescaled { crowded: self.crowded_groups(subtasks) }
+        } else {
+            // What is under way is put in another order, and watermarks between it go.
+            return;
+        };
+        before.assert_same(&after, strictness, || format!("{}: the state after it", what()));
+    }
+
+    #[track_caller]
+    fn dump(&self, subtasks: &mut Subtasks<A, B, O>, what: impl Fn() -> String) -> Dump {
+        let parts: Vec<OperatorSnapshot> = expect_success(subtasks.snapshot(), &what);
+        Dump::new(&parts, what)
+    }
+
+    /// The key groups in which several keys of the input lie. Tables have no order of keys, so that only of other groups
+    /// the bytes are known.
+    fn crowded_groups(&self, subtasks: &Subtasks<A, B, O>) -> BTreeSet<KeyGroup> {
+        let mut hashes = BTreeMap::<KeyGroup, BTreeSet<u64>>::new();
+        let max_parallelism = subtasks.max_parallelism();
+        let mut add = |hash| {
+            hashes.entry(key_group(hash, max_parallelism)).or_default().insert(hash);
+        };
+        for step in &self.steps {
+            match (step, &subtasks.first.hash, &subtasks.second.hash) {
+                (Step::Records(Records::First(records)), Some(hash), _) => {
+                    records.iter().for_each(|(record, _)| add(hash(record)));
+                }
+                (Step::Records(Records::Second(records)), _, Some(hash)) => {
+                    records.iter().for_each(|(record, _)| add(hash(record)));
+                }
+                _ => {}
+            }
+        }
+        hashes.into_iter().filter(|(_, hashes)| hashes.len() > 1).map(|(group, _)| group).collect()
+    }
+
+    #[track_caller]
+    fn compare(
+        &self,
+        comparison: Comparison,
+        reference: &StepWords,
+        words: &StepWords,
+        steps: &[Step<A, B>],
+        what: impl FnOnce() -> String,
+    ) {
+        if comparison.normal_form(reference) != comparison.normal_form(words) {
+            let expected = self.print(&self.steps, reference);
+            let got = self.print(steps, words);
+            panic!("{}: the output is another one\nexpected:\n{expected}\ngot:\n{got}", what());
+        }
+    }
+
+    fn print(&self, steps: &[Step<A, B>], words: &StepWords) -> String {
+        let lines = steps.iter().zip(words).map(|(step, words)| match words.as_slice() {
+            [] => format!("{}\n", print_step(step)),
+            words => format!("{} => {}\n", print_step(step), print_words(words)),
+        });
+        lines.collect()
+    }
+}
+
+#[track_caller]
+fn expect_success<T>(result: Result<T>, what: impl FnOnce() -> String) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("the operator fails, {}: {}", what(), error.report()),
+    }
+}
+
+#[track_caller]
+fn take_words<A, B, O: fmt::Debug>(subtasks: &Subtasks<A, B, O>) -> Vec<Word> {
+    let words = subtasks.log.lock().take_words(print_debug);
+    if let Some(tag) = words.iter().find(|word| word.text == UNPRINTABLE).and_then(|word| word.side.as_ref()) {
+        panic!("the operator writes to the side output '{tag}': call print_side_output, so that it is compared too");
+    }
+    words
+}
+
+fn print_words(words: &[Word]) -> String {
+    let words: Vec<_> = words.iter().map(ToString::to_string).collect();
+    words.join(" ")
+}
+
+/// The same steps with adjacent records of an input in batches of at most `size`.
+fn rebatch<A: Clone, B: Clone>(steps: &[Step<A, B>], size: usize) -> Vec<Step<A, B>> {
+    let mut rebatched: Vec<Step<A, B>> = Vec::new();
+    for step in steps {
+        match (rebatched.last_mut(), step) {
+            (Some(Step::Records(Records::First(batch))), Step::Records(Records::First(records)))
+                if batch.len() + records.len() <= size =>
+            {
+                batch.extend(records.iter().cloned());
+            }
+            (Some(Step::Records(Records::Second(batch))), Step::Records(Records::Second(records)))
+                if batch.len() + records.len() <= size =>
+            {
+                batch.extend(records.iter().cloned());
+            }
+            _ => rebatched.push(step.clone()),
+        }
+    }
+    rebatched
+}
+
+fn print_step<A: fmt::Debug, B: fmt::Debug>(step: &Step<A, B>) -> String {
+    match step {
+        Step::Records(Records::First(records)) => print_records(records),
+        Step::Records(Records::Second(records)) => format!("2:{}", print_records(records)),
+        Step::Control(input, control) => {
+            let element = match control {
+                Control::Watermark(watermark) => Element::<Infallible>::Watermark(*watermark),
+                Control::Status(status) => Element::Status(*status),
+                Control::EndOfData => Element::EndOfData,
+            };
+            match input {
+                None => element.to_string(),
+                Some(Input::First) => format!("1:{element}"),
+                Some(Input::Second) => format!("2:{element}"),
+            }
+        }
+        Step::ProcessingTime(at) => Element::<Infallible>::ProcessingTime(*at).to_string(),
+        Step::Barrier(checkpoint_id) => Element::<Infallible>::Barrier(*checkpoint_id).to_string(),
+    }
+}
+
+fn print_records<T: fmt::Debug>(records: &[(T, Timestamp)]) -> String {
+    let records: Vec<_> = records.iter().map(|(record, timestamp)| print_debug(record, *timestamp)).collect();
+    records.join(" ")
+}

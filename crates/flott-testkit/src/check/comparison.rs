@@ -1,0 +1,92 @@
+//! Which differences between two outputs count.
+
+use crate::log::Word;
+
+/// What came out in each step.
+pub(super) type StepWords = Vec<Vec<Word>>;
+
+/// What an operator promises about the order of its output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputOrder {
+    /// All results of an element come before the next element.
+    PerElement,
+    /// The sequence is determined, the time at which results come is not: an asynchronous operator with ordered output.
+    Sequence,
+    /// Results may change places between watermarks: an asynchronous operator with unordered output.
+    BetweenWatermarks,
+}
+
+/// How two outputs are compared.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Comparison {
+    /// Step by step, in order.
+    Steps,
+    /// Step by step, in any order.
+    StepsInAnyOrder,
+    /// As one sequence.
+    Sequence,
+    /// As one sequence, in any order between watermarks.
+    Segments,
+    /// The records alone, in any order.
+    Records,
+    /// The records alone, in an order.
+    RecordsOf(OutputOrder),
+}
+
+impl OutputOrder {
+    pub(super) fn of_batches(self) -> Comparison {
+        match self {
+            Self::PerElement | Self::Sequence => Comparison::Sequence,
+            Self::BetweenWatermarks => Comparison::Segments,
+        }
+    }
+
+    pub(super) fn of_restarts(self, of_one_subtask: bool) -> Comparison {
+        match (self, of_one_subtask) {
+            (Self::PerElement, true) => Comparison::Steps,
+            (Self::PerElement, false) => Comparison::StepsInAnyOrder,
+            (Self::Sequence, true) => Comparison::Sequence,
+            (Self::BetweenWatermarks, true) => Comparison::Segments,
+            (Self::Sequence | Self::BetweenWatermarks, false) => Comparison::Records,
+        }
+    }
+}
+
+impl Comparison {
+    /// What two outputs have in common that are the same. Main output and side outputs are streams of their own: their
+    /// records may change places.
+    pub(super) fn normal_form(self, words: &StepWords) -> StepWords {
+        let compared = |word: &&Word| word.is_record || !matches!(word.text.as_str(), "I" | "A");
+        let steps = words.iter().map(|words| words.iter().filter(compared).cloned().collect::<Vec<_>>());
+        match self {
+            Self::Steps => steps.map(by_stream).collect(),
+            Self::StepsInAnyOrder => steps.map(sorted).collect(),
+            Self::Sequence => vec![by_stream(steps.flatten().collect())],
+            Self::Segments => segments(steps.flatten().collect()),
+            Self::Records => vec![sorted(steps.flatten().filter(|word| word.is_record).collect())],
+            Self::RecordsOf(order) => {
+                let records = steps.flatten().filter(|word| word.is_record).collect();
+                vec![match order {
+                    OutputOrder::PerElement | OutputOrder::Sequence => by_stream(records),
+                    OutputOrder::BetweenWatermarks => sorted(records),
+                }]
+            }
+        }
+    }
+}
+
+fn by_stream(mut words: Vec<Word>) -> Vec<Word> {
+    words.sort_by(|a, b| a.side.cmp(&b.side));
+    words
+}
+
+fn sorted(mut words: Vec<Word>) -> Vec<Word> {
+    words.sort();
+    words
+}
+
+fn segments(words: Vec<Word>) -> StepWords {
+    let (main, sides): (Vec<_>, Vec<_>) = words.into_iter().partition(|word| word.side.is_none());
+    let segments = main.split_inclusive(|word| !word.is_record).map(|segment| sorted(segment.to_vec()));
+    segments.chain([sorted(sides)]).collect()
+}

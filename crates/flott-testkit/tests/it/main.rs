@@ -1,0 +1,14 @@
+//! The kit on every operator there is, and on operators that are broken.
+
+mod asynchronous;
+mod drivers;
+mod harness;
+mod joins;
+mod pipes;
+mod process;
+mod simulation;
+mod sinks;
+mod support;
+mod timestamps;
+mod two_inputs;
+mod windows;
