@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn every_contender_counts_as_the_naive_loop() {
-        let (records, n_keys) = (2_100_000, 1_000);
+        let (records, n_keys) = (1_050_000, 1_000);
         let mut counts: BTreeMap<(i64, u64), u64> = BTreeMap::new();
         for (key, timestamp) in (0..records).map(|index| record(index, n_keys)) {
             *counts.entry((timestamp / WINDOW_SIZE, key)).or_default() += 1;
@@ -152,7 +152,7 @@ mod tests {
             expected.add(key, (window_idx + 1) * WINDOW_SIZE, count);
         }
         for contender in contenders(n_keys).iter().filter(|contender| contender.known_wrong.is_none()) {
-            for parallelism in [1, 2, 3] {
+            for parallelism in [1, 3] {
                 let outcome = (contender.run)(records, parallelism);
                 assert_eq!(outcome.checksum, expected, "{} at {parallelism}", contender.name);
             }

@@ -6,8 +6,8 @@
 //! and *not* a regression gate (that counts instructions).
 //!
 //! Reading order: `scenario` (what a contender is), `runner`, `report`; `records`, `hash`, `table`,
-//! `exchange`, `in_order` and `threads` (what the hand-written versions share); then a module per scenario
-//! with a file per contender. To add a contender, write a function from records and parallelism to
+//! `exchange`, `in_order` and `threads` (what the hand-written versions share); `engine` (what those of Flott
+//! share); then a module per scenario with a file per contender; `limits` is about what is not a rate. To add a contender, write a function from records and parallelism to
 //! an `Outcome` and list it in its scenario's `contenders`.
 
 #![expect(clippy::print_stdout, reason = "a command line tool whose output is its report")]
@@ -20,6 +20,7 @@ mod exchange;
 mod hash;
 mod in_order;
 mod keyed_tumbling;
+mod limits;
 mod nexmark;
 mod records;
 mod report;
@@ -32,9 +33,11 @@ mod table;
 mod threads;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::limits::{Limit, LimitError, Reading};
 use crate::report::Report;
 use crate::runner::{Mismatch, RunConfig, run_case};
 use crate::scenario::{Family, Scenario};
@@ -57,6 +60,30 @@ enum Command {
     List,
     /// Measures a scenario and prints a table per case.
     Run(RunArgs),
+    /// Measures latency, the time to a first result and memory.
+    Limits(LimitsArgs),
+    /// Runs everything once with few records: do all contenders work and agree?
+    Smoke,
+    /// Runs the job of a limit in this process.
+    #[command(hide = true)]
+    LimitJob(LimitJobArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct LimitsArgs {
+    /// Measures only these; may be repeated.
+    #[arg(long)]
+    only: Vec<Limit>,
+    /// How long each job runs.
+    #[arg(long, default_value_t = 5_000)]
+    millis: u64,
+}
+
+#[derive(Debug, clap::Args)]
+struct LimitJobArgs {
+    limit: Limit,
+    #[arg(long)]
+    millis: u64,
 }
 
 #[derive(Debug, clap::Args)]
@@ -91,21 +118,32 @@ enum BenchError {
     UnknownCase(String),
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    #[error("far beyond the limit: {0}")]
+    FarBeyond(Reading),
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    let done = match Cli::parse().command {
         Command::List => {
             list();
-            ExitCode::SUCCESS
+            Ok(())
         }
-        Command::Run(args) => match run(&args) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("flott-bench: {error}");
-                ExitCode::FAILURE
-            }
-        },
+        Command::Run(args) => run(&args),
+        Command::Limits(args) => run_limits(&args),
+        Command::Smoke => smoke(),
+        Command::LimitJob(args) => {
+            limits::run_job(args.limit, Duration::from_millis(args.millis));
+            Ok(())
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("flott-bench: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -158,6 +196,40 @@ fn run(args: &RunArgs) -> Result<(), BenchError> {
     }
     if args.json {
         println!("{}", report.to_json());
+    }
+    Ok(())
+}
+
+fn run_limits(args: &LimitsArgs) -> Result<(), BenchError> {
+    let chosen = if args.only.is_empty() { &Limit::ALL[..] } else { &args.only };
+    for limit in chosen {
+        println!("{}", limits::measure(*limit, Duration::from_millis(args.millis))?);
+    }
+    Ok(())
+}
+
+/// Small enough for a minute on a busy machine without optimisation, large enough that windows fire.
+const SMOKE_RECORDS: u64 = 200_000;
+
+/// A limit that is missed by more than this factor is broken, whatever else the machine does.
+const SMOKE_GENEROSITY: f64 = 20.0;
+
+fn smoke() -> Result<(), BenchError> {
+    for scenario in scenarios() {
+        for case in &scenario.cases {
+            for parallelism in [1, 2] {
+                let config = RunConfig { records: SMOKE_RECORDS, parallelism, runs: 1, only: Vec::new() };
+                run_case(case, &config)?;
+            }
+            println!("{}, {}: all agree", scenario.name, case.name);
+        }
+    }
+    for limit in Limit::ALL {
+        let reading = limits::measure(limit, Duration::from_millis(500))?;
+        if !reading.is_within(SMOKE_GENEROSITY) {
+            return Err(BenchError::FarBeyond(reading));
+        }
+        println!("{reading}");
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ use crate::progress;
 use crate::settings::{Settings, duration, positive_duration};
 use anyhow::{Context, Result};
 use flott::env::Env;
-use flott::{JobExecutionResult, JobStatus, OperatorReport, StreamExecutionEnvironment};
+use flott::{JobExecutionResult, JobStatus, StreamExecutionEnvironment};
 use output::OutputDirectory;
 use program::DemoConfig;
 use screen::Screen;
@@ -111,7 +111,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     program::build(&execution, &demo, &screen, &tally)?;
     let interrupt = Interrupt::listen()?;
     screen.title(&env, &demo)?;
-    let (result, is_cancelled) = execute(&execution, &interrupt, screen.moves_on_a_terminal())?;
+    let (result, is_cancelled) = execute(&execution, &demo, &interrupt, screen.moves_on_a_terminal())?;
     screen.summary(&env, &demo, &tally.counts(), &result, &output.files()?)?;
     Ok(if is_cancelled { interrupt::exit_code() } else { ExitCode::SUCCESS })
 }
@@ -119,14 +119,14 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
 /// Runs the job; Ctrl-C cancels it.
 fn execute(
     execution: &StreamExecutionEnvironment,
+    demo: &DemoConfig,
     interrupt: &Interrupt,
     is_live: bool,
 ) -> Result<(JobExecutionResult, bool)> {
     let job = execution.execute_async("flights")?;
     interrupt.cancels(job.canceler());
     if !is_live && progress::is_seen() {
-        let is_source = |operator: &OperatorReport| operator.name == program::SOURCE;
-        progress::watch(execution.env(), &job, is_source, new_york::date_and_time);
+        progress::watch(execution.env(), &job, |operator| demo.is_entry(operator), new_york::date_and_time);
     }
     let result = job.wait()?;
     let is_cancelled = result.status == JobStatus::Canceled;

@@ -117,20 +117,14 @@ pub(crate) fn run(args: &NexmarkArgs) -> Result<ExitCode> {
         return print(&env, &text);
     }
     let interrupt = Interrupt::listen()?;
-    print(
-        &env,
-        &format!(
-            "{:<6}{:>12}{:>10}{:>14}{:>14}{:>14}{:>14}  {}\n",
-            "query",
-            "events",
-            "seconds",
-            "events/s",
-            "records in",
-            "records out",
-            "peak memory",
-            if args.fingerprint { "fingerprint" } else { "" }
-        ),
-    )?;
+    let columns = ["events", "seconds", "events/s", "records in", "records out", "peak memory"];
+    let [events, seconds, rate, records_in, records_out, memory] = columns;
+    let mut heading = format!(
+        "{:<6}{events:>12}{seconds:>10}{rate:>14}{records_in:>14}{records_out:>14}{memory:>14}",
+        "query"
+    );
+    heading.push_str(if args.fingerprint { "  fingerprint\n" } else { "\n" });
+    print(&env, &heading)?;
     for query in args.query.list() {
         if measure(&env, args, query, &interrupt)? == JobStatus::Canceled {
             return Ok(interrupt::exit_code());

@@ -48,7 +48,7 @@ pub struct JobMaster {
     env: Env,
     state: JobState,
     mailboxes: BTreeMap<SubtaskId, mpsc::Sender<TaskCommand>>,
-    sources: Vec<(SourceSpec, Option<Box<dyn EnumeratorHost>>, Option<Instant>)>,
+    sources: Vec<HostedSource>,
     groups: BTreeMap<String, AlignmentGroup>,
     status: watch::Sender<JobStatus>,
 }
@@ -58,6 +58,9 @@ impl fmt::Debug for JobMaster {
         f.debug_struct("JobMaster").field("state", &self.state).finish_non_exhaustive()
     }
 }
+
+/// A source, its enumerator once it has been started, and when that next looks for new splits.
+type HostedSource = (SourceSpec, Option<Box<dyn EnumeratorHost>>, Option<Instant>);
 
 /// Something that the loop wakes up for.
 enum Input {

@@ -1,5 +1,11 @@
 //! The real world.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is the seam that everybody else goes through"
+)]
+
 use crate::env::{EnvBackend, TaskHandle, TaskPanic};
 use crate::fs::{FileSystem, RealFs};
 use crate::net::AsyncStream;
@@ -36,7 +42,6 @@ impl RealEnv {
             .thread_name("flott-control")
             .enable_all()
             .build()?;
-        #[expect(clippy::disallowed_methods, reason = "this is the seam that everybody else goes through")]
         let started = Instant::now();
         Ok(Self { started, runtime: Some(runtime), random: RandomState::new(), drawn: AtomicU64::new(0) })
     }
@@ -59,7 +64,6 @@ async fn catch(future: BoxFuture<()>) -> Result<(), TaskPanic> {
     AssertUnwindSafe(future).catch_unwind().await.map_err(|payload| TaskPanic::from_payload(payload.as_ref()))
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the seam that everybody else goes through")]
 impl EnvBackend for RealEnv {
     fn elapsed(&self) -> Duration {
         self.started.elapsed()

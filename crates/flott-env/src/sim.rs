@@ -137,6 +137,13 @@ impl Simulation {
         Self { state: Arc::new(Mutex::new(state)), fs: MemoryFs::default(), steps_max: 50_000_000 }
     }
 
+    /// The same world with another limit of steps, after which a run that does not end is given up.
+    #[must_use]
+    pub fn with_steps_max(mut self, steps_max: u64) -> Self {
+        self.steps_max = steps_max;
+        self
+    }
+
     /// The environment to run the engine in.
     pub fn env(&self) -> Env {
         Env::from_backend(Arc::new(self.clone()))
@@ -192,6 +199,9 @@ impl Simulation {
         let id = TaskId(state.next_task);
         state.next_task += 1;
         let waker = Waker::from(Arc::new(TaskWaker { id, state: Arc::downgrade(&self.state) }));
+        // A simulation that runs inside of a tokio task is one poll of that task, however long it runs: without this,
+        // channels would say `Pending` for ever as soon as the task's budget is spent.
+        let future: BoxFuture<()> = Box::pin(tokio::task::unconstrained(future));
         state.tasks.insert(id, Task { name: name.to_owned(), future: Some(future), waker });
         state.ready.push(id);
     }

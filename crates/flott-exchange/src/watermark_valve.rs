@@ -77,15 +77,16 @@ impl WatermarkValve {
 
     fn derive(&mut self) -> ValveOutput {
         let end_of_data = self.channels.iter().all(|channel| channel.ended);
+        let all_over = self.channels.iter().all(|channel| channel.is_over());
         let active = self.channels.iter().filter(|channel| channel.counts());
         let status = match active.clone().count() {
             // What has ended is not idle: with nothing but ended channels the status stays.
-            0 if end_of_data => self.status,
+            0 if all_over => self.status,
             0 => StreamStatus::Idle,
             _ => StreamStatus::Active,
         };
         let watermark = active.map(|channel| channel.watermark).min();
-        let idle = self.channels.iter().filter(|channel| end_of_data || !channel.ended);
+        let idle = self.channels.iter().filter(|channel| all_over || !channel.is_over());
         let watermark = watermark.or_else(|| idle.map(|channel| channel.watermark).max()).unwrap_or(Watermark::MIN);
         let mut output = ValveOutput { end_of_data, ..ValveOutput::default() };
         if status != self.status {
@@ -102,7 +103,12 @@ impl WatermarkValve {
 
 impl Channel {
     fn counts(&self) -> bool {
-        self.status == StreamStatus::Active && !self.ended
+        self.status == StreamStatus::Active && !self.is_over()
+    }
+
+    /// Event time has ended on it: that is known before the end of data comes.
+    fn is_over(&self) -> bool {
+        self.ended || self.watermark == Watermark::MAX
     }
 }
 
@@ -144,6 +150,21 @@ mod tests {
         assert_eq!((idle.status, idle.watermark), (Some(StreamStatus::Idle), None));
         valve.on_status(1, StreamStatus::Active);
         assert_eq!(valve.on_watermark(1, Watermark(8)).watermark, Some(Watermark(8)));
+    }
+
+    #[test]
+    fn the_end_of_one_channel_does_not_end_event_time_for_an_idle_one() {
+        let mut valve = WatermarkValve::new(2);
+        valve.on_watermark(0, Watermark(5));
+        valve.on_watermark(1, Watermark(3));
+        assert_eq!(valve.on_status(1, StreamStatus::Idle).watermark, Some(Watermark(5)));
+        let ended = valve.on_watermark(0, Watermark::MAX);
+        assert_eq!((ended.watermark, ended.status), (None, Some(StreamStatus::Idle)));
+        assert_eq!(valve.on_end_of_data(0), ValveOutput::default());
+        assert_eq!(valve.on_status(1, StreamStatus::Active).status, Some(StreamStatus::Active));
+        assert_eq!(valve.on_watermark(1, Watermark(9)).watermark, Some(Watermark(9)));
+        assert_eq!(valve.on_watermark(1, Watermark::MAX).watermark, Some(Watermark::MAX));
+        assert!(valve.on_end_of_data(1).end_of_data);
     }
 
     #[derive(Clone, Debug)]

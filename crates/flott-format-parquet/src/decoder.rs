@@ -29,6 +29,7 @@ pub(crate) struct ParquetDecoder<T> {
     expected: Vec<FieldRef>,
     /// The row of the file at which the range begins.
     first_row: u64,
+    n_rows: u64,
     n_read: u64,
     records: PhantomData<fn() -> T>,
 }
@@ -42,7 +43,21 @@ fn guarded<R>(path: &Path, what: &str, read: impl FnOnce() -> parquet::errors::R
     match catch_unwind(AssertUnwindSafe(read)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(damaged(path, what).with_source(error)),
-        Err(_) => Err(damaged(path, what).context(format!("reading '{}' made the Parquet reader panic", path.display()))),
+        Err(_) => Err(damaged(path, what)
+            .context(format!("reading '{}' made the Parquet reader panic", path.display()))),
+    }
+}
+
+/// What is wrong with a row, and in which column, which the error only tells among its annotations.
+#[cold]
+fn describe(error: &serde_arrow::Error) -> String {
+    let text = error.to_string();
+    let column = text.split_once("field: \"$.").and_then(|(_, rest)| rest.split('"').next());
+    let found = text.split_once("data_type: \"").and_then(|(_, rest)| rest.split('"').next());
+    match (column, found) {
+        (Some(column), Some(found)) => format!("column '{column}' of type {found}: {}", error.message()),
+        (Some(column), None) => format!("column '{column}': {}", error.message()),
+        (None, _) => error.message().to_owned(),
     }
 }
 
@@ -57,7 +72,8 @@ impl<T: DeserializeOwned> ParquetDecoder<T> {
         let file = ParquetFile::open(input).map_err(|error| {
             Error::user(format!("cannot open file '{}'", path.display())).with_source(error)
         })?;
-        let what = "is no Parquet file, a damaged one, or truncated: its end, which is the index, cannot be read";
+        let what =
+            "is no Parquet file, a damaged one, or truncated: its end, which is the index, cannot be read";
         let builder = guarded(&path, what, || ParquetRecordBatchReaderBuilder::try_new(file))?;
         let file_schema = builder.schema().clone();
         // What serde does not show is not checked.
@@ -69,10 +85,17 @@ impl<T: DeserializeOwned> ParquetDecoder<T> {
         let range = input.range;
         let in_range = |start: u64| range.start <= start && range.end.is_none_or(|end| start < end);
         let row_groups = builder.metadata().row_groups();
+        let n_rows = |row_group: &RowGroupMetaData| u64::try_from(row_group.num_rows()).unwrap_or(0);
+        let n_total: u64 = row_groups.iter().map(n_rows).sum();
+        if u64::try_from(builder.metadata().file_metadata().num_rows()) != Ok(n_total) {
+            return Err(damaged(
+                &path,
+                "is damaged: its index does not agree with itself on the number of rows",
+            ));
+        }
         let starts = guarded(&path, what, || Ok(row_groups.iter().map(start_of).collect::<Vec<_>>()))?;
         let chosen: Vec<usize> =
             starts.iter().enumerate().filter(|(_, start)| in_range(**start)).map(|(idx, _)| idx).collect();
-        let n_rows = |row_group: &RowGroupMetaData| u64::try_from(row_group.num_rows()).unwrap_or(0);
         let n_before = chosen.first().copied().unwrap_or(0);
         let first_row = row_groups.iter().take(n_before).map(n_rows).sum();
         let n_chosen: u64 = chosen.iter().filter_map(|idx| row_groups.get(*idx)).map(n_rows).sum();
@@ -89,7 +112,17 @@ impl<T: DeserializeOwned> ParquetDecoder<T> {
                 .with_offset(offset)
                 .build()
         })?;
-        Ok(Self { path, rows, batch: None, file_schema, expected, first_row, n_read, records: PhantomData })
+        Ok(Self {
+            path,
+            rows,
+            batch: None,
+            file_schema,
+            expected,
+            first_row,
+            n_rows: n_chosen,
+            n_read,
+            records: PhantomData,
+        })
     }
 
     fn row(&self) -> u64 {
@@ -108,10 +141,10 @@ impl<T: DeserializeOwned> ParquetDecoder<T> {
             match T::deserialize(row) {
                 Ok(record) => out.collect(record),
                 Err(error) => {
-                    let message = error.message();
-                    match schema::explain(&self.path, &self.expected, &self.file_schema, message) {
+                    let row = format!("row {}", self.row() + n_read + 1);
+                    match schema::explain(&self.path, &self.expected, &self.file_schema, error.message()) {
                         Some(error) => return Err(error),
-                        None => out.bad_record(format!("row {}", self.row() + n_read + 1), b"", error.to_string()),
+                        None => out.bad_record(row, b"", describe(&error)),
                     }
                 }
             }
@@ -136,11 +169,20 @@ impl<T: DeserializeOwned + 'static> RecordDecoder<T> for ParquetDecoder<T> {
         }
         while self.batch.is_none() {
             let rows = &mut self.rows;
-            let next = guarded(&self.path, &format!("is damaged after row {}", self.first_row + self.n_read), || {
-                Ok(rows.next().transpose()?)
-            })?;
+            let next = guarded(
+                &self.path,
+                &format!("is damaged after row {}", self.first_row + self.n_read),
+                || Ok(rows.next().transpose()?),
+            )?;
             match next {
-                None => return Ok(InputStatus::EndOfInput),
+                None if self.n_read == self.n_rows => return Ok(InputStatus::EndOfInput),
+                None => {
+                    let (n_read, n_rows) = (self.n_read, self.n_rows);
+                    return Err(damaged(
+                        &self.path,
+                        &format!("is damaged: it ended after {n_read} of {n_rows} rows"),
+                    ));
+                }
                 Some(batch) if batch.num_rows() == 0 => {}
                 Some(batch) => self.batch = Some((batch, 0)),
             }

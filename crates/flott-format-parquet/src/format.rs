@@ -42,7 +42,11 @@ impl ParquetFormat {
     /// The format; it writes row groups of 16 MB, compressed with Snappy.
     #[expect(clippy::new_without_default, reason = "the other formats have no default either")]
     pub fn new() -> Self {
-        Self { compression: ParquetCompression::Snappy, row_group_bytes: ROW_GROUP_BYTES_DEFAULT, schema: None }
+        Self {
+            compression: ParquetCompression::Snappy,
+            row_group_bytes: ROW_GROUP_BYTES_DEFAULT,
+            schema: None,
+        }
     }
 
     /// How pages are compressed when writing; reading understands all three.

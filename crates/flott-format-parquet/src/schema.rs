@@ -40,7 +40,8 @@ pub(crate) fn projection_of<T: DeserializeOwned>(expected: &[FieldRef], file: &S
 fn refuses_unknown_fields<T: DeserializeOwned>() -> bool {
     const NAME: &str = "no field has this name";
     let probe = MapDeserializer::<_, ValueError>::new(std::iter::once((NAME, ())));
-    T::deserialize(probe).is_err_and(|error| error.to_string().starts_with(&format!("unknown field `{NAME}`")))
+    T::deserialize(probe)
+        .is_err_and(|error| error.to_string().starts_with(&format!("unknown field `{NAME}`")))
 }
 
 /// Types that can be read as one another, at least for some values.
@@ -73,7 +74,9 @@ fn family(data_type: &DataType) -> Family {
         | DataType::Float64 => Family::Number,
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Family::Text,
         DataType::Dictionary(_, values) => family(values),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => Family::Bytes,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            Family::Bytes
+        }
         DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => Family::List,
         DataType::Struct(_) => Family::Struct,
         DataType::Map(..) => Family::Map,
@@ -93,7 +96,9 @@ pub(crate) fn explain(path: &Path, expected: &[FieldRef], file: &Schema, message
     if let Some(name) = field_named_in(message, "unknown field")
         && file.index_of(name).is_ok()
     {
-        return Some(Error::user(format!("Parquet file '{path}' has an unknown column '{name}': {message}")));
+        let expected = message.rsplit_once("`, expected").map(|(_, names)| format!(", expected{names}"));
+        let expected = expected.unwrap_or_default();
+        return Some(Error::user(format!("Parquet file '{path}' has an unknown column '{name}'{expected}")));
     }
     expected.iter().find_map(|column| {
         let (_, found) = file.fields().find(column.name())?;
@@ -102,7 +107,9 @@ pub(crate) fn explain(path: &Path, expected: &[FieldRef], file: &Schema, message
         let differ = families.0 != families.1 && families.0 != Family::Other && families.1 != Family::Other;
         differ.then(|| {
             let name = column.name();
-            Error::user(format!("column '{name}' of Parquet file '{path}': expected {expected}, found {found}"))
+            Error::user(format!(
+                "column '{name}' of Parquet file '{path}': expected {expected}, found {found}"
+            ))
         })
     })
 }

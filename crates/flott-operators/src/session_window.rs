@@ -10,6 +10,7 @@ mod sessions;
 
 use crate::key_slab::KeySlab;
 use crate::keyed::KeyPlacement;
+use crate::look_ahead::KeysAhead;
 use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::{Progress, user_error};
 use crate::window::{
@@ -20,7 +21,7 @@ use crate::watermark_state;
 use flott_api::windowing::{TimeWindow, Window, WindowAssigner, require_timestamp};
 use flott_api::{AggregateFunction, OutputTag, WindowContext};
 use flott_state::OperatorSnapshot;
-use flott_types::{Data, Error, Key, RecordBatch, Result, Timestamp, Watermark, key_hash};
+use flott_types::{Data, Error, Key, RecordBatch, Result, Timestamp, Watermark};
 use sessions::{Session, Sessions};
 use std::fmt;
 
@@ -67,6 +68,7 @@ where
 {
     config: SessionWindowConfig<T, A, S, F, R>,
     keys: KeySlab<K, Sessions<F::Accumulator>>,
+    ahead: KeysAhead<K>,
     calendar: Calendar,
     processing_time: Timestamp,
     results: Results<O>,
@@ -104,6 +106,7 @@ where
         Ok(Self {
             config,
             keys: KeySlab::default(),
+            ahead: KeysAhead::default(),
             calendar: Calendar::default(),
             processing_time: 0,
             results: Results::default(),
@@ -116,7 +119,7 @@ where
     fn fire(&mut self, out: &mut OperatorOutput<'_, O>) -> Result<()> {
         let (mut entries, mut due) = (Vec::new(), Vec::new());
         while let Some(due_until) = self.calendar.take_due(&mut entries) {
-            self.keys.touch_cells(entries.iter().map(|(_, idx)| *idx));
+            self.keys.look_at(entries.iter().map(|(_, idx)| *idx));
             for (at, idx) in entries.drain(..) {
                 let sessions = self.keys.value_mut(idx);
                 self.calendar.look_at(sessions, idx, at, due_until, |session| due.push((idx, session)));
@@ -181,13 +184,15 @@ where
         let SessionWindowConfig { key_selector, assigner, function, late_records, .. } = &self.config;
         let (records, calendar) = (batch.records(), &mut self.calendar);
         let progress = Progress::start(&mut self.progress);
-        self.keys.upsert_each(records, key_selector, Sessions::default, progress, |idx, sessions, nth| {
-            let (record, start) = (&records[nth], require_timestamp(batch.timestamp(nth))?);
+        self.ahead.for_each(&mut self.keys, records, key_selector, progress, |keys, hash, key, nth| {
             if cfg!(debug_assertions) {
-                self.placement.check(key_hash(&key_selector(record)));
+                self.placement.check(hash);
             }
+            let (record, start) = (&records[nth], require_timestamp(batch.timestamp(nth))?);
             let gap_ms = assigner.session_gap_ms(record).map_err(|error| user_error("the session gap", error))?;
             let window = TimeWindow { start, end: start.saturating_add(gap_ms) };
+            let idx = keys.upsert(hash, key, Sessions::default);
+            let sessions = keys.value_mut(idx);
             // An open session ends after the watermark, so a record that touches it is not late.
             if let Some(session) = sessions.extend_only(window) {
                 function.add(&mut session.accumulator, record);

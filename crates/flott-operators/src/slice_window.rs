@@ -8,8 +8,8 @@
 mod grid;
 mod two_stacks;
 
-use crate::key_slab::KeySlab;
 use crate::keyed::KeyPlacement;
+use crate::look_ahead::KeysAhead;
 use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::Progress;
 use crate::window::{
@@ -18,7 +18,7 @@ use crate::window::{
 use crate::watermark_state;
 use flott_api::windowing::{Slicing, TimeWindow, Window, require_timestamp};
 use flott_api::{AggregateFunction, OutputTag, WindowContext};
-use flott_state::OperatorSnapshot;
+use flott_state::{KeyedTable, OperatorSnapshot};
 use flott_types::{Data, Error, Key, NO_TIMESTAMP, RecordBatch, Result, Timestamp, Watermark, key_hash};
 use grid::SliceGrid;
 use std::collections::VecDeque;
@@ -81,7 +81,8 @@ where
     stacks: TwoStacks<K, F::Accumulator>,
     /// Where the last record went: mostly the next one goes there, too.
     current: Current,
-    spare: Vec<KeySlab<K, F::Accumulator>>,
+    ahead: KeysAhead<K>,
+    spare: Vec<KeyedTable<K, F::Accumulator>>,
     /// How many keys the last slice had that was closed.
     n_keys_last: usize,
     results: Results<O>,
@@ -92,7 +93,7 @@ where
 
 struct OpenSlice<K, A> {
     end: Timestamp,
-    table: KeySlab<K, A>,
+    table: KeyedTable<K, A>,
 }
 
 /// The slice from `start` to `end` and what to do with its records.
@@ -154,6 +155,7 @@ where
             open: VecDeque::new(),
             stacks: TwoStacks::default(),
             current: Current::NONE,
+            ahead: KeysAhead::default(),
             spare: Vec::new(),
             n_keys_last: 0,
             results: Results::default(),
@@ -196,11 +198,11 @@ where
                 let table = &mut self.open[idx].table;
                 let progress = Progress::start_at(&mut self.progress, from);
                 let make = || function.create_accumulator();
-                table.upsert_each(records, key_selector, make, progress, |_, accumulator, nth| {
+                self.ahead.for_each(table, records, key_selector, progress, |table, hash, key, nth| {
                     if cfg!(debug_assertions) {
-                        self.placement.check(key_hash(&key_selector(&records[nth])));
+                        self.placement.check(hash);
                     }
-                    function.add(accumulator, &records[nth]);
+                    function.add(table.get_or_insert_with(hash, key, make), &records[nth]);
                     Ok(())
                 })?;
             }
@@ -242,7 +244,7 @@ where
         self.stacks.remove_until(&self.config.function, window.start);
         while let Some(mut slice) = self.open.pop_front_if(|slice| slice.end <= end) {
             self.n_keys_last = slice.table.len();
-            self.stacks.push(&self.config.function, slice.end, slice.table.drain())?;
+            self.stacks.push(&self.config.function, slice.end, slice.table.drain().collect())?;
             self.recycle(slice.table);
         }
         let (window_of_type, max_timestamp) = (window_of::<W>(window)?, window.max_timestamp());
@@ -279,7 +281,7 @@ where
         Ok(())
     }
 
-    fn recycle(&mut self, table: KeySlab<K, F::Accumulator>) {
+    fn recycle(&mut self, table: KeyedTable<K, F::Accumulator>) {
         if self.spare.len() < SPARE_TABLES_MAX {
             self.spare.push(table);
         }
@@ -362,7 +364,7 @@ where
         let max_parallelism = self.placement.max_parallelism();
         snapshot.max_parallelism = max_parallelism;
         let open = self.open.iter().flat_map(|slice| {
-            slice.table.cells().iter().map(|(key, accumulator)| (key, (slice.end, accumulator)))
+            slice.table.iter().map(|(key, accumulator)| (key, (slice.end, accumulator)))
         });
         let added = self.stacks.entries().map(|(end, key, accumulator)| (key, (end, accumulator)));
         let entries = snapshot_entries(SLICES, max_parallelism, open.chain(added))?;
@@ -381,13 +383,11 @@ where
             let table = &mut self.open[idx].table;
             match table.get_mut(hash, &key) {
                 Some(known) => self.config.function.merge(known, &accumulator),
-                None => {
-                    table.upsert(hash, &key, || accumulator);
-                }
+                None => table.insert(hash, &key, accumulator),
             }
         })?;
         while let Some(mut slice) = self.open.pop_front_if(|slice| slice.end <= self.fired_until) {
-            self.stacks.push(&self.config.function, slice.end, slice.table.drain())?;
+            self.stacks.push(&self.config.function, slice.end, slice.table.drain().collect())?;
         }
         Ok(())
     }

@@ -335,7 +335,9 @@ fn same(expected: &[Record], actual: &[Record]) -> Result<(), String> {
     let mut text = format!("{} records expected, {} came", expected.len(), actual.len());
     for (name, records) in [("missing", missing), ("extra", extra)] {
         write!(text, "\n  {} {name}", records.len()).ok();
-        records.iter().take(SHOWN_MAX).for_each(|record| drop(write!(text, "\n    {record:?}")));
+        for record in records.iter().take(SHOWN_MAX) {
+            write!(text, "\n    {record:?}").ok();
+        }
     }
     Err(text)
 }

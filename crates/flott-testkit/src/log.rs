@@ -88,12 +88,15 @@ impl<O> Log<O> {
             return self.push(direct);
         };
         let ValveOutput { status, watermark, end_of_data } = merge(valve);
-        if let Some(status) = status {
-            self.push(Element::Status(status));
+        if status == Some(StreamStatus::Active) {
+            self.push(Element::Status(StreamStatus::Active));
         }
         if let Some(watermark) = watermark {
             self.watermark = watermark;
             self.push(Element::Watermark(watermark));
+        }
+        if status == Some(StreamStatus::Idle) {
+            self.push(Element::Status(StreamStatus::Idle));
         }
         if end_of_data {
             self.ended = true;

@@ -65,11 +65,13 @@ pub(crate) struct Route<T> {
     split: Split<T>,
     /// The hash of a record's key.
     pub(crate) hash: Option<Rc<dyn Fn(&T) -> u64>>,
+    /// Whether each record goes to all.
+    pub(crate) is_broadcast: bool,
 }
 
 impl<T> Clone for Route<T> {
     fn clone(&self) -> Self {
-        Self { split: Rc::clone(&self.split), hash: self.hash.clone() }
+        Self { split: Rc::clone(&self.split), hash: self.hash.clone(), is_broadcast: self.is_broadcast }
     }
 }
 
@@ -88,7 +90,7 @@ impl<T: 'static> Route<T> {
             }
             parts
         };
-        Self { split: Rc::new(split), hash: None }
+        Self { split: Rc::new(split), hash: None, is_broadcast: false }
     }
 
     /// By key group.
@@ -106,7 +108,7 @@ impl<T: 'static> Route<T> {
             }
             parts
         };
-        Self { split: Rc::new(split), hash: Some(hash) }
+        Self { split: Rc::new(split), hash: Some(hash), is_broadcast: false }
     }
 
     /// Each record to all.
@@ -115,7 +117,7 @@ impl<T: 'static> Route<T> {
         T: Clone,
     {
         let split = |records: Vec<(T, Timestamp)>, parallelism: u32, _| vec![records; parallelism as usize];
-        Self { split: Rc::new(split), hash: None }
+        Self { split: Rc::new(split), hash: None, is_broadcast: true }
     }
 }
 
@@ -264,7 +266,8 @@ where
     pub(crate) fn apply(&mut self, step: Step<A, B>) -> Result<()> {
         self.wait_until_ready()?;
         if let Step::ProcessingTime(at) = step {
-            return self.advance_processing_time_to(at);
+            // Waiting for room may have taken longer.
+            return self.advance_processing_time_to(at.max(self.world.processing_time()));
         }
         self.tell_processing_time()?;
         match step {
@@ -326,6 +329,9 @@ where
 
     fn control_one(&mut self, input: Input, control: Control) -> Result<()> {
         self.check_open(input)?;
+        if let Control::Watermark(_) = control {
+            self.become_active(input)?;
+        }
         let Inputs { valve, ended, idle } = &mut self.inputs;
         let ValveOutput { status, watermark, end_of_data } = match control {
             Control::Watermark(watermark) => valve.on_watermark(input.idx(), watermark),
@@ -338,11 +344,14 @@ where
                 valve.on_end_of_data(input.idx())
             }
         };
-        if let Some(status) = status {
-            self.each(|subtask| subtask.status(status))?;
+        if status == Some(StreamStatus::Active) {
+            self.each(|subtask| subtask.status(StreamStatus::Active))?;
         }
         if let Some(watermark) = watermark {
             self.each(|subtask| subtask.watermark(watermark))?;
+        }
+        if status == Some(StreamStatus::Idle) {
+            self.each(|subtask| subtask.status(StreamStatus::Idle))?;
         }
         if end_of_data {
             self.each(Subtask::end_of_data)?;
@@ -385,6 +394,7 @@ where
 
     /// Lets time pass; stops at each timer on the way.
     pub(crate) fn advance_processing_time_to(&mut self, at: Timestamp) -> Result<()> {
+        self.wait_until_ready()?;
         let now = self.world.processing_time();
         if at < now {
             return Err(Error::user(format!("processing time is {now} and cannot go back to {at}")));

@@ -11,3 +11,15 @@ pub mod file {
 pub mod nexmark {
     pub use flott_connector_nexmark::*;
 }
+
+/// Parquet files: a format for [`FileSource`](file::FileSource) and [`FileSink`](file::FileSink).
+#[cfg(feature = "parquet")]
+pub mod parquet {
+    pub use flott_format_parquet::*;
+}
+
+/// Text lines from a TCP connection, for trying things out.
+#[cfg(feature = "socket")]
+pub mod socket {
+    pub use flott_connector_socket::*;
+}

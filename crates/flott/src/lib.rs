@@ -49,6 +49,8 @@
 //! |---|---|---|
 //! | `file` | [`connectors::file`]: text lines, CSV, JSON lines, gzip and zstd | yes |
 //! | `nexmark` | `connectors::nexmark`: the generator of the Nexmark benchmark | no |
+//! | `parquet` | `connectors::parquet`: Parquet files for the file source and sink; builds Arrow | no |
+//! | `socket` | `connectors::socket`: text lines from a TCP connection | no |
 
 #![deny(missing_docs)]
 

@@ -14,8 +14,7 @@ use super::screen::{Line, Screen};
 use super::tally::Tally;
 use flott::env::{Env, Instant};
 use flott::prelude::*;
-use flott::{BoxError, KeyedContext, Result};
-use std::future::Future;
+use flott::{OperatorReport, Result};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
@@ -31,8 +30,16 @@ pub(super) struct DemoConfig {
     pub(super) gap: Duration,
 }
 
-/// The name of the source.
-pub(super) const SOURCE: &str = "flights";
+impl DemoConfig {
+    /// Whether the records that come out of this operator are those that have come in, as a person sees it.
+    pub(super) fn is_entry(&self, operator: &OperatorReport) -> bool {
+        operator.name == if self.speed.is_some() { PACE } else { SOURCE }
+    }
+}
+
+/// Names of operators.
+const SOURCE: &str = "flights";
+const PACE: &str = "pace";
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -53,7 +60,8 @@ pub(super) fn build(
     let source = FileSource::csv(&config.input);
     let mut flights = env.from_source(source, in_order_of_schedule(config.out_of_orderness), SOURCE).stream();
     if let Some(speed) = config.speed {
-        flights = flights.async_wait(pacer(env.env(), speed), pace_config()).name("pace");
+        let pacer = Pacer { env: env.env().clone(), speed, first: Arc::default() };
+        flights = flights.async_wait(pacer, pace_config()).name(PACE);
     }
 
     let late_for_hour = OutputTag::new("late for its hour");
@@ -160,24 +168,28 @@ fn pace_config() -> AsyncWaitConfig {
 }
 
 /// Lets each flight wait until its arrival, counted from that of the first one, `speed` times as fast as it was.
-fn pacer(
-    env: &Env,
+#[derive(Clone, Debug)]
+struct Pacer {
+    env: Env,
     speed: f64,
-) -> impl Fn(Flight) -> std::pin::Pin<Box<dyn Future<Output = Result<Vec<Flight>, BoxError>> + Send>>
-+ Clone
-+ Send
-+ Sync
-+ 'static {
-    let first: Arc<OnceLock<(Instant, i64)>> = Arc::default();
-    let env = env.clone();
-    move |flight: Flight| {
-        let (started, first_arrival) = *first.get_or_init(|| (env.now(), flight.arrival_ms));
-        let wait_s = flight.arrival_ms.saturating_sub(first_arrival).max(0) as f64 / 1_000.0 / speed;
-        let due = started + Duration::try_from_secs_f64(wait_s).unwrap_or(Duration::MAX);
-        let sleep = env.sleep_until(due);
-        Box::pin(async move {
-            sleep.await;
+    /// When the first flight was let through, and when it arrived.
+    first: Arc<OnceLock<(Instant, i64)>>,
+}
+
+impl Pacer {
+    fn due_at(&self, flight: &Flight) -> Instant {
+        let (started, first_arrival) = *self.first.get_or_init(|| (self.env.now(), flight.arrival_ms));
+        let wait_s = flight.arrival_ms.saturating_sub(first_arrival).max(0) as f64 / 1_000.0 / self.speed;
+        started + Duration::try_from_secs_f64(wait_s).unwrap_or(Duration::MAX)
+    }
+}
+
+impl AsyncFunction<Flight, Flight> for Pacer {
+    fn async_invoke(&self, flight: Flight) -> impl Future<Output = UserResult<Vec<Flight>>> + Send + 'static {
+        let due = self.env.sleep_until(self.due_at(&flight));
+        async move {
+            due.await;
             Ok(vec![flight])
-        })
+        }
     }
 }

@@ -145,7 +145,8 @@ impl Screen {
         };
         self.write_heading(&mut text, heading);
         let seconds = result.net_runtime.as_secs_f64();
-        let records = result.operators.first().map_or(0, |source| source.records_out);
+        let entries = result.operators.iter().filter(|operator| config.is_entry(operator));
+        let records: u64 = entries.map(|operator| operator.records_out).sum();
         let late = counts.late_for_hour + counts.late_for_session;
         let rows = [
             ("records in", records, String::new()),
@@ -177,8 +178,18 @@ impl Screen {
             .ok();
         let bytes: u64 = files.iter().map(|file| file.bytes).sum();
         let (n_files, output) = (files.len() as u64, config.output.display());
-        writeln!(text, "  {:<14}{:>10}   {} bytes below {output}", "files", grouped(n_files), grouped(bytes))
-            .ok();
+        let unfinished = match result.status {
+            JobStatus::Canceled => "; those that were begun are hidden",
+            _ => "",
+        };
+        let bytes = grouped(bytes);
+        writeln!(
+            text,
+            "  {:<14}{:>10}   {bytes} bytes below {output}{unfinished}",
+            "files",
+            grouped(n_files)
+        )
+        .ok();
         print(env, &text)
     }
 }
@@ -249,7 +260,7 @@ pub(super) struct ScreenWriter {
 impl ScreenWriter {
     fn print_lines(&mut self) -> UserResult {
         self.lines.sort_by(|a, b| order(a).cmp(&order(b)));
-        self.lines.dedup_by(|later, earlier| replaces(later, earlier));
+        self.lines.dedup_by(replaces);
         if self.lines.is_empty() {
             return Ok(());
         }

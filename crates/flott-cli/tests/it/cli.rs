@@ -50,7 +50,7 @@ fn wrong_usage_is_told_apart_and_explained() {
         ),
         (&["demo", "-D", "execution.batch-size=many"], "expected a whole number"),
         (&["demo", "-D", "batch"], "expected key=value"),
-        (&["nexmark", "--query", "q6"], "[possible values: all, q0, q1,"),
+        (&["nexmark", "--query", "q6"], "[possible values: q0, q1, q2,"),
         (&["nexmark", "--query", "q5", "--events", "many"], "expected a number such as 500000, 10k or 5M"),
     ] {
         let message = fails(here.path(), arguments, 2);

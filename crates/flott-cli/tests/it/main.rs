@@ -1,5 +1,7 @@
 //! The binary `flott`, run as a user runs it.
 
+#![expect(clippy::disallowed_methods, reason = "the files of a real process, seen from outside")]
+
 mod cli;
 mod demo;
 mod flights;

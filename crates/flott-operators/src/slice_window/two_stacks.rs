@@ -12,11 +12,11 @@
 //! takes as long as the entries of a window are many.
 
 use crate::key_slab::KeySlab;
+use crate::look_ahead::KeysAhead;
 use flott_api::AggregateFunction;
 use flott_types::{Key, Result, Timestamp};
 use crate::user_code::Progress;
 use std::collections::VecDeque;
-use std::vec::Drain;
 
 /// The running accumulators of one key.
 #[derive(Debug)]
@@ -65,11 +65,12 @@ pub(super) struct TwoStacks<K, A> {
     n_front: usize,
     /// How many keys have stragglers.
     n_straggling: usize,
+    ahead: KeysAhead<K>,
 }
 
 impl<K, A> Default for TwoStacks<K, A> {
     fn default() -> Self {
-        Self { keys: KeySlab::default(), slices: VecDeque::new(), n_front: 0, n_straggling: 0 }
+        Self { keys: KeySlab::default(), slices: VecDeque::new(), n_front: 0, n_straggling: 0, ahead: KeysAhead::default() }
     }
 }
 
@@ -95,22 +96,23 @@ impl<K: Key, A: Clone> TwoStacks<K, A> {
     }
 
     /// Adds a slice that is later than all before. `added` holds each key once.
-    pub(super) fn push<T, F>(&mut self, function: &F, end: Timestamp, added: Drain<'_, (K, A)>) -> Result<()>
+    pub(super) fn push<T, F>(&mut self, function: &F, end: Timestamp, added: Vec<(K, A)>) -> Result<()>
     where
         F: AggregateFunction<T, Accumulator = A>,
     {
         assert!(self.slices.back().is_none_or(|last| last.end < end), "slices are added in order");
-        let mut entries = Vec::with_capacity(added.len());
+        let mut indices = Vec::with_capacity(added.len());
         let mut place = 0;
         let progress = Progress::start(&mut place);
         let key = |(key, _): &(K, A)| key.clone();
-        self.keys.upsert_each(added.as_slice(), key, Running::new, progress, |idx, running, nth| {
-            let accumulator = &added.as_slice()[nth].1;
-            running.back = Some(merged(function, running.back.take(), accumulator));
-            entries.push(idx);
+        self.ahead.for_each(&mut self.keys, &added, key, progress, |keys, hash, key, nth| {
+            let idx = keys.upsert(hash, key, Running::new);
+            let running = keys.value_mut(idx);
+            running.back = Some(merged(function, running.back.take(), &added[nth].1));
+            indices.push(idx);
             Ok(())
         })?;
-        let entries = entries.into_iter().zip(added.map(|(_, accumulator)| accumulator)).collect();
+        let entries = indices.into_iter().zip(added.into_iter().map(|(_, accumulator)| accumulator)).collect();
         self.slices.push_back(AddedSlice { end, entries, covered: Vec::new() });
         Ok(())
     }

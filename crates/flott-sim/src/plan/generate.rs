@@ -53,7 +53,7 @@ fn extend(plan: &mut Plan, dice: &mut Dice) {
         .collect();
     // Mostly go on where nothing reads yet.
     let open: Vec<Port> = ports.iter().copied().filter(|port| !plan.is_read(*port)).collect();
-    let mut input = |dice: &mut Dice| {
+    let input = |dice: &mut Dice| {
         let from = if open.is_empty() || dice.one_in(5) { &ports } else { &open };
         dice.pick(from)
     };

@@ -29,8 +29,8 @@ pub(super) enum Comparison {
     Segments,
     /// The records alone, in any order.
     Records,
-    /// The records alone, in an order.
-    RecordsOf(OutputOrder),
+    /// The records alone, in order.
+    OrderedRecords,
 }
 
 impl OutputOrder {
@@ -38,16 +38,6 @@ impl OutputOrder {
         match self {
             Self::PerElement | Self::Sequence => Comparison::Sequence,
             Self::BetweenWatermarks => Comparison::Segments,
-        }
-    }
-
-    pub(super) fn of_restarts(self, of_one_subtask: bool) -> Comparison {
-        match (self, of_one_subtask) {
-            (Self::PerElement, true) => Comparison::Steps,
-            (Self::PerElement, false) => Comparison::StepsInAnyOrder,
-            (Self::Sequence, true) => Comparison::Sequence,
-            (Self::BetweenWatermarks, true) => Comparison::Segments,
-            (Self::Sequence | Self::BetweenWatermarks, false) => Comparison::Records,
         }
     }
 }
@@ -64,13 +54,7 @@ impl Comparison {
             Self::Sequence => vec![by_stream(steps.flatten().collect())],
             Self::Segments => segments(steps.flatten().collect()),
             Self::Records => vec![sorted(steps.flatten().filter(|word| word.is_record).collect())],
-            Self::RecordsOf(order) => {
-                let records = steps.flatten().filter(|word| word.is_record).collect();
-                vec![match order {
-                    OutputOrder::PerElement | OutputOrder::Sequence => by_stream(records),
-                    OutputOrder::BetweenWatermarks => sorted(records),
-                }]
-            }
+            Self::OrderedRecords => vec![by_stream(steps.flatten().filter(|word| word.is_record).collect())],
         }
     }
 }

@@ -105,7 +105,7 @@ macro_rules! common_methods {
         /// # Errors
         /// That of the operator; also if the time has passed already.
         pub fn advance_processing_time_to(&mut self, at: Timestamp) -> Result<()> {
-            self.subtasks.apply(Step::ProcessingTime(at))
+            self.subtasks.advance_processing_time_to(at)
         }
 
         /// Lets processing time pass until all asynchronous calls have ended that ever will. Tasks that calls have
@@ -125,7 +125,7 @@ macro_rules! common_methods {
             self.subtasks.apply(Step::Control(None, Control::Watermark(Watermark(timestamp))))
         }
 
-        /// The input, or all inputs, become idle. The next record makes its input active.
+        /// The input, or all inputs, become idle. The next record or watermark makes its input active.
         ///
         /// # Errors
         /// That of the operator.

@@ -20,12 +20,9 @@ struct Ledger {
     last: ValueState<i64>,
     times: MapState<Timestamp, i64>,
     values: ListState<i64>,
-    largest: ReducingState<i64, fn(&mut i64, i64)>,
+    largest: ReducingState<i64>,
+    average: AggregatingState<i64, (i64, i64), i64>,
     late: OutputTag<String>,
-}
-
-fn max(largest: &mut i64, value: i64) {
-    *largest = value.max(*largest);
 }
 
 fn ledger() -> Ledger {
@@ -34,7 +31,13 @@ fn ledger() -> Ledger {
         last: ValueState::new("last").with_ttl(StateTtlConfig::new(Duration::from_millis(25))),
         times: MapState::new("times"),
         values: ListState::new("values"),
-        largest: ReducingState::new("largest", max),
+        largest: ReducingState::new("largest", i64::max),
+        average: AggregatingState::new(
+            "average",
+            || (0, 0),
+            |(sum, n), value| (*sum, *n) = (*sum + value, *n + 1),
+            |(sum, n)| 10 * sum / n,
+        ),
         late: OutputTag::new("late"),
     }
 }
@@ -52,12 +55,13 @@ impl KeyedProcessFunction<String, KeyValue, String> for Ledger {
             return Ok(());
         }
         let sum = self.sum.get(ctx)?.copied().unwrap_or(0) + value;
-        self.sum.update(ctx, sum)?;
+        self.sum.set(ctx, sum)?;
         let last = self.last.get(ctx)?.copied();
-        self.last.update(ctx, value)?;
+        self.last.set(ctx, value)?;
         self.times.put(ctx, timestamp, value)?;
         self.values.add(ctx, value)?;
         self.largest.add(ctx, value)?;
+        self.average.add(ctx, value)?;
         ctx.register_event_time_timer(timestamp + 5);
         if value % 2 == 0 {
             ctx.register_processing_time_timer(ctx.current_processing_time() + 10);
@@ -88,13 +92,14 @@ impl KeyedProcessFunction<String, KeyValue, String> for Ledger {
             }
             TimeDomain::ProcessingTime => {
                 let values = self.values.get(ctx)?.copied().collect::<Vec<_>>();
-                let largest = self.largest.get(ctx)?;
+                let largest = self.largest.get(ctx)?.copied();
+                let average = self.average.get(ctx)?;
                 self.values.clear(ctx)?;
                 self.largest.clear(ctx)?;
                 if timestamp % 3 == 0 {
                     ctx.register_processing_time_timer(timestamp + 4);
                 }
-                out.collect(format!("{key}:values:{values:?}<={largest:?}"));
+                out.collect(format!("{key}:values:{values:?}<={largest:?}~{average:?}"));
             }
         }
         Ok(())
@@ -110,7 +115,22 @@ fn driver() -> TestDriver<KeyValue, String> {
 #[test]
 fn keyed_process_function_with_all_state_and_timers() {
     let input = parse_stream("+a=2@1 +b=4@2 +a=3@4 W5 +a=1@5 P9 W7 P10 +b=9@12 W17 P40 +b=1@20 W+inf E").unwrap();
-    expect![[""]].assert_eq(&TestDriver::check_snapshots(driver, &input, &SnapshotCheck::default()));
+    expect![[r#"
+        +"a"=2@1 => +"a:2/None"@1
+        +"b"=4@2 => +"b:4/None"@2
+        +"a"=3@4 => +"a:5/Some(2)"@4
+        W5 => W5
+        +"a"=1@5 => late:+a@5
+        P9
+        W7 => +"a:times:[(1, 2), (4, 3)]"@6 +"b:times:[(2, 4)]"@7 W7
+        P10 => +"a:values:[2, 3]<=Some(3)~Some(25)" +"b:values:[4]<=Some(4)~Some(40)"
+        +"b"=9@12 => +"b:13/Some(4)"@12
+        W17 => +"a:times:[]"@9 +"b:times:[(12, 9)]"@17 W17
+        P40
+        +"b"=1@20 => +"b:14/None"@20
+        W+inf => +"b:times:[(20, 1)]"@25 W+inf
+        E => E
+    "#]].assert_eq(&TestDriver::check_snapshots(driver, &input, &SnapshotCheck::default()));
 }
 
 #[test]
@@ -166,7 +186,16 @@ fn lists() -> TestDriver<i64, String> {
 #[test]
 fn process_function_with_operator_state() {
     let input = parse_stream("+1@1 W1 +2@2 +3 P5 +4@9 W+inf E").unwrap();
-    expect![[""]].assert_eq(&TestDriver::check_snapshots(lists, &input, &SnapshotCheck::of_one_subtask()));
+    expect![[r#"
+        +1@1 => +"1 of [1], 1th"@1
+        W1 => W1
+        +2@2 => +"2 of [1, 2], 2th"@2
+        +3 => +"3 of [1, 2, 3], 3th"
+        P5
+        +4@9 => +"4 of [1, 2, 3, 4], 4th"@9
+        W+inf => W+inf
+        E => +"closed" E
+    "#]].assert_eq(&TestDriver::check_snapshots(lists, &input, &SnapshotCheck::of_one_subtask()));
 }
 
 #[test]
@@ -174,7 +203,7 @@ fn list_state_is_dealt_to_subtasks() {
     let mut driver = lists();
     driver.run("+1 +2 +3").unwrap();
     driver.rescale(2).unwrap();
-    expect!["+\"4 of [1, 3, 4], 4th\" +\"5 of [2, 5], 4th\""].assert_eq(&driver.run("+4 +5").unwrap());
+    expect![[r#"+"4 of [2, 4], 4th" +"5 of [1, 3, 5], 4th""#]].assert_eq(&driver.run("+4 +5").unwrap());
 }
 
 #[test]
@@ -184,11 +213,12 @@ fn reductions() {
         TestDriver::check_snapshots(make, &keyed_stream(seed), &SnapshotCheck::default());
     }
     let input: Vec<Element<KeyValue>> = parse_stream("+a=1@1 +b=1 +a=2@3 W3 E").unwrap();
-    expect![[""]].assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
+    expect![[r#"
+        +"a"=1@1 => +"a"=1@1
+        +"b"=1 => +"b"=1
+        +"a"=2@3 => +"a"=5@3
+        W3 => W3
+        E => E
+    "#]].assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
 }
 
-/// An average per key, as aggregating state.
-#[derive(Clone)]
-struct Average {
-    average: AggregatingState<i64, AverageOf>,
-}

@@ -1,6 +1,7 @@
 //! q3, q4, q8.
 
 use std::collections::BTreeMap;
+use std::hint::black_box;
 
 use flott_api::windowing::TimeWindow;
 use flott_connector_nexmark::queries::{
@@ -9,7 +10,7 @@ use flott_connector_nexmark::queries::{
 use flott_connector_nexmark::{Auction, Category, Event, Person};
 use flott_types::Timestamp;
 
-use super::{KeyMap, Results, sequence};
+use super::{KeyMap, Results, for_each, sequence};
 
 /// What looks at persons and auctions.
 trait House {
@@ -17,13 +18,25 @@ trait House {
     fn on_auction(&mut self, auction: &Auction);
 }
 
+/// How many persons are made at once, with three times as many auctions.
+const PERSONS_PER_BLOCK: u64 = 256;
+
 /// Persons and auctions in the order of their events, one person before three auctions, without the bids between.
+#[inline(always)]
 fn read_persons_and_auctions(events: u64, house: &mut impl House) {
-    let (persons, auctions) = (sequence::<Person>(events), sequence::<Auction>(events));
-    for epoch in 0..persons.len() {
-        house.on_person(persons.get(epoch));
-        let end = (epoch * 3 + 3).min(auctions.len());
-        (epoch * 3..end).for_each(|position| house.on_auction(&auctions.get(position)));
+    let (all_persons, all_auctions) = (sequence::<Person>(events), sequence::<Auction>(events));
+    let (mut persons, mut auctions) = (Vec::new(), Vec::new());
+    for start in (0..all_persons.len()).step_by(PERSONS_PER_BLOCK as usize) {
+        let end = start + PERSONS_PER_BLOCK;
+        persons.clear();
+        persons.extend((start..end.min(all_persons.len())).map(|position| all_persons.get(position)));
+        auctions.clear();
+        auctions.extend((start * 3..(end * 3).min(all_auctions.len())).map(|position| all_auctions.get(position)));
+        let mut auctions = black_box(&auctions).chunks(3);
+        for person in black_box(&persons) {
+            house.on_person(*person);
+            auctions.next().into_iter().flatten().for_each(|auction| house.on_auction(auction));
+        }
     }
 }
 
@@ -97,7 +110,7 @@ pub(super) fn q4(events: u64) -> Results {
     let mut early: Vec<(u64, u64)> = Vec::new();
     let mut averages = Averages::default();
     let mut now = Timestamp::MIN;
-    for event in sequence::<Event>(events).iter() {
+    for_each::<Event>(events, |event| {
         if event.date_time() != now {
             now = event.date_time();
             early.clear();
@@ -123,7 +136,7 @@ pub(super) fn q4(events: u64) -> Results {
                 None => early.push((bid.auction, bid.price)),
             },
         }
-    }
+    });
     open.values().for_each(|auction| averages.close(auction));
     let mut results = Results::default();
     for (category, (sum, count)) in averages.0 {

@@ -3,26 +3,26 @@
 use flott_connector_nexmark::Bid;
 use flott_connector_nexmark::queries::{AuctionPrice, dollars_to_euros, is_selected};
 
-use super::{Results, sequence};
+use super::{Results, for_each};
 
 pub(super) fn q0(events: u64) -> Results {
     let mut results = Results::default();
-    sequence::<Bid>(events).iter().for_each(|bid| results.add(&bid));
+    for_each::<Bid>(events, |bid| results.add(bid));
     results
 }
 
 pub(super) fn q1(events: u64) -> Results {
     let mut results = Results::default();
-    for bid in sequence::<Bid>(events).iter() {
-        results.add(&Bid { price: dollars_to_euros(bid.price), ..bid });
-    }
+    for_each::<Bid>(events, |bid| results.add(&Bid { price: dollars_to_euros(bid.price), ..*bid }));
     results
 }
 
 pub(super) fn q2(events: u64) -> Results {
     let mut results = Results::default();
-    for bid in sequence::<Bid>(events).iter().filter(|bid| is_selected(bid.auction)) {
-        results.add(&AuctionPrice { auction: bid.auction, price: bid.price });
-    }
+    for_each::<Bid>(events, |bid| {
+        if is_selected(bid.auction) {
+            results.add(&AuctionPrice { auction: bid.auction, price: bid.price });
+        }
+    });
     results
 }

@@ -6,10 +6,10 @@ use flott_api::windowing::TimeWindow;
 use flott_connector_nexmark::queries::{
     BidderCount, BidderSession, HOT_ITEMS_SIZE_MS, HOT_ITEMS_SLIDE_MS, HotItem, SESSION_GAP_MS, WINDOW_MS,
 };
-use flott_connector_nexmark::{Bid, Sequence};
+use flott_connector_nexmark::Bid;
 use flott_types::Timestamp;
 
-use super::{KeyMap, Results, sequence};
+use super::{KeyMap, Results, for_each, for_each_block};
 use crate::clock::wall_clock_ms;
 use crate::nexmark::add_bidder_count;
 use crate::records::{BLOCK_LEN, Record};
@@ -18,11 +18,6 @@ use crate::table::FlatTable;
 
 /// More auctions than a slice of q5 has, and bidders than a run of q12: tables that never grow.
 const KEYS_PER_SLICE: usize = 2_000;
-
-fn blocks(sequence: &Sequence<Bid>) -> impl Iterator<Item = std::ops::Range<u64>> + use<> {
-    let len = sequence.len();
-    (0..len).step_by(BLOCK_LEN as usize).map(move |start| start..(start + BLOCK_LEN).min(len))
-}
 
 /// A table per slice, added to and subtracted from totals; a firing looks through the totals.
 pub(super) fn q5(events: u64) -> Results {
@@ -33,16 +28,12 @@ pub(super) fn q5(events: u64) -> Results {
         totals: KeyMap::default(),
         results: Results::default(),
     };
-    let sequence = sequence::<Bid>(events);
     let mut batch: Vec<Record> = Vec::with_capacity(BLOCK_LEN as usize);
-    for block in blocks(&sequence) {
+    for_each_block::<Bid>(events, |bids| {
         batch.clear();
-        batch.extend(block.map(|position| {
-            let bid = sequence.get(position);
-            (bid.auction, bid.date_time)
-        }));
+        batch.extend(bids.iter().map(|bid| (bid.auction, bid.date_time)));
         state.add(&batch);
-    }
+    });
     // The last windows end after the last bid.
     for _ in 0..HOT_ITEMS_SIZE_MS / HOT_ITEMS_SLIDE_MS {
         state.close_slice();
@@ -108,7 +99,7 @@ pub(super) fn q7(events: u64) -> Results {
     let mut results = Results::default();
     let mut highest: Vec<Bid> = Vec::new();
     let (mut price, mut window_end) = (0, Timestamp::MIN);
-    for bid in sequence::<Bid>(events).iter() {
+    for_each::<Bid>(events, |bid| {
         if bid.date_time >= window_end {
             highest.drain(..).for_each(|bid| results.add(&bid));
             price = 0;
@@ -119,9 +110,9 @@ pub(super) fn q7(events: u64) -> Results {
                 highest.clear();
             }
             price = bid.price;
-            highest.push(bid);
+            highest.push(*bid);
         }
-    }
+    });
     highest.iter().for_each(|bid| results.add(bid));
     results
 }
@@ -141,7 +132,7 @@ pub(super) fn q11(events: u64) -> Results {
         let window = TimeWindow { start: session.start, end: session.last + SESSION_GAP_MS };
         results.add(&BidderSession { bidder, window, bids: session.bids });
     };
-    for bid in sequence::<Bid>(events).iter() {
+    for_each::<Bid>(events, |bid| {
         let now = bid.date_time;
         if now >= sweep_at {
             sweep_at = now + SESSION_GAP_MS;
@@ -155,7 +146,7 @@ pub(super) fn q11(events: u64) -> Results {
         }
         session.last = now;
         session.bids += 1;
-    }
+    });
     open.iter().for_each(|(bidder, session)| emit(&mut results, *bidder, session));
     results
 }
@@ -171,19 +162,18 @@ pub(super) fn q12(events: u64) -> Checksum {
             }
         });
     };
-    let sequence = sequence::<Bid>(events);
     let mut batch: Vec<Record> = Vec::with_capacity(BLOCK_LEN as usize);
     let mut window_end = Timestamp::MIN;
-    for block in blocks(&sequence) {
+    for_each_block::<Bid>(events, |bids| {
         let now = wall_clock_ms();
         if now >= window_end {
             close(&mut counts);
             window_end = now - now.rem_euclid(WINDOW_MS) + WINDOW_MS;
         }
         batch.clear();
-        batch.extend(block.map(|position| (sequence.get(position).bidder, now)));
+        batch.extend(bids.iter().map(|bid| (bid.bidder, now)));
         counts.upsert_each(&batch, |_, count, _| *count += 1);
-    }
+    });
     close(&mut counts);
     checksum
 }

@@ -1,0 +1,267 @@
+//! Windows of all kinds, by all window operators.
+
+use crate::support::{LENGTH, SEEDS, keyed, keyed_stream};
+use expect_test::expect;
+use flott_api::windowing::{
+    ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountEvictor, CountTrigger, DeltaEvictor,
+    DeltaTrigger, EventTimeSessionWindows, EventTimeTrigger, EventTimeoutTrigger, GlobalWindow, GlobalWindows,
+    ProcessingTimeSessionWindows, ProcessingTimeoutTrigger, PurgingTrigger, SlidingEventTimeWindows,
+    SlidingProcessingTimeWindows, TimeEvictor, TimeWindow, TumblingEventTimeWindows,
+    TumblingProcessingTimeWindows, WindowAssigner,
+};
+use flott_api::{AggregateFunction, Collector, OutputTag, UserResult, WindowContext};
+use flott_operators::{CoGroupWindowFunction, Either, JoinWindowFunction};
+use flott_testkit::{KeyValue, SnapshotCheck, TestDriver, WindowDriver, parse_stream, random_stream};
+use std::fmt::Debug;
+use std::time::Duration;
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// All values, in order of size: nothing is lost or doubled unseen.
+#[derive(Clone)]
+struct Values;
+
+impl AggregateFunction<KeyValue> for Values {
+    type Accumulator = Vec<i64>;
+    type Output = Vec<i64>;
+
+    fn create_accumulator(&self) -> Vec<i64> {
+        Vec::new()
+    }
+    fn add(&self, accumulator: &mut Vec<i64>, record: &KeyValue) {
+        accumulator.push(record.value);
+        accumulator.sort();
+    }
+    fn get_result(&self, accumulator: &Vec<i64>) -> Vec<i64> {
+        accumulator.clone()
+    }
+    fn merge(&self, accumulator: &mut Vec<i64>, other: &Vec<i64>) {
+        accumulator.extend(other);
+        accumulator.sort();
+    }
+}
+
+/// How a window is shown.
+trait Show: Debug {
+    fn show(&self) -> String;
+}
+
+impl Show for TimeWindow {
+    fn show(&self) -> String {
+        format!("{}..{}", self.start, self.end)
+    }
+}
+
+impl Show for GlobalWindow {
+    fn show(&self) -> String {
+        "all".to_owned()
+    }
+}
+
+fn show<W: Show>(key: &String, ctx: &WindowContext<'_, W>, values: Vec<i64>) -> String {
+    let values: Vec<_> = values.iter().map(ToString::to_string).collect();
+    format!("{key}/{}/{}", ctx.window.show(), values.join("+"))
+}
+
+fn show_records<W: Show>(
+    key: &String,
+    ctx: &WindowContext<'_, W>,
+    records: Vec<KeyValue>,
+    out: &mut Collector<'_, String>,
+) -> UserResult {
+    out.collect(show(key, ctx, records.iter().map(|record| record.value).collect()));
+    Ok(())
+}
+
+type Windows<A> = WindowDriver<String, KeyValue, fn(&KeyValue) -> String, A>;
+
+fn windows<A: WindowAssigner<KeyValue>>(assigner: A) -> Windows<A> {
+    TestDriver::window(KeyValue::key_of as fn(&KeyValue) -> String, assigner)
+}
+
+fn late() -> OutputTag<KeyValue> {
+    OutputTag::new("late")
+}
+
+/// Checks an aggregation on random streams; with and without a side output for late records.
+#[track_caller]
+fn check<A: WindowAssigner<KeyValue, Window: Show>>(make: impl Fn() -> Windows<A>) {
+    for seed in SEEDS {
+        let aggregate = || make().aggregate_with(Values, show);
+        TestDriver::check_snapshots(aggregate, &keyed_stream(seed), &SnapshotCheck::default());
+        let with_late = || {
+            make().side_output_late_data(&late()).aggregate_with(Values, show).print_side_output(&late())
+        };
+        TestDriver::check_snapshots(with_late, &keyed_stream(seed), &SnapshotCheck::default());
+        let process = || make().process(show_records);
+        TestDriver::check_snapshots(process, &keyed_stream(seed), &SnapshotCheck::default());
+    }
+}
+
+/// The outputs of each element, in any order.
+fn outputs_per_element(mut driver: TestDriver<KeyValue, String>, seed: u64) -> Vec<Vec<String>> {
+    let elements = random_stream(seed, 200, keyed);
+    let outputs = elements.into_iter().map(|element| {
+        driver.push_element(element).unwrap();
+        let mut outputs: Vec<_> = driver.take_text().split(' ').map(String::from).collect();
+        outputs.sort();
+        outputs
+    });
+    outputs.collect()
+}
+
+/// Checks windows for which there is a fast operator: it gives what the general one gives.
+#[track_caller]
+fn check_fast<A: WindowAssigner<KeyValue, Window: Show>>(make: impl Fn() -> Windows<A>) {
+    check(&make);
+    check(|| make().with_general_operator());
+    for seed in SEEDS {
+        let with_late = |windows: Windows<A>| {
+            windows.side_output_late_data(&late()).aggregate_with(Values, show).print_side_output(&late())
+        };
+        let fast = outputs_per_element(with_late(make()), seed);
+        assert_eq!(fast, outputs_per_element(with_late(make().with_general_operator()), seed), "seed {seed}");
+    }
+}
+
+#[test]
+fn tumbling_windows() {
+    check_fast(|| windows(TumblingEventTimeWindows::of(ms(10))));
+    check_fast(|| windows(TumblingEventTimeWindows::of(ms(7)).with_offset_ms(-3)));
+    check(|| windows(TumblingEventTimeWindows::of(ms(10))).allowed_lateness(ms(6)));
+    let make = || {
+        windows(TumblingEventTimeWindows::of(ms(10)))
+            .side_output_late_data(&late())
+            .aggregate_with(Values, show)
+            .print_side_output(&late())
+    };
+    let input = parse_stream("+a=1@-1 +a=2@0 +b=3@9 W-1 +a=4@9 +a=5@-3 W8 W9 +a=6@9 +b=7@25 W+inf E").unwrap();
+    expect![[""]].assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
+}
+
+#[test]
+fn sliding_windows() {
+    check_fast(|| windows(SlidingEventTimeWindows::of(ms(10), ms(5))));
+    check_fast(|| windows(SlidingEventTimeWindows::of(ms(10), ms(3))));
+    check_fast(|| windows(SlidingEventTimeWindows::of(ms(4), ms(10))));
+    check_fast(|| windows(SlidingEventTimeWindows::of(ms(30), ms(2)).with_offset_ms(1)));
+    check(|| windows(SlidingEventTimeWindows::of(ms(10), ms(5))).allowed_lateness(ms(8)));
+}
+
+#[test]
+fn session_windows() {
+    let gap_of = |record: &KeyValue| ms(record.value.unsigned_abs());
+    check_fast(|| windows(EventTimeSessionWindows::with_gap(ms(4))));
+    check_fast(|| windows(EventTimeSessionWindows::with_dynamic_gap(gap_of)));
+    check(|| windows(EventTimeSessionWindows::with_gap(ms(4))).allowed_lateness(ms(5)));
+    let make = || windows(EventTimeSessionWindows::with_gap(ms(5))).aggregate_with(Values, show);
+    let input = parse_stream("+a=1@1 +a=2@20 +a=3@10 +b=4@3 W4 +a=5@6 +a=6@15 W7 +b=7@4 W24 +a=8@25 E").unwrap();
+    expect![[""]].assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
+}
+
+#[test]
+fn processing_time_windows() {
+    check(|| windows(TumblingProcessingTimeWindows::of(ms(10))));
+    check(|| windows(SlidingProcessingTimeWindows::of(ms(20), ms(7))));
+    check(|| windows(ProcessingTimeSessionWindows::with_gap(ms(9))));
+    let make = || windows(TumblingProcessingTimeWindows::of(ms(10))).aggregate_with(Values, show);
+    let input = parse_stream("+a=1 P5 +a=2 P9 +b=3 P10 +a=4 P30 E").unwrap();
+    expect![[r#"
+        +"a"=1
+        P5
+        +"a"=2
+        P9
+        +"b"=3
+        P10 => +"a/0..10/1+2"@9 +"b/0..10/3"@9
+        +"a"=4
+        P30 => +"a/10..20/4"@19
+        E => E
+    "#]].assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
+}
+
+#[test]
+fn count_windows() {
+    check(|| windows(GlobalWindows).trigger(PurgingTrigger::of(CountTrigger::of(2))));
+    check(|| windows(GlobalWindows).trigger(CountTrigger::of(2)).evictor(CountEvictor::of(3)));
+    check(|| windows(GlobalWindows).trigger(CountTrigger::of(2)).evictor(CountEvictor::of(2).do_evict_after()));
+    let counts = || PurgingTrigger::of(CountTrigger::of(3));
+    check(|| windows(GlobalWindows).trigger(ProcessingTimeoutTrigger::of(counts(), ms(15))));
+    check(|| windows(GlobalWindows).trigger(EventTimeoutTrigger::of(counts(), ms(15))));
+    check(|| {
+        let trigger = ProcessingTimeoutTrigger::of(counts(), ms(15));
+        windows(GlobalWindows).trigger(trigger.with_reset_on_each_record().without_clear_on_timeout())
+    });
+    let make = || {
+        let trigger = PurgingTrigger::of(ProcessingTimeoutTrigger::of(CountTrigger::of(3), ms(10)));
+        windows(GlobalWindows).trigger(trigger).aggregate_with(Values, show)
+    };
+    let input = parse_stream("+a=1 +a=2 +b=3 P5 +a=4 +a=5 P10 P15 +b=6 E").unwrap();
+    expect![[""]].assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
+}
+
+#[test]
+fn triggers() {
+    let tumbling = || windows(TumblingEventTimeWindows::of(ms(20)));
+    check(|| tumbling().trigger(EventTimeTrigger));
+    check(|| tumbling().trigger(ContinuousEventTimeTrigger::of(ms(6))));
+    check(|| tumbling().trigger(ContinuousProcessingTimeTrigger::of(ms(8))).allowed_lateness(ms(3)));
+    check(|| tumbling().trigger(CountTrigger::of(2)));
+    check(|| windows(EventTimeSessionWindows::with_gap(ms(6))).trigger(CountTrigger::of(3)));
+    check(|| windows(EventTimeSessionWindows::with_gap(ms(6))).trigger(ContinuousEventTimeTrigger::of(ms(5))));
+    check(|| windows(EventTimeSessionWindows::with_gap(ms(6))).trigger(PurgingTrigger::of(EventTimeTrigger)));
+    let delta = |last: &KeyValue, next: &KeyValue| (next.value - last.value) as f64;
+    check(|| windows(GlobalWindows).trigger(PurgingTrigger::of(DeltaTrigger::of(3.0, delta))));
+    check(|| windows(GlobalWindows).trigger(DeltaTrigger::of(3.0, delta)));
+}
+
+#[test]
+fn evictors() {
+    let tumbling = || windows(TumblingEventTimeWindows::of(ms(20)));
+    let delta = |last: &KeyValue, next: &KeyValue| (next.value - last.value) as f64;
+    check(|| tumbling().evictor(TimeEvictor::of(ms(8))));
+    check(|| tumbling().evictor(DeltaEvictor::of(2.0, delta)));
+    check(|| tumbling().evictor(TimeEvictor::of(ms(8)).do_evict_after()).allowed_lateness(ms(9)));
+    check(|| windows(SlidingEventTimeWindows::of(ms(10), ms(5))).evictor(CountEvictor::of(1)));
+    check(|| windows(EventTimeSessionWindows::with_gap(ms(6))).evictor(CountEvictor::of(2)));
+}
+
+type Side = Either<KeyValue, KeyValue>;
+
+fn key_of_either(record: &Side) -> String {
+    record.either(KeyValue::key_of, KeyValue::key_of)
+}
+
+#[test]
+fn window_joins_and_co_groups() {
+    let either = |seed| {
+        random_stream(seed, LENGTH, |rng| {
+            let record = keyed(rng);
+            if rng.one_in(2) { Either::Left(record) } else { Either::Right(record) }
+        })
+    };
+    let join = || {
+        let join = |left: &KeyValue, right: &KeyValue, out: &mut Collector<'_, String>| {
+            out.collect(format!("{}:{}+{}", left.key, left.value, right.value));
+            UserResult::Ok(())
+        };
+        TestDriver::window(key_of_either, TumblingEventTimeWindows::of(ms(10))).process(JoinWindowFunction::new(join))
+    };
+    let co_group = || {
+        let co_group = |key: &String,
+                        ctx: &WindowContext<'_, TimeWindow>,
+                        left: Vec<KeyValue>,
+                        right: Vec<KeyValue>,
+                        out: &mut Collector<'_, String>| {
+            out.collect(format!("{key}/{}/{left:?}/{right:?}", ctx.window.show()));
+            UserResult::Ok(())
+        };
+        TestDriver::window(key_of_either, SlidingEventTimeWindows::of(ms(10), ms(5)))
+            .process(CoGroupWindowFunction::new(co_group))
+    };
+    for seed in SEEDS {
+        TestDriver::check_snapshots(join, &either(seed), &SnapshotCheck::default());
+        TestDriver::check_snapshots(co_group, &either(seed), &SnapshotCheck::default());
+    }
+}
