@@ -17,6 +17,9 @@ const STEPS: &[Step] = &[
     Step::cargo("test", "test --workspace --lib --bins --tests --no-fail-fast"),
     Step::new("doctest", Work::Doctests),
     Step::cargo("doc", "doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"),
+    Step::cargo("simulation", "run --release -p flott-sim -- run --seeds 1000"),
+    Step::cargo("bench", "run --release -p flott-bench -- smoke"),
+    Step::cargo("demo", "run --release -p flott-cli -- demo --quiet --output target/demo-output"),
 ];
 
 /// What one cargo command may take.
@@ -39,11 +42,7 @@ enum Work {
 
 impl Step {
     const fn new(name: &'static str, work: Work) -> Self {
-        Self {
-            name,
-            work,
-            env: None,
-        }
+        Self { name, work, env: None }
     }
 
     const fn cargo(name: &'static str, args: &'static str) -> Self {
@@ -83,15 +82,9 @@ impl Step {
 pub(crate) fn run(names: &[&str]) -> Result<()> {
     let known: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
     for name in names {
-        ensure!(
-            known.contains(name),
-            "no step is called {name}; the steps are {}",
-            known.join(", ")
-        );
+        ensure!(known.contains(name), "no step is called {name}; the steps are {}", known.join(", "));
     }
-    let steps = STEPS
-        .iter()
-        .filter(|step| names.is_empty() || names.contains(&step.name));
+    let steps = STEPS.iter().filter(|step| names.is_empty() || names.contains(&step.name));
 
     let mut table = Vec::new();
     let mut tests = TestReport::default();
@@ -119,15 +112,8 @@ pub(crate) fn run(names: &[&str]) -> Result<()> {
         bail!("step {name}: {error:#}\nto run it alone: cargo xtask ci {name}");
     }
     if names.is_empty() {
-        ensure!(
-            tests.passed > 0,
-            "no test ran: a gate that tests nothing is broken"
-        );
-        ensure!(
-            tests.ignored == 0,
-            "{} tests are ignored: make them run or delete them",
-            tests.ignored
-        );
+        ensure!(tests.passed > 0, "no test ran: a gate that tests nothing is broken");
+        ensure!(tests.ignored == 0, "{} tests are ignored: make them run or delete them", tests.ignored);
         println!("tests: {} passed, {} failed", tests.passed, tests.failed);
     }
     Ok(())
@@ -135,16 +121,8 @@ pub(crate) fn run(names: &[&str]) -> Result<()> {
 
 /// The arguments that run the examples of every crate whose manifest leaves them on, or none.
 fn doctest_args(metadata: &Metadata) -> Vec<&str> {
-    let packages = metadata
-        .packages
-        .iter()
-        .filter(|package| package.targets.iter().any(|target| target.doctest));
-    let flags: Vec<&str> = packages
-        .flat_map(|package| ["-p", package.name.as_str()])
-        .collect();
-    if flags.is_empty() {
-        flags
-    } else {
-        [vec!["test", "--doc"], flags].concat()
-    }
+    let packages =
+        metadata.packages.iter().filter(|package| package.targets.iter().any(|target| target.doctest));
+    let flags: Vec<&str> = packages.flat_map(|package| ["-p", package.name.as_str()]).collect();
+    if flags.is_empty() { flags } else { [vec!["test", "--doc"], flags].concat() }
 }

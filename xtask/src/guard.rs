@@ -25,10 +25,7 @@ const LEAK_GRACE: Duration = Duration::from_secs(5);
 /// In the last three cases every process of the group is killed.
 pub(crate) fn run(mut command: Command, limit: Duration) -> Result<TestReport> {
     let (reader, writer) = pipe().context("could not open a pipe")?;
-    command
-        .stdin(Stdio::null())
-        .stdout(writer.try_clone()?)
-        .stderr(writer);
+    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     if stdout().is_terminal() {
         command.env("CARGO_TERM_COLOR", "always");
     }
@@ -38,9 +35,7 @@ pub(crate) fn run(mut command: Command, limit: Duration) -> Result<TestReport> {
         command.process_group(0);
     }
     let program = command.get_program().to_string_lossy().into_owned();
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("could not start {program}"))?;
+    let mut child = command.spawn().with_context(|| format!("could not start {program}"))?;
     drop(command); // Holds the writing ends of the pipe.
 
     // The reader ends with the pipe, or when nobody listens any more.
@@ -96,11 +91,7 @@ fn follow(
         }
         if start.elapsed() > limit {
             let limit_s = limit.as_secs();
-            bail!(
-                "still running after {limit_s} s in {}, last output: {}",
-                report.binary,
-                report.last_line
-            );
+            bail!("still running after {limit_s} s in {}, last output: {}", report.binary, report.last_line);
         }
     }
 }
@@ -112,10 +103,7 @@ fn kill_group(group: Option<u32>) -> Result<()> {
     let script = group.map_or("kill -s KILL 0".to_owned(), |id| {
         format!("ps -e -o pgid=,pid=,etime=,args= | grep '^ *{id} '; kill -s KILL -- -{id}")
     });
-    let status = Command::new("sh")
-        .args(["-c", &script])
-        .status()
-        .context("could not run sh")?;
+    let status = Command::new("sh").args(["-c", &script]).status().context("could not run sh")?;
     ensure!(status.success(), "could not kill the process group");
     Ok(())
 }
@@ -134,13 +122,7 @@ pub(crate) struct TestReport {
 impl Default for TestReport {
     fn default() -> Self {
         let unknown = || "the command".to_owned();
-        Self {
-            passed: 0,
-            failed: 0,
-            ignored: 0,
-            binary: unknown(),
-            last_line: String::new(),
-        }
+        Self { passed: 0, failed: 0, ignored: 0, binary: unknown(), last_line: String::new() }
     }
 }
 
@@ -155,10 +137,7 @@ impl TestReport {
     fn observe(&mut self, line: &str) -> Option<String> {
         let plain = strip_colour(line);
         let line = plain.trim();
-        if let Some(binary) = line
-            .strip_prefix("Running ")
-            .or_else(|| line.strip_prefix("Doc-tests "))
-        {
+        if let Some(binary) = line.strip_prefix("Running ").or_else(|| line.strip_prefix("Doc-tests ")) {
             self.binary = binary.to_owned();
         }
         if let Some(counts) = line.strip_prefix("test result: ") {
@@ -169,9 +148,7 @@ impl TestReport {
         if !line.is_empty() {
             self.last_line = line.to_owned();
         }
-        let test = line
-            .strip_prefix("test ")?
-            .strip_suffix(" has been running for over 60 seconds")?;
+        let test = line.strip_prefix("test ")?.strip_suffix(" has been running for over 60 seconds")?;
         Some(test.to_owned())
     }
 }
@@ -190,9 +167,7 @@ fn count(counts: &str, word: &str) -> usize {
 fn strip_colour(line: &str) -> String {
     let mut parts = line.split('\x1b');
     let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |text, part| {
-        text + part.split_once('m').map_or("", |(_, rest)| rest)
-    })
+    parts.fold(first, |text, part| text + part.split_once('m').map_or("", |(_, rest)| rest))
 }
 
 #[cfg(test)]
@@ -244,9 +219,6 @@ mod tests {
             return; // The group would be that of the test itself.
         }
         let error = shell("echo waiting; sleep 1000", Duration::ZERO).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "still running after 0 s in the command, last output: waiting"
-        );
+        assert_eq!(error.to_string(), "still running after 0 s in the command, last output: waiting");
     }
 }

@@ -37,9 +37,7 @@ pub(crate) struct Target {
 impl Metadata {
     /// Asks cargo about the workspace that the current directory is in.
     pub(crate) fn load() -> Result<Self> {
-        let output = cargo()
-            .args(["metadata", "--format-version", "1", "--no-deps"])
-            .output();
+        let output = cargo().args(["metadata", "--format-version", "1", "--no-deps"]).output();
         let output = output.context("could not run cargo metadata")?;
         ensure!(
             output.status.success(),

@@ -25,14 +25,7 @@ struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}:{}: {}\n    remedy: {}",
-            self.path.display(),
-            self.line,
-            self.what,
-            self.remedy
-        )
+        write!(f, "{}:{}: {}\n    remedy: {}", self.path.display(), self.line, self.what, self.remedy)
     }
 }
 
@@ -60,19 +53,11 @@ fn read_files(metadata: &Metadata) -> Result<Vec<(PathBuf, String)>> {
         .current_dir(&metadata.workspace_root)
         .output()
         .context("could not run git")?;
-    ensure!(
-        output.status.success(),
-        "git ls-files failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    ensure!(output.status.success(), "git ls-files failed: {}", String::from_utf8_lossy(&output.stderr));
 
     let listing = String::from_utf8(output.stdout).context("a file name is not UTF-8")?;
     let mut files = Vec::new();
-    for path in listing
-        .split_terminator('\0')
-        .map(PathBuf::from)
-        .filter(|path| files::is_checked(path))
-    {
+    for path in listing.split_terminator('\0').map(PathBuf::from).filter(|path| files::is_checked(path)) {
         let full = metadata.workspace_root.join(&path);
         // A file that is deleted but not yet committed is still listed.
         if full.exists() {

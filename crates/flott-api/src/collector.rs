@@ -66,7 +66,8 @@ impl SideOutputs {
             self.buffers.push(SideBuffer { tag: tag.id.clone(), batch });
             self.buffers.len() - 1
         });
-        let batch = self.buffers.get_mut(idx).and_then(|buffer| buffer.batch.downcast_mut::<RecordBatch<T>>());
+        let batch =
+            self.buffers.get_mut(idx).and_then(|buffer| buffer.batch.downcast_mut::<RecordBatch<T>>());
         let batch = batch.unwrap_or_else(|| panic!("side output '{}' is used with two record types", tag.id));
         batch.push(record, timestamp);
     }

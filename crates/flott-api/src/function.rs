@@ -47,7 +47,12 @@ pub trait ProcessFunction<I, O>: Send + 'static {
     ///
     /// # Errors
     /// Fails the job.
-    fn process_element(&mut self, record: I, ctx: &mut ProcessContext<'_>, out: &mut Collector<'_, O>) -> UserResult;
+    fn process_element(
+        &mut self,
+        record: I,
+        ctx: &mut ProcessContext<'_>,
+        out: &mut Collector<'_, O>,
+    ) -> UserResult;
     /// Called after the last record of a bounded input.
     ///
     /// # Errors
@@ -102,12 +107,22 @@ pub trait CoProcessFunction<A, B, O>: Send + 'static {
     ///
     /// # Errors
     /// Fails the job.
-    fn process_element1(&mut self, record: A, ctx: &mut ProcessContext<'_>, out: &mut Collector<'_, O>) -> UserResult;
+    fn process_element1(
+        &mut self,
+        record: A,
+        ctx: &mut ProcessContext<'_>,
+        out: &mut Collector<'_, O>,
+    ) -> UserResult;
     /// Called for each record of the second stream.
     ///
     /// # Errors
     /// Fails the job.
-    fn process_element2(&mut self, record: B, ctx: &mut ProcessContext<'_>, out: &mut Collector<'_, O>) -> UserResult;
+    fn process_element2(
+        &mut self,
+        record: B,
+        ctx: &mut ProcessContext<'_>,
+        out: &mut Collector<'_, O>,
+    ) -> UserResult;
 }
 
 /// Sees the records of two streams with the same key; both share state and timers.
@@ -298,11 +313,13 @@ impl AsyncRetryStrategy {
         match *self {
             Self::NoRetry => None,
             Self::FixedDelay { attempts, delay } => (attempt <= attempts).then_some(delay),
-            Self::ExponentialBackoff { attempts, initial, max, multiplier } => (attempt <= attempts).then(|| {
-                let factor = multiplier.max(1.0).powi(attempt.saturating_sub(1).min(1_000) as i32);
-                let seconds = (initial.as_secs_f64() * factor).min(max.as_secs_f64());
-                Duration::try_from_secs_f64(seconds).unwrap_or(max)
-            }),
+            Self::ExponentialBackoff { attempts, initial, max, multiplier } => {
+                (attempt <= attempts).then(|| {
+                    let factor = multiplier.max(1.0).powi(attempt.saturating_sub(1).min(1_000) as i32);
+                    let seconds = (initial.as_secs_f64() * factor).min(max.as_secs_f64());
+                    Duration::try_from_secs_f64(seconds).unwrap_or(max)
+                })
+            }
         }
     }
 }

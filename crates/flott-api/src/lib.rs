@@ -28,9 +28,10 @@ pub mod windowing;
 
 pub use collector::{Collector, OutputTag, SideBuffer, SideOutputs};
 pub use function::{
-    AggregateFunction, AsyncFunction, AsyncRetryStrategy, BroadcastContext, BroadcastProcessFunction, CoProcessFunction,
-    KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, ProcessContext,
-    ProcessFunction, ProcessWindowFunction, RuntimeContext, TimeDomain, WindowContext,
+    AggregateFunction, AsyncFunction, AsyncRetryStrategy, BroadcastContext, BroadcastProcessFunction,
+    CoProcessFunction, KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext,
+    KeyedProcessFunction, ProcessContext, ProcessFunction, ProcessWindowFunction, RuntimeContext, TimeDomain,
+    WindowContext,
 };
 pub use sink::{Sink, SinkContext, SinkWriter};
 pub use source::{
@@ -39,8 +40,8 @@ pub use source::{
 };
 pub use split_source::{SplitReader, SplitSource, SplitSourceReader, StaticSplitEnumerator};
 pub use watermark::{
-    BatchTimestampAssigner, GeneratorContext, Idleness, TimestampMode, WatermarkAlignment, WatermarkGenerator,
-    WatermarkStrategy,
+    BatchTimestampAssigner, GeneratorContext, Idleness, TimestampMode, WatermarkAlignment,
+    WatermarkGenerator, WatermarkStrategy,
 };
 
 /// Any error of user code; `?` converts into it.

@@ -1,8 +1,8 @@
 //! The simple way to write a source: a list of splits, and a reader for one split.
 
 use crate::source::{
-    Boundedness, EnumeratorInit, InputStatus, Source, SourceOutput, SourceReader, SourceReaderContext, SourceSplit,
-    SplitEnumerator, SplitEnumeratorContext, SplitOutput,
+    Boundedness, EnumeratorInit, InputStatus, Source, SourceOutput, SourceReader, SourceReaderContext,
+    SourceSplit, SplitEnumerator, SplitEnumeratorContext, SplitOutput,
 };
 use flott_types::{Data, Error, ErrorKind, Result, SplitId, SubtaskIndex};
 use std::collections::{BTreeSet, VecDeque};
@@ -232,7 +232,8 @@ where
     }
 
     fn snapshot(&mut self) -> Result<Vec<R::Split>> {
-        let splits: Vec<_> = self.reading.iter().map(|(_, reader)| reader.split()).chain(self.waiting.clone()).collect();
+        let splits: Vec<_> =
+            self.reading.iter().map(|(_, reader)| reader.split()).chain(self.waiting.clone()).collect();
         let ids: BTreeSet<_> = splits.iter().map(SourceSplit::split_id).collect();
         if ids.len() != splits.len() {
             return Err(Error::new(ErrorKind::FailJob, "a reader holds the same split twice"));

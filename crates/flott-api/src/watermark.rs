@@ -72,7 +72,7 @@ impl<T> WatermarkGenerator<T> for BoundedOutOfOrderness {
     }
 
     fn on_batch(&mut self, _: &[T], timestamps: &[Timestamp], jumps: &mut Vec<(usize, Watermark)>) {
-        let batch_max = timestamps.iter().copied().max().unwrap_or(Timestamp::MIN);
+        let batch_max = max_of(timestamps);
         if batch_max < self.next {
             self.max = self.max.max(batch_max);
             return;
@@ -85,6 +85,17 @@ impl<T> WatermarkGenerator<T> for BoundedOutOfOrderness {
         }
         self.max = self.max.max(batch_max);
     }
+}
+
+/// The largest, or the smallest possible of none. Eight at a time, so that one comparison need not wait for another.
+fn max_of(timestamps: &[Timestamp]) -> Timestamp {
+    let mut maxima = [Timestamp::MIN; 8];
+    let (chunks, rest) = timestamps.as_chunks();
+    for chunk in chunks {
+        let chunk: &[Timestamp; 8] = chunk;
+        maxima.iter_mut().zip(chunk).for_each(|(max, timestamp)| *max = (*max).max(*timestamp));
+    }
+    maxima.iter().chain(rest).fold(Timestamp::MIN, |max, timestamp| max.max(*timestamp))
 }
 
 struct Punctuated<F>(F);
@@ -309,7 +320,12 @@ impl<T: 'static> WatermarkStrategy<T> {
 mod tests {
     use super::*;
 
-    fn jumps(bound_ms: u64, granularity_ms: i64, timestamps: &[Timestamp], batch: usize) -> Vec<(usize, i64)> {
+    fn jumps(
+        bound_ms: u64,
+        granularity_ms: i64,
+        timestamps: &[Timestamp],
+        batch: usize,
+    ) -> Vec<(usize, i64)> {
         let strategy = WatermarkStrategy::<()>::for_bounded_out_of_orderness(Duration::from_millis(bound_ms));
         let mut generator = strategy.create_generator(GeneratorContext { granularity_ms });
         let mut all = Vec::new();
@@ -324,7 +340,7 @@ mod tests {
     #[test]
     fn a_record_at_the_end_of_a_window_completes_the_window() {
         assert_eq!(jumps(0, 100, &[9_999, 10_000, 10_001], 8), [(1, 9_899), (2, 9_999)]);
-        assert_eq!(jumps(500, 100, &[10_000, 10_499, 10_500], 8), [(1, 9_499), (3, 9_999)]);
+        assert_eq!(jumps(500, 100, &[10_000, 10_499, 10_500], 8), [(1, 9_499), (2, 9_899), (3, 9_999)]);
     }
 
     #[test]

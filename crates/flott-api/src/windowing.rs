@@ -8,12 +8,14 @@ mod triggers;
 
 pub use assigners::{
     DynamicGap, EventTimeSessionWindows, FixedGap, GlobalWindows, ProcessingTimeSessionWindows, SessionGap,
-    SlidingEventTimeWindows, SlidingProcessingTimeWindows, TumblingEventTimeWindows, TumblingProcessingTimeWindows,
+    SlidingEventTimeWindows, SlidingProcessingTimeWindows, TumblingEventTimeWindows,
+    TumblingProcessingTimeWindows,
 };
 pub use evictors::{CountEvictor, DeltaEvictor, TimeEvictor};
 pub use triggers::{
-    ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountTrigger, DeltaTrigger, EventTimeTrigger,
-    EventTimeoutTrigger, NeverTrigger, ProcessingTimeTrigger, ProcessingTimeoutTrigger, PurgingTrigger,
+    ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountTrigger, DeltaTrigger,
+    EventTimeTrigger, EventTimeoutTrigger, NeverTrigger, ProcessingTimeTrigger, ProcessingTimeoutTrigger,
+    PurgingTrigger,
 };
 
 use crate::UserResult;
@@ -247,7 +249,12 @@ impl<T: 'static, W: Window> Trigger<T, W> for Box<dyn Trigger<T, W>> {
     ) -> UserResult<TriggerResult> {
         (**self).on_element(record, timestamp, window, ctx)
     }
-    fn on_event_time(&self, at: Timestamp, window: &W, ctx: &mut dyn TriggerContext) -> UserResult<TriggerResult> {
+    fn on_event_time(
+        &self,
+        at: Timestamp,
+        window: &W,
+        ctx: &mut dyn TriggerContext,
+    ) -> UserResult<TriggerResult> {
         (**self).on_event_time(at, window, ctx)
     }
     fn on_processing_time(
@@ -303,14 +310,23 @@ pub trait Trigger<T, W: Window>: Send + Sync {
     ///
     /// # Errors
     /// Fails the job.
-    fn on_event_time(&self, at: Timestamp, window: &W, ctx: &mut dyn TriggerContext) -> UserResult<TriggerResult>;
+    fn on_event_time(
+        &self,
+        at: Timestamp,
+        window: &W,
+        ctx: &mut dyn TriggerContext,
+    ) -> UserResult<TriggerResult>;
 
     /// The wall clock has passed a timer.
     ///
     /// # Errors
     /// Fails the job.
-    fn on_processing_time(&self, at: Timestamp, window: &W, ctx: &mut dyn TriggerContext)
-    -> UserResult<TriggerResult>;
+    fn on_processing_time(
+        &self,
+        at: Timestamp,
+        window: &W,
+        ctx: &mut dyn TriggerContext,
+    ) -> UserResult<TriggerResult>;
 
     /// Whether it works on windows that merge.
     fn can_merge(&self) -> bool;

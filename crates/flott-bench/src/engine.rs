@@ -167,7 +167,8 @@ where
         let make = self.source.make;
         let batch = if self.source.has_timestamps {
             let n_records = (indices.end - indices.start) as usize;
-            let (mut records, mut timestamps) = (Vec::with_capacity(n_records), Vec::with_capacity(n_records));
+            let (mut records, mut timestamps) =
+                (Vec::with_capacity(n_records), Vec::with_capacity(n_records));
             for index in indices {
                 let (record, timestamp) = make(index);
                 records.push(record);

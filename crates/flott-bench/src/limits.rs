@@ -57,7 +57,9 @@ impl Limit {
 
     fn about(self) -> &'static str {
         match self {
-            Self::Latency => "p99 from source to sink over a keyed exchange, 10,000 records/s, parallelism 2, ms",
+            Self::Latency => {
+                "p99 from source to sink over a keyed exchange, 10,000 records/s, parallelism 2, ms"
+            }
             Self::Startup => "process start to first result, median of 11, ms",
             Self::IdleMemory => "resident memory with an idle unbounded job, MB",
             Self::StalledSink => "peak resident memory, 1e9 records into a sink that sleeps, MB",

@@ -24,8 +24,10 @@ pub(crate) fn scenario() -> Scenario {
     cases.push(Case {
         name: "generator".to_owned(),
         contenders: vec![
-            Contender::new(Family::Generator, "all events", |events, _| ceiling::events(events)).not_compared(),
-            Contender::new(Family::Generator, "bids alone", |events, _| ceiling::of_query(Query::Q0, events)).not_compared(),
+            Contender::new(Family::Generator, "all events", |events, _| ceiling::events(events))
+                .not_compared(),
+            Contender::new(Family::Generator, "bids alone", |events, _| ceiling::of_query(Query::Q0, events))
+                .not_compared(),
         ],
     });
     Scenario {
@@ -41,7 +43,9 @@ fn case(query: Query) -> Case {
         // A space at the end tells q1 from q11.
         name: format!("{query} {}", query.title()),
         contenders: vec![
-            Contender::new(Family::Handwritten, "handwritten", move |events, _| handwritten::run(query, events)),
+            Contender::new(Family::Handwritten, "handwritten", move |events, _| {
+                handwritten::run(query, events)
+            }),
             Contender::new(Family::Generator, "generator", move |events, _| ceiling::of_query(query, events))
                 .not_compared(),
             Contender::new(Family::Flott, "flott", move |events, parallelism| {

@@ -68,7 +68,15 @@ impl Contender {
         name: &'static str,
         run: impl Fn(u64, usize) -> Outcome + 'static,
     ) -> Self {
-        Self { family, name, note: None, known_wrong: None, is_compared: true, records_max: u64::MAX, run: Box::new(run) }
+        Self {
+            family,
+            name,
+            note: None,
+            known_wrong: None,
+            is_compared: true,
+            records_max: u64::MAX,
+            run: Box::new(run),
+        }
     }
 
     /// Adds a line below the table.

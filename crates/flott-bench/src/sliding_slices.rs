@@ -30,7 +30,8 @@ pub(crate) fn scenario() -> Scenario {
 
 fn contender(name: &'static str, slide_s: u64) -> Contender {
     let slide = Duration::from_secs(slide_s);
-    Contender::new(Family::Flott, name, move |records, parallelism| run(records, parallelism, slide)).not_compared()
+    Contender::new(Family::Flott, name, move |records, parallelism| run(records, parallelism, slide))
+        .not_compared()
 }
 
 fn run(records: u64, parallelism: usize, slide: Duration) -> Outcome {

@@ -30,7 +30,11 @@ impl AlignmentGroup {
     ///
     /// A member that has not reported holds the others at the beginning only until it does; one that is idle or has
     /// ended reports the maximum and holds nobody.
-    pub(crate) fn on_report(&mut self, member: SubtaskId, watermark: Watermark) -> Vec<(SubtaskId, Timestamp)> {
+    pub(crate) fn on_report(
+        &mut self,
+        member: SubtaskId,
+        watermark: Watermark,
+    ) -> Vec<(SubtaskId, Timestamp)> {
         self.members.insert(member, watermark);
         self.limits()
     }

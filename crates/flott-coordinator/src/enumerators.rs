@@ -82,7 +82,8 @@ impl<S: flott_api::SourceSplit> Host<S> {
         &mut self,
         f: impl FnOnce(&mut dyn SplitEnumerator<S>, &mut Instructions<S>) -> Result<()>,
     ) -> Result<Vec<Instruction>> {
-        let mut ctx = Instructions { parallelism: self.parallelism, assigned: Vec::new(), finished: Vec::new() };
+        let mut ctx =
+            Instructions { parallelism: self.parallelism, assigned: Vec::new(), finished: Vec::new() };
         f(self.enumerator.as_mut(), &mut ctx)?;
         let mut instructions = Vec::with_capacity(ctx.assigned.len() + ctx.finished.len());
         for (subtask, split) in ctx.assigned {

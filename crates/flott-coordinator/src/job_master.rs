@@ -81,7 +81,8 @@ impl JobMaster {
         for source in &sources {
             if let Some(alignment) = &source.alignment {
                 let drift = duration_ms(alignment.max_drift);
-                let group = groups.entry(alignment.group.clone()).or_insert_with(|| AlignmentGroup::new(drift));
+                let group =
+                    groups.entry(alignment.group.clone()).or_insert_with(|| AlignmentGroup::new(drift));
                 let members = (0..source.parallelism).map(|idx| reader(source.vertex, SubtaskIndex(idx)));
                 group.join(drift, members);
             }
@@ -143,7 +144,11 @@ impl JobMaster {
         self.state.cancel()
     }
 
-    async fn next(&mut self, events: &mut mpsc::Receiver<TaskEvent>, control: &mut mpsc::Receiver<JobControl>) -> Input {
+    async fn next(
+        &mut self,
+        events: &mut mpsc::Receiver<TaskEvent>,
+        control: &mut mpsc::Receiver<JobControl>,
+    ) -> Input {
         let discover_at = self.sources.iter().filter_map(|(_, _, at)| *at).min();
         let mut alarm = discover_at.map(|at| self.env.sleep_until(at));
         std::future::poll_fn(|cx| {
@@ -151,7 +156,8 @@ impl JobMaster {
                 return Poll::Ready(Input::Control(request));
             }
             if let Poll::Ready(event) = events.poll_recv(cx) {
-                let event = event.expect("the master's caller keeps a sender of events until the job has ended");
+                let event =
+                    event.expect("the master's caller keeps a sender of events until the job has ended");
                 return Poll::Ready(Input::Event(event));
             }
             match alarm.as_mut().map(|alarm| alarm.as_mut().poll(cx)) {
@@ -168,7 +174,8 @@ impl JobMaster {
             TaskEvent::SplitRequested(id) => {
                 let found = self.sources.iter_mut().find(|(source, ..)| source.vertex == id.vertex);
                 if let Some((source, Some(host), _)) = found {
-                    let instructions = host.split_requested(id.subtask).map_err(|error| of_source(error, source))?;
+                    let instructions =
+                        host.split_requested(id.subtask).map_err(|error| of_source(error, source))?;
                     let vertex = source.vertex;
                     self.instruct(vertex, instructions).await;
                 }
@@ -200,7 +207,8 @@ impl JobMaster {
     async fn start_enumerators(&mut self) -> Result<()> {
         for idx in 0..self.sources.len() {
             let Some((source, host @ None, discover_at)) = self.sources.get_mut(idx) else { continue };
-            let init = EnumeratorInit { env: self.env.clone(), parallelism: source.parallelism, restored: None };
+            let init =
+                EnumeratorInit { env: self.env.clone(), parallelism: source.parallelism, restored: None };
             let started = (source.enumerator)(init).and_then(|mut new| {
                 let instructions = new.start()?;
                 Ok((new, instructions))
@@ -225,7 +233,9 @@ impl JobMaster {
                 continue;
             }
             let instructions = host.discover().map_err(|error| of_source(error, source))?;
-            *at = host.discovery_interval().map_or(Instant(std::time::Duration::MAX), |interval| now + interval);
+            *at = host
+                .discovery_interval()
+                .map_or(Instant(std::time::Duration::MAX), |interval| now + interval);
             let vertex = source.vertex;
             self.instruct(vertex, instructions).await;
         }

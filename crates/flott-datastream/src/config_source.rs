@@ -32,7 +32,9 @@ pub fn load_configuration(
         set_nested(&mut config, "", &document).map_err(in_file)?;
     }
     for name in ["FLOTT_PROPERTIES", "FLINK_PROPERTIES"] {
-        for line in variable(name).iter().flat_map(|text| text.lines()).map(str::trim).filter(|line| !line.is_empty()) {
+        for line in
+            variable(name).iter().flat_map(|text| text.lines()).map(str::trim).filter(|line| !line.is_empty())
+        {
             let (key, value) = line
                 .split_once(':')
                 .ok_or_else(|| Error::user(format!("'{line}' in {name} is not of the form 'key: value'")))?;
@@ -55,7 +57,8 @@ fn set_nested(config: &mut Configuration, prefix: &str, value: &Value) -> Result
     match value {
         Value::Mapping(entries) => {
             for (key, value) in entries {
-                let key = key.as_str().ok_or_else(|| Error::user(format!("a key below '{prefix}' is not text")))?;
+                let key =
+                    key.as_str().ok_or_else(|| Error::user(format!("a key below '{prefix}' is not text")))?;
                 let key = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
                 set_nested(config, &key, value)?;
             }
@@ -92,8 +95,11 @@ mod tests {
 
     #[test]
     fn later_sources_win_and_keys_may_be_nested() {
-        let yaml = "parallelism.default: 2\nexecution:\n  buffer-timeout:\n    interval: 5 ms\n  batch-size: 10\n";
-        let config = load(yaml, "execution.batch-size: 20\n", &["run", "-D", "parallelism.default=4", "--other"]).unwrap();
+        let yaml =
+            "parallelism.default: 2\nexecution:\n  buffer-timeout:\n    interval: 5 ms\n  batch-size: 10\n";
+        let config =
+            load(yaml, "execution.batch-size: 20\n", &["run", "-D", "parallelism.default=4", "--other"])
+                .unwrap();
         assert_eq!(config.get(options::PARALLELISM_DEFAULT), 4);
         assert_eq!(config.get(options::BATCH_SIZE), 20);
         assert_eq!(config.get(options::BUFFER_TIMEOUT), Duration::from_millis(5));
@@ -102,10 +108,25 @@ mod tests {
     #[test]
     fn mistakes_name_where_they_are() {
         for (yaml, properties, argument, expected) in [
-            ("paralelism.default: 2", "", "", "in conf/config.yaml: unknown configuration key 'paralelism.default'; did you mean 'parallelism.default'?"),
+            (
+                "paralelism.default: 2",
+                "",
+                "",
+                "in conf/config.yaml: unknown configuration key 'paralelism.default'; did you mean 'parallelism.default'?",
+            ),
             ("", "nonsense", "", "'nonsense' in FLOTT_PROPERTIES is not of the form 'key: value'"),
-            ("", "", "-Dparallelism.default=two", "on the command line: configuration key 'parallelism.default' is 'two': expected a whole number"),
-            ("parallelism: [1]", "", "", "in conf/config.yaml: the value of 'parallelism' is not text, a number or true or false"),
+            (
+                "",
+                "",
+                "-Dparallelism.default=two",
+                "on the command line: configuration key 'parallelism.default' is 'two': expected a whole number",
+            ),
+            (
+                "parallelism: [1]",
+                "",
+                "",
+                "in conf/config.yaml: the value of 'parallelism' is not text, a number or true or false",
+            ),
         ] {
             assert_eq!(load(yaml, properties, &[argument]).unwrap_err().report(), expected);
         }

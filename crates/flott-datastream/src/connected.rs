@@ -4,11 +4,12 @@ use crate::data_stream::DataStream;
 use crate::keyed_stream::KeyedStream;
 use crate::program::Prototype;
 use flott_api::{
-    BroadcastProcessFunction, CoProcessFunction, KeyedBroadcastProcessFunction, KeyedCoProcessFunction, OutputTag,
+    BroadcastProcessFunction, CoProcessFunction, KeyedBroadcastProcessFunction, KeyedCoProcessFunction,
+    OutputTag,
 };
 use flott_operators::{
-    BroadcastProcessOperator, CoProcessOperator, IntervalJoinOperator, JoinInterval, KeyedBroadcastProcessOperator,
-    KeyedCoProcessOperator,
+    BroadcastProcessOperator, CoProcessOperator, IntervalJoinOperator, JoinInterval,
+    KeyedBroadcastProcessOperator, KeyedCoProcessOperator,
 };
 use flott_types::{Data, Key, Result};
 use std::fmt;
@@ -63,12 +64,17 @@ where
     }
 
     /// Each record through the method for its stream; both share the state of the key.
-    pub fn process<O: Data, F: KeyedCoProcessFunction<K, A, B, O> + Clone>(&self, function: F) -> DataStream<O> {
+    pub fn process<O: Data, F: KeyedCoProcessFunction<K, A, B, O> + Clone>(
+        &self,
+        function: F,
+    ) -> DataStream<O> {
         let (program, prototype) = (self.first.program().clone(), Prototype::new(function));
         let (selector1, selector2) = (self.first.key_selector(), self.second.key_selector());
-        let make =
-            move |_: &_| Ok(KeyedCoProcessOperator::new(selector1.clone(), selector2.clone(), prototype.instance()));
-        let origins = program.two_input("keyed co-process", self.first.origins(), self.second.origins(), make);
+        let make = move |_: &_| {
+            Ok(KeyedCoProcessOperator::new(selector1.clone(), selector2.clone(), prototype.instance()))
+        };
+        let origins =
+            program.two_input("keyed co-process", self.first.origins(), self.second.origins(), make);
         DataStream::new(program, origins)
     }
 
@@ -134,8 +140,12 @@ where
         let (program, prototype) = (first.program().clone(), Prototype::new(join));
         let (selector1, selector2) = (first.key_selector(), second.key_selector());
         let make = move |_: &_| {
-            let mut operator =
-                IntervalJoinOperator::new(selector1.clone(), selector2.clone(), interval, prototype.instance());
+            let mut operator = IntervalJoinOperator::new(
+                selector1.clone(),
+                selector2.clone(),
+                interval,
+                prototype.instance(),
+            );
             if let Some(tag) = &late_first {
                 operator = operator.with_late_left(tag.clone());
             }
@@ -170,14 +180,21 @@ pub struct BroadcastStreams<T, B> {
 
 impl<T: Data, B: Data> BroadcastStreams<T, B> {
     pub(crate) fn new(stream: DataStream<T>, broadcast: BroadcastStream<B>) -> Self {
-        assert!(stream.program().is(broadcast.stream.program()), "a connection of streams of two environments");
+        assert!(
+            stream.program().is(broadcast.stream.program()),
+            "a connection of streams of two environments"
+        );
         Self { stream, broadcast }
     }
 
     /// Each record through the method for its stream.
-    pub fn process<O: Data, F: BroadcastProcessFunction<T, B, O> + Clone>(&self, function: F) -> DataStream<O> {
+    pub fn process<O: Data, F: BroadcastProcessFunction<T, B, O> + Clone>(
+        &self,
+        function: F,
+    ) -> DataStream<O> {
         let (program, prototype) = (self.stream.program().clone(), Prototype::new(function));
-        let (first, second) = (self.stream.clone().into_origins(), self.broadcast.stream.clone().into_origins());
+        let (first, second) =
+            (self.stream.clone().into_origins(), self.broadcast.stream.clone().into_origins());
         let make = move |_: &_| Ok(BroadcastProcessOperator::new(prototype.instance()));
         let origins = program.two_input("broadcast process", first, second, make);
         DataStream::new(program, origins)
@@ -204,7 +221,10 @@ where
     S: Fn(&T) -> K + Clone + Send + Sync + 'static,
 {
     pub(crate) fn new(stream: KeyedStream<K, T, S>, broadcast: BroadcastStream<B>) -> Self {
-        assert!(stream.program().is(broadcast.stream.program()), "a connection of streams of two environments");
+        assert!(
+            stream.program().is(broadcast.stream.program()),
+            "a connection of streams of two environments"
+        );
         Self { stream, broadcast }
     }
 
@@ -215,7 +235,8 @@ where
     {
         let (program, prototype) = (self.stream.program().clone(), Prototype::new(function));
         let selector = self.stream.key_selector();
-        let make = move |_: &_| Ok(KeyedBroadcastProcessOperator::new(selector.clone(), prototype.instance()));
+        let make =
+            move |_: &_| Ok(KeyedBroadcastProcessOperator::new(selector.clone(), prototype.instance()));
         let broadcast = self.broadcast.stream.clone().into_origins();
         let origins = program.two_input("keyed broadcast process", self.stream.origins(), broadcast, make);
         DataStream::new(program, origins)

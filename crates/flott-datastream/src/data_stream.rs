@@ -9,12 +9,10 @@ use flott_api::windowing::WindowAssigner;
 use flott_api::{AsyncFunction, OutputTag, ProcessFunction, Sink, SinkContext, WatermarkStrategy};
 use flott_exchange::CustomPartitioner;
 use flott_graph::{ChainingStrategy, Partitioning, StreamNode};
-use flott_operators::pipe::{
-    Filter, FlatMap, Identity, Inspect, Map, Pipe, TryFilter, TryFlatMap, TryMap,
-};
+use flott_operators::pipe::{Filter, FlatMap, Identity, Inspect, Map, Pipe, TryFilter, TryFlatMap, TryMap};
 use flott_operators::{
-    AsyncWaitConfig, AsyncWaitOperator, FusedOperator, ProcessOperator, SinkOperator, TimestampsAndWatermarksOperator,
-    WatermarkSettings,
+    AsyncWaitConfig, AsyncWaitOperator, FusedOperator, ProcessOperator, SinkOperator,
+    TimestampsAndWatermarksOperator, WatermarkSettings,
 };
 use flott_runtime::TypedEdge;
 use flott_types::{Data, Key, NodeId, OperatorUid};
@@ -58,7 +56,13 @@ impl<T, P: Clone> Clone for DataStream<T, P> {
 
 impl<T: Data> DataStream<T> {
     pub(crate) fn new(program: SharedProgram, origins: Origins<T>) -> Self {
-        Self { program, origins: origins.cast(), pipe: Identity::new(), steps: Vec::new(), records: PhantomData }
+        Self {
+            program,
+            origins: origins.cast(),
+            pipe: Identity::new(),
+            steps: Vec::new(),
+            records: PhantomData,
+        }
     }
 
     pub(crate) fn program(&self) -> &SharedProgram {
@@ -166,7 +170,8 @@ impl<T: Data, P: Pipe<Out = T, In: Data>> DataStream<T, P> {
 
     fn set(&self, change: impl FnOnce(&mut StreamNode)) -> DataStream<T> {
         let stream = self.seal();
-        change(stream.program.lock().graph.node_mut(stream.origins.node()));
+        // A stream of an executed program changes nothing; the next execution says so.
+        stream.program.lock().graph.node_mut(stream.origins.node()).map(change);
         stream
     }
 
@@ -253,7 +258,10 @@ impl<T: Data, P: Pipe<Out = T, In: Data>> DataStream<T, P> {
             let (partitioner, key_selector) = (partitioner.clone(), key_selector.clone());
             Box::new(CustomPartitioner::new(move |record: &T, n| partitioner(&key_selector(record), n)))
         });
-        DataStream::new(stream.program, stream.origins.cast::<T>().divided(Partitioning::Custom, Arc::new(edge)))
+        DataStream::new(
+            stream.program,
+            stream.origins.cast::<T>().divided(Partitioning::Custom, Arc::new(edge)),
+        )
     }
 
     /// Divides the stream by key: all records of a key go to one subtask, which keeps the state of the key.
@@ -288,7 +296,10 @@ impl<T: Data, P: Pipe<Out = T, In: Data>> DataStream<T, P> {
     }
 
     /// Both streams into one function, each with its own type.
-    pub fn connect<U: Data, Q: Pipe<Out = U, In: Data>>(&self, other: &DataStream<U, Q>) -> ConnectedStreams<T, U> {
+    pub fn connect<U: Data, Q: Pipe<Out = U, In: Data>>(
+        &self,
+        other: &DataStream<U, Q>,
+    ) -> ConnectedStreams<T, U> {
         ConnectedStreams::new(self.seal(), other.seal())
     }
 
@@ -328,7 +339,11 @@ impl<T: Data, P: Pipe<Out = T, In: Data>> DataStream<T, P> {
     }
 
     /// An asynchronous call for each record: see [`AsyncWaitConfig`] for order, capacity, time-out and retries.
-    pub fn async_wait<O: Data, F: AsyncFunction<T, O>>(&self, function: F, config: AsyncWaitConfig) -> DataStream<O> {
+    pub fn async_wait<O: Data, F: AsyncFunction<T, O>>(
+        &self,
+        function: F,
+        config: AsyncWaitConfig,
+    ) -> DataStream<O> {
         self.operator("async_wait", move |_| Ok(AsyncWaitOperator::new(function.clone(), config)))
     }
 
@@ -374,7 +389,7 @@ pub struct DataStreamSink {
 
 impl DataStreamSink {
     fn set(self, change: impl FnOnce(&mut StreamNode)) -> Self {
-        change(self.program.lock().graph.node_mut(self.node));
+        self.program.lock().graph.node_mut(self.node).map(change);
         self
     }
 

@@ -140,7 +140,8 @@ impl StreamExecutionEnvironment {
 
     /// A bounded stream of `records`, in order at parallelism 1.
     pub fn from_collection<T: Data + Sync>(&self, records: Vec<T>) -> DataStream<T> {
-        self.from_source(CollectionSource::new(records), WatermarkStrategy::no_watermarks(), "collection").stream
+        self.from_source(CollectionSource::new(records), WatermarkStrategy::no_watermarks(), "collection")
+            .stream
     }
 
     /// The numbers from `from` to `to`, inclusive.
@@ -163,7 +164,7 @@ impl StreamExecutionEnvironment {
         JobGraph::new(&self.program.lock().graph, self.parallelism(), self.max_parallelism(), chaining)
     }
 
-    /// Runs the program and waits for its end.
+    /// Runs the program and waits for its end. The environment is empty then, ready for another program.
     ///
     /// # Errors
     /// [`ErrorKind::UserError`](flott_types::ErrorKind::UserError) if the program cannot run (no operators, a uid twice,
@@ -173,14 +174,18 @@ impl StreamExecutionEnvironment {
         self.env.block_on(client.result())
     }
 
-    /// Starts the program and returns a handle to it.
+    /// Starts the program and returns a handle to it. The environment is empty then, ready for another program; streams
+    /// made before belong to the job and cannot be used any more.
     ///
     /// # Errors
     /// As [`StreamExecutionEnvironment::execute`], as far as it is known before the job runs.
     pub fn execute_async(&self, name: &str) -> Result<JobClient> {
         let name = if name.is_empty() { self.config.get(options::PIPELINE_NAME) } else { name.to_owned() };
-        let program = self.program.lock().clone();
-        launch(&self.env, &self.config, program, self.job_graph()?, name)
+        let job_graph = self.job_graph()?;
+        // Functions, sources and sinks belong to the job from here on: they are dropped when it ends, and whoever waits for
+        // that (the receiver of a channel sink, say) need not wait for the environment.
+        let program = std::mem::take(&mut *self.program.lock());
+        launch(&self.env, &self.config, program, job_graph, name)
     }
 }
 

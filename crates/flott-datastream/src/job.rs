@@ -29,7 +29,10 @@ pub struct JobClient {
 
 impl fmt::Debug for JobClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JobClient").field("job_id", &self.job_id).field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("JobClient")
+            .field("job_id", &self.job_id)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -154,7 +157,8 @@ fn summarize(metrics: &[OperatorMetrics]) -> Vec<OperatorReport> {
                 report.records_out += counted.records_out;
                 report.late_records_dropped += counted.late_records_dropped;
                 report.records_in_errors += counted.records_in_errors;
-                report.current_input_watermark = report.current_input_watermark.min(counted.current_input_watermark);
+                report.current_input_watermark =
+                    report.current_input_watermark.min(counted.current_input_watermark);
             }
         }
     }

@@ -38,8 +38,12 @@ where
     pub fn window<A: WindowAssigner<Either<L, R>>>(
         &self,
         assigner: A,
-    ) -> WindowedStream<K, Either<L, R>, impl Fn(&Either<L, R>) -> K + Clone + Send + Sync + use<K, L, R, S1, S2, A>, A>
-    {
+    ) -> WindowedStream<
+        K,
+        Either<L, R>,
+        impl Fn(&Either<L, R>) -> K + Clone + Send + Sync + use<K, L, R, S1, S2, A>,
+        A,
+    > {
         let left = self.left.upstream().map(Either::Left);
         let right = self.right.upstream().map(Either::Right);
         let (left_key, right_key) = (self.left.key_selector(), self.right.key_selector());

@@ -2,8 +2,8 @@
 
 use crate::connected::{BroadcastStream, KeyedBroadcastStreams, KeyedConnectedStreams};
 use crate::data_stream::DataStream;
-use crate::program::{Origins, Prototype, SharedProgram};
 use crate::join::JoinedStreams;
+use crate::program::{Origins, Prototype, SharedProgram};
 use crate::windowed_stream::WindowedStream;
 use flott_api::KeyedProcessFunction;
 use flott_api::windowing::{CountEvictor, CountTrigger, GlobalWindows, PurgingTrigger, WindowAssigner};
@@ -90,7 +90,9 @@ where
     /// Each record through a function with keyed state and timers.
     pub fn process<O: Data, F: KeyedProcessFunction<K, T, O> + Clone>(&self, function: F) -> DataStream<O> {
         let (selector, prototype) = (self.key_selector(), Prototype::new(function));
-        self.operator("keyed process", move |_| Ok(KeyedProcessOperator::new(selector.clone(), prototype.instance())))
+        self.operator("keyed process", move |_| {
+            Ok(KeyedProcessOperator::new(selector.clone(), prototype.instance()))
+        })
     }
 
     /// Two streams with the same keys into one function.
@@ -103,7 +105,10 @@ where
     }
 
     /// This stream and, on every subtask, all records of the broadcast one.
-    pub fn connect_broadcast<B: Data>(&self, broadcast: &BroadcastStream<B>) -> KeyedBroadcastStreams<K, T, B, S> {
+    pub fn connect_broadcast<B: Data>(
+        &self,
+        broadcast: &BroadcastStream<B>,
+    ) -> KeyedBroadcastStreams<K, T, B, S> {
         KeyedBroadcastStreams::new(self.clone(), broadcast.clone())
     }
 

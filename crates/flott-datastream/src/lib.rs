@@ -23,10 +23,11 @@ mod keyed_stream;
 mod program;
 mod windowed_stream;
 
-pub use connected::{
-    BroadcastStream, BroadcastStreams, ConnectedStreams, IntervalJoin, KeyedBroadcastStreams, KeyedConnectedStreams,
-};
 pub use config_source::load_configuration;
+pub use connected::{
+    BroadcastStream, BroadcastStreams, ConnectedStreams, IntervalJoin, KeyedBroadcastStreams,
+    KeyedConnectedStreams,
+};
 pub use data_stream::{DataStream, DataStreamSink};
 pub use environment::{SourceStream, StreamExecutionEnvironment};
 pub use job::{JobCanceler, JobClient, JobExecutionResult, OperatorReport};

@@ -3,8 +3,10 @@
 use flott_api::WatermarkAlignment;
 use flott_coordinator::EnumeratorFactory;
 use flott_graph::{NodeKind, Partitioning, StreamEdge, StreamGraph};
-use flott_runtime::{BuildContext, EdgeFactory, OneInputFactory, OperatorFactory, TwoInputFactory, TypedEdge};
 use flott_operators::{Operator, TwoInputOperator};
+use flott_runtime::{
+    BuildContext, EdgeFactory, OneInputFactory, OperatorFactory, TwoInputFactory, TypedEdge,
+};
 use flott_types::{Data, NodeId, Result, TagId};
 use std::fmt;
 use std::marker::PhantomData;

@@ -6,9 +6,9 @@ use crate::program::Prototype;
 use flott_api::windowing::{Evictor, Trigger, WindowAssigner};
 use flott_api::{AggregateFunction, OutputTag, ProcessWindowFunction, WindowContext};
 use flott_operators::{
-    Aggregate, AggregateRecords, EmitResult, KeepRecords, MapResult, ProcessRecords, ProcessResult, SessionWindowConfig,
-    SessionWindowOperator, SliceWindowConfig, SliceWindowOperator, WindowConfig, WindowFunction, WindowLogic,
-    WindowOperator,
+    Aggregate, AggregateRecords, EmitResult, KeepRecords, MapResult, ProcessRecords, ProcessResult,
+    SessionWindowConfig, SessionWindowOperator, SliceWindowConfig, SliceWindowOperator, WindowConfig,
+    WindowFunction, WindowLogic, WindowOperator,
 };
 use flott_types::{Data, Key, duration_ms};
 use std::fmt;
@@ -32,7 +32,9 @@ pub struct WindowedStream<K, T, S, A: WindowAssigner<T>> {
 
 impl<K, T, S, A: WindowAssigner<T>> fmt::Debug for WindowedStream<K, T, S, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WindowedStream").field("allowed_lateness_ms", &self.allowed_lateness_ms).finish_non_exhaustive()
+        f.debug_struct("WindowedStream")
+            .field("allowed_lateness_ms", &self.allowed_lateness_ms)
+            .finish_non_exhaustive()
     }
 }
 
@@ -164,7 +166,9 @@ where
                 then,
                 late_records: self.late_records.clone(),
             });
-            let make = move |_: &_| Ok(SliceWindowOperator::<K, T, O, A::Window, _, _, _>::new(prototype.instance()));
+            let make = move |_: &_| {
+                Ok(SliceWindowOperator::<K, T, O, A::Window, _, _, _>::new(prototype.instance()))
+            };
             return self.finish(self.stream.operator(name, make));
         }
         if plain && self.assigner.is_merging() && self.assigner.is_event_time() {

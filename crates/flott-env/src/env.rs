@@ -189,7 +189,10 @@ pub struct TaskPanic(
 impl TaskPanic {
     pub(crate) fn from_payload(payload: &(dyn std::any::Any + Send)) -> Self {
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        Self(text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned()))
+        Self(
+            text.or_else(|| payload.downcast_ref::<String>().cloned())
+                .unwrap_or_else(|| "a panic".to_owned()),
+        )
     }
 }
 
@@ -201,9 +204,9 @@ impl Future for TaskHandle {
     type Output = Result<(), TaskPanic>;
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // A dropped sender means that the executor itself was torn down with the task unfinished.
-        Pin::new(&mut self.0)
-            .poll(cx)
-            .map(|ended| ended.unwrap_or_else(|_| Err(TaskPanic("the task was dropped before its end".to_owned()))))
+        Pin::new(&mut self.0).poll(cx).map(|ended| {
+            ended.unwrap_or_else(|_| Err(TaskPanic("the task was dropped before its end".to_owned())))
+        })
     }
 }
 

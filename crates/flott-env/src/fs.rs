@@ -123,7 +123,11 @@ struct MemoryFile {
 impl Write for MemoryFile {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.fs.with(|entries| {
-            entries.entry(self.path.clone()).or_insert_with(|| Some(Vec::new())).get_or_insert_default().extend(buf);
+            entries
+                .entry(self.path.clone())
+                .or_insert_with(|| Some(Vec::new()))
+                .get_or_insert_default()
+                .extend(buf);
         });
         Ok(buf.len())
     }
@@ -141,7 +145,9 @@ impl FileWrite for MemoryFile {
 impl FileSystem for MemoryFs {
     fn open(&self, path: &Path) -> io::Result<Box<dyn ReadSeek>> {
         let content = self.with(|entries| entries.get(path).cloned().flatten());
-        content.map(|bytes| Box::new(io::Cursor::new(bytes)) as Box<dyn ReadSeek>).ok_or_else(|| Self::missing(path))
+        content
+            .map(|bytes| Box::new(io::Cursor::new(bytes)) as Box<dyn ReadSeek>)
+            .ok_or_else(|| Self::missing(path))
     }
     fn create(&self, path: &Path) -> io::Result<Box<dyn FileWrite>> {
         self.with(|entries| entries.insert(path.to_owned(), Some(Vec::new())));
@@ -156,9 +162,13 @@ impl FileSystem for MemoryFs {
     }
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         if !self.metadata(path)?.is_dir {
-            return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("not a directory: {}", path.display())));
+            return Err(io::Error::new(
+                io::ErrorKind::NotADirectory,
+                format!("not a directory: {}", path.display()),
+            ));
         }
-        Ok(self.with(|entries| entries.keys().filter(|entry| entry.parent() == Some(path)).cloned().collect()))
+        Ok(self
+            .with(|entries| entries.keys().filter(|entry| entry.parent() == Some(path)).cloned().collect()))
     }
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         self.with(|entries| {

@@ -103,7 +103,9 @@ impl EnvBackend for RealEnv {
         Arc::new(RealFs)
     }
     fn connect(&self, address: String) -> BoxFuture<io::Result<Box<dyn AsyncStream>>> {
-        Box::pin(async move { Ok(Box::new(tokio::net::TcpStream::connect(address).await?) as Box<dyn AsyncStream>) })
+        Box::pin(async move {
+            Ok(Box::new(tokio::net::TcpStream::connect(address).await?) as Box<dyn AsyncStream>)
+        })
     }
     fn block_on(&self, future: BoxFuture<()>) {
         self.runtime().block_on(future);

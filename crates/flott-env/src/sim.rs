@@ -6,8 +6,8 @@
 //! is madsim's.
 
 use crate::env::{Env, EnvBackend, TaskHandle, TaskPanic};
-pub use crate::fs::MemoryFs;
 use crate::fs::FileSystem;
+pub use crate::fs::MemoryFs;
 use crate::net::AsyncStream;
 use futures_util::FutureExt;
 use std::collections::BTreeMap;
@@ -173,7 +173,10 @@ impl Simulation {
     ///
     /// # Errors
     /// [`SimError::Deadlock`] if all tasks wait for one another, [`SimError::TooManySteps`] if the run does not end.
-    pub fn run<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Result<T, SimError> {
+    pub fn run<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, SimError> {
         let (sender, mut receiver) = oneshot::channel();
         self.start("main", Box::pin(async move { drop(sender.send(future.await)) }));
         let result = loop {
@@ -341,7 +344,8 @@ impl EnvBackend for Simulation {
     fn connect(&self, address: String) -> BoxFuture<io::Result<Box<dyn AsyncStream>>> {
         let served = self.lock().served.get(&address).cloned();
         Box::pin(async move {
-            let refused = || io::Error::new(io::ErrorKind::ConnectionRefused, format!("nobody serves {address}"));
+            let refused =
+                || io::Error::new(io::ErrorKind::ConnectionRefused, format!("nobody serves {address}"));
             served.map(|bytes| Box::new(io::Cursor::new(bytes)) as Box<dyn AsyncStream>).ok_or_else(refused)
         })
     }
@@ -431,7 +435,10 @@ mod tests {
         io::Write::write_all(&mut fs.create(path).expect("created"), b"hello").expect("written");
         assert_eq!(fs.metadata(path).expect("is there").len, 5);
         fs.rename(path, std::path::Path::new("a/b/d")).expect("renamed");
-        assert_eq!(fs.list(std::path::Path::new("a/b")).expect("a directory"), [std::path::PathBuf::from("a/b/d")]);
+        assert_eq!(
+            fs.list(std::path::Path::new("a/b")).expect("a directory"),
+            [std::path::PathBuf::from("a/b/d")]
+        );
         assert!(fs.open(path).is_err());
     }
 }

@@ -50,8 +50,18 @@ pub fn input_gate<T>(n_channels: usize, bytes_max: usize) -> (InputGate<T>, Vec<
         consumer_gone: false,
         bytes_per_channel_max: (bytes_max / n_channels.max(1)).max(1),
     })));
-    let senders = (0..n_channels).map(|channel| ChannelSender { shared: Arc::clone(&shared), channel }).collect();
+    let senders =
+        (0..n_channels).map(|channel| ChannelSender { shared: Arc::clone(&shared), channel }).collect();
     (InputGate { shared, taken: VecDeque::new() }, senders)
+}
+
+/// An element that waits to be sent.
+#[derive(Debug)]
+pub struct Outgoing<T> {
+    /// About how many bytes it holds; 0 for what is not records.
+    pub bytes: usize,
+    /// The element.
+    pub element: StreamElement<T>,
 }
 
 /// The producer's end of a channel.
@@ -67,35 +77,42 @@ impl<T> fmt::Debug for ChannelSender<T> {
 }
 
 impl<T> ChannelSender<T> {
-    /// Sends `element`, of about `bytes`, and takes it out of the option; leaves it there and arranges a wake-up while the
-    /// channel is full.
+    /// Sends what is in `outgoing`, in order, as far as the channel takes it; what is left stays there, and a wake-up is
+    /// arranged. One lock and at most one wake-up of the consumer for all of it: there may be many small elements.
     #[expect(clippy::indexing_slicing, reason = "the gate was made with this channel")]
     pub fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
-        bytes: usize,
-        element: &mut Option<StreamElement<T>>,
+        outgoing: &mut VecDeque<Outgoing<T>>,
     ) -> Poll<Result<(), ChannelClosed>> {
+        if outgoing.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
         let mut queue = self.shared.lock();
         if queue.consumer_gone {
             return Poll::Ready(Err(ChannelClosed));
         }
         let bytes_max = queue.bytes_per_channel_max;
-        let producer = &mut queue.producers[self.channel];
+        let Queue { arrived, producers, .. } = &mut *queue;
+        let producer = &mut producers[self.channel];
+        let n_before = arrived.len();
         // Watermarks and the like weigh nothing: only records can fill a channel.
-        if bytes > 0 && producer.bytes_in_flight >= bytes_max {
-            producer.waiting = Some(cx.waker().clone());
-            return Poll::Pending;
+        while let Some(Outgoing { bytes, element }) =
+            outgoing.pop_front_if(|next| next.bytes == 0 || producer.bytes_in_flight < bytes_max)
+        {
+            producer.bytes_in_flight += bytes;
+            arrived.push_back(Arrived { channel: self.channel, bytes, element });
         }
-        let Some(element) = element.take() else { return Poll::Ready(Ok(())) };
-        producer.bytes_in_flight += bytes;
-        queue.arrived.push_back(Arrived { channel: self.channel, bytes, element });
-        let consumer = queue.consumer.take();
+        let is_full = !outgoing.is_empty();
+        if is_full {
+            producer.waiting = Some(cx.waker().clone());
+        }
+        let consumer = if arrived.len() > n_before { queue.consumer.take() } else { None };
         drop(queue);
         if let Some(consumer) = consumer {
             consumer.wake();
         }
-        Poll::Ready(Ok(()))
+        if is_full { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 }
 
@@ -135,7 +152,10 @@ impl<T> InputGate<T> {
     /// The next element and its channel, in order of arrival.
     ///
     /// `Err` if every producer is gone: one that has ended in order sends the end of data first.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<(usize, StreamElement<T>), ChannelClosed>> {
+    pub fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(usize, StreamElement<T>), ChannelClosed>> {
         if self.taken.is_empty() {
             let mut queue = self.shared.lock();
             if queue.arrived.is_empty() {
@@ -168,7 +188,8 @@ impl<T> Drop for InputGate<T> {
         let mut queue = self.shared.lock();
         queue.consumer_gone = true;
         let elements = std::mem::take(&mut queue.arrived);
-        let waiting: Vec<_> = queue.producers.iter_mut().filter_map(|producer| producer.waiting.take()).collect();
+        let waiting: Vec<_> =
+            queue.producers.iter_mut().filter_map(|producer| producer.waiting.take()).collect();
         drop(queue);
         // The drops of records are user code: outside of the lock.
         drop(elements);
@@ -181,22 +202,27 @@ mod tests {
     use super::*;
     use flott_types::{RecordBatch, Watermark};
 
-    fn records(n: u32) -> Option<StreamElement<u32>> {
-        Some(StreamElement::Records(RecordBatch::untimed((0..n).collect())))
+    fn records(n: u32, bytes: usize) -> VecDeque<Outgoing<u32>> {
+        let element = StreamElement::Records(RecordBatch::untimed((0..n).collect()));
+        VecDeque::from([Outgoing { bytes, element }])
+    }
+
+    fn watermark(at: i64) -> Outgoing<u32> {
+        Outgoing { bytes: 0, element: StreamElement::Watermark(Watermark(at)) }
     }
 
     #[test]
     fn a_full_channel_takes_watermarks_but_no_records_and_the_other_channel_goes_on() {
         let (mut gate, mut senders) = input_gate::<u32>(2, 200);
         let cx = &mut Context::from_waker(Waker::noop());
-        assert!(senders[0].poll_send(cx, 500, &mut records(3)).is_ready(), "one batch of any size fits");
-        let mut held = records(1);
-        assert!(senders[0].poll_send(cx, 4, &mut held).is_pending());
-        assert!(held.is_some(), "nothing is lost while the channel is full");
-        assert!(senders[0].poll_send(cx, 0, &mut Some(StreamElement::Watermark(Watermark(1)))).is_ready());
-        assert!(senders[1].poll_send(cx, 4, &mut records(1)).is_ready());
+        assert!(senders[0].poll_send(cx, &mut records(3, 500)).is_ready(), "one batch of any size fits");
+        let mut held = records(1, 4);
+        assert!(senders[0].poll_send(cx, &mut held).is_pending());
+        assert_eq!(held.len(), 1, "nothing is lost while the channel is full");
+        assert!(senders[0].poll_send(cx, &mut VecDeque::from([watermark(1)])).is_ready());
+        assert!(senders[1].poll_send(cx, &mut records(1, 4)).is_ready());
         assert!(matches!(gate.poll_next(cx), Poll::Ready(Ok((0, StreamElement::Records(_))))));
-        assert!(senders[0].poll_send(cx, 4, &mut held).is_ready());
+        assert!(senders[0].poll_send(cx, &mut held).is_ready());
         assert!(matches!(gate.poll_next(cx), Poll::Ready(Ok((0, StreamElement::Watermark(_))))));
         assert!(matches!(gate.poll_next(cx), Poll::Ready(Ok((1, StreamElement::Records(_))))));
         assert!(matches!(gate.poll_next(cx), Poll::Ready(Ok((0, StreamElement::Records(_))))));
@@ -204,15 +230,34 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_fit_stays_behind_in_order() {
+        let (mut gate, mut senders) = input_gate::<u32>(1, 10);
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut outgoing = records(1, 8);
+        outgoing.push_back(watermark(1));
+        outgoing.append(&mut records(1, 8));
+        outgoing.append(&mut records(1, 8));
+        outgoing.push_back(watermark(2));
+        assert!(senders[0].poll_send(cx, &mut outgoing).is_pending());
+        assert_eq!(outgoing.len(), 2, "the watermark does not overtake the records before it");
+        for _ in 0..3 {
+            assert!(gate.poll_next(cx).is_ready());
+        }
+        assert!(senders[0].poll_send(cx, &mut outgoing).is_ready());
+        assert!(matches!(gate.poll_next(cx), Poll::Ready(Ok((0, StreamElement::Records(_))))));
+        assert!(matches!(gate.poll_next(cx), Poll::Ready(Ok((0, StreamElement::Watermark(Watermark(2)))))));
+    }
+
+    #[test]
     fn both_ends_learn_that_the_other_is_gone() {
         let cx = &mut Context::from_waker(Waker::noop());
         let (mut gate, mut senders) = input_gate::<u32>(1, 200);
-        assert!(senders[0].poll_send(cx, 4, &mut records(1)).is_ready());
+        assert!(senders[0].poll_send(cx, &mut records(1, 4)).is_ready());
         drop(senders);
         assert!(matches!(gate.poll_next(cx), Poll::Ready(Ok(_))), "what was sent is still delivered");
         assert!(matches!(gate.poll_next(cx), Poll::Ready(Err(ChannelClosed))));
         let (gate, mut senders) = input_gate::<u32>(1, 200);
         drop(gate);
-        assert!(matches!(senders[0].poll_send(cx, 4, &mut records(1)), Poll::Ready(Err(ChannelClosed))));
+        assert!(matches!(senders[0].poll_send(cx, &mut records(1, 4)), Poll::Ready(Err(ChannelClosed))));
     }
 }

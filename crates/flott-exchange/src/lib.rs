@@ -15,10 +15,10 @@ mod partitioner;
 mod result_partition;
 mod watermark_valve;
 
-pub use channel::{ChannelClosed, ChannelSender, InputGate, input_gate};
+pub use channel::{ChannelClosed, ChannelSender, InputGate, Outgoing, input_gate};
 pub use partitioner::{
-    BroadcastPartitioner, CustomPartitioner, HashPartitioner, Partitioner, RandomPartitioner, RoundRobinPartitioner,
-    SinglePartitioner,
+    BroadcastPartitioner, CustomPartitioner, HashPartitioner, Partitioner, RandomPartitioner,
+    RoundRobinPartitioner, SinglePartitioner,
 };
 pub use result_partition::ResultPartition;
 pub use watermark_valve::{ValveOutput, WatermarkValve};

@@ -1,6 +1,6 @@
 //! Which channel a record takes. A call divides a whole batch, so the virtual call is paid once per batch.
 
-use flott_types::{RecordBatch, key_group, key_hash, subtask_for_key_group};
+use flott_types::{KeyGroup, RecordBatch, key_group, key_hash, subtask_for_key_group};
 use serde::Serialize;
 use std::fmt;
 
@@ -31,29 +31,65 @@ impl<T> Partitioner<T> for SinglePartitioner {
 pub struct HashPartitioner<S> {
     selector: S,
     max_parallelism: u32,
+    /// The target of each key group: a division per record would cost more than the hash.
+    target_of_group: Vec<u16>,
+    /// The targets of the records at hand, and how many records each target gets.
+    chosen: Vec<u16>,
+    counts: Vec<usize>,
 }
 
 impl<S> fmt::Debug for HashPartitioner<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HashPartitioner").field("max_parallelism", &self.max_parallelism).finish_non_exhaustive()
+        f.debug_struct("HashPartitioner")
+            .field("max_parallelism", &self.max_parallelism)
+            .finish_non_exhaustive()
     }
 }
 
 impl<S> HashPartitioner<S> {
     /// A partitioner for a job with `max_parallelism` key groups.
     pub fn new(selector: S, max_parallelism: u32) -> Self {
-        Self { selector, max_parallelism }
+        Self {
+            selector,
+            max_parallelism,
+            target_of_group: Vec::new(),
+            chosen: Vec::new(),
+            counts: Vec::new(),
+        }
+    }
+
+    fn prepare(&mut self, n_targets: usize) {
+        if self.counts.len() != n_targets {
+            let (max_parallelism, parallelism) = (self.max_parallelism, n_targets as u32);
+            let target =
+                |group| subtask_for_key_group(KeyGroup(group), max_parallelism, parallelism).0 as u16;
+            self.target_of_group = (0..max_parallelism).map(target).collect();
+            self.counts = vec![0; n_targets];
+        }
+        self.counts.fill(0);
+        self.chosen.clear();
     }
 }
 
 impl<T, K: Serialize, S: Fn(&T) -> K + Send> Partitioner<T> for HashPartitioner<S> {
     #[expect(clippy::indexing_slicing, reason = "the subtask of a key group is below the number of targets")]
-    fn partition(&mut self, batch: RecordBatch<T>, targets: &mut [RecordBatch<T>]) -> Result<(), String> {
-        let parallelism = targets.len() as u32;
-        let max_parallelism = self.max_parallelism;
-        for (record, timestamp) in batch {
-            let group = key_group(key_hash(&(self.selector)(&record)), max_parallelism);
-            targets[subtask_for_key_group(group, max_parallelism, parallelism).as_usize()].push(record, timestamp);
+    fn partition(&mut self, mut batch: RecordBatch<T>, targets: &mut [RecordBatch<T>]) -> Result<(), String> {
+        if let [only] = targets {
+            only.append(&mut batch);
+            return Ok(());
+        }
+        self.prepare(targets.len());
+        let Self { selector, max_parallelism, target_of_group, chosen, counts } = self;
+        chosen.extend(batch.records().iter().map(|record| {
+            let group = key_group(key_hash(&selector(record)), *max_parallelism);
+            target_of_group[group.0 as usize]
+        }));
+        chosen.iter().for_each(|target| counts[usize::from(*target)] += 1);
+        for (target, n_records) in targets.iter_mut().zip(counts) {
+            target.reserve(*n_records, batch.is_timed());
+        }
+        for ((record, timestamp), target) in batch.into_iter().zip(chosen) {
+            targets[usize::from(*target)].push(record, timestamp);
         }
         Ok(())
     }

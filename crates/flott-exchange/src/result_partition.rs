@@ -1,17 +1,11 @@
 //! The end of a chain: records are collected per channel and sent as batches.
 
-use crate::channel::{ChannelClosed, ChannelSender};
+use crate::channel::{ChannelClosed, ChannelSender, Outgoing};
 use crate::partitioner::Partitioner;
 use flott_types::{Data, RecordBatch, StreamElement, StreamStatus, Watermark, approximate_size};
 use std::collections::VecDeque;
 use std::fmt;
 use std::task::{Context, Poll};
-
-struct Waiting<T> {
-    channel: usize,
-    bytes: usize,
-    element: Option<StreamElement<T>>,
-}
 
 /// Divides the output of a subtask among its channels.
 ///
@@ -21,7 +15,8 @@ pub struct ResultPartition<T> {
     partitioner: Box<dyn Partitioner<T>>,
     channels: Vec<ChannelSender<T>>,
     collecting: Vec<RecordBatch<T>>,
-    waiting: VecDeque<Waiting<T>>,
+    /// What each channel has not taken yet.
+    outgoing: Vec<VecDeque<Outgoing<T>>>,
     batch_size: usize,
     /// Bytes of a record, measured on one record of the last batch.
     record_bytes: usize,
@@ -35,9 +30,14 @@ impl<T> fmt::Debug for ResultPartition<T> {
 
 impl<T: Data> ResultPartition<T> {
     /// A partition that sends batches of about `batch_size` records.
-    pub fn new(partitioner: Box<dyn Partitioner<T>>, channels: Vec<ChannelSender<T>>, batch_size: usize) -> Self {
+    pub fn new(
+        partitioner: Box<dyn Partitioner<T>>,
+        channels: Vec<ChannelSender<T>>,
+        batch_size: usize,
+    ) -> Self {
         let collecting = channels.iter().map(|_| RecordBatch::default()).collect();
-        Self { partitioner, channels, collecting, waiting: VecDeque::new(), batch_size, record_bytes: size_of::<T>() }
+        let outgoing = channels.iter().map(|_| VecDeque::new()).collect();
+        Self { partitioner, channels, collecting, outgoing, batch_size, record_bytes: size_of::<T>() }
     }
 
     /// Takes records.
@@ -79,33 +79,33 @@ impl<T: Data> ResultPartition<T> {
     ///
     /// # Errors
     /// If the consumer is gone.
-    #[expect(clippy::indexing_slicing, reason = "channel indices come from enumerating the channels")]
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ChannelClosed>> {
-        while let Some(first) = self.waiting.front_mut() {
-            match self.channels[first.channel].poll_send(cx, first.bytes, &mut first.element) {
-                Poll::Ready(Ok(())) => drop(self.waiting.pop_front()),
+        let mut ready = Poll::Ready(Ok(()));
+        for (channel, outgoing) in self.channels.iter_mut().zip(&mut self.outgoing) {
+            match channel.poll_send(cx, outgoing) {
+                Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(closed)) => return Poll::Ready(Err(closed)),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => ready = Poll::Pending,
             }
         }
-        Poll::Ready(Ok(()))
+        ready
     }
 
     fn broadcast(&mut self, element: &StreamElement<T>) {
         self.flush();
-        for channel in 0..self.channels.len() {
-            self.waiting.push_back(Waiting { channel, bytes: 0, element: Some(element.clone()) });
+        for outgoing in &mut self.outgoing {
+            outgoing.push_back(Outgoing { bytes: 0, element: element.clone() });
         }
     }
 
     fn send_if(&mut self, channel: usize, at_least: usize) {
-        let Some(collecting) = self.collecting.get_mut(channel) else { return };
+        let (collecting, outgoing) = (self.collecting.get_mut(channel), self.outgoing.get_mut(channel));
+        let (Some(collecting), Some(outgoing)) = (collecting, outgoing) else { return };
         if collecting.len() < at_least {
             return;
         }
-        let next = RecordBatch::default();
-        let batch = std::mem::replace(collecting, next);
+        let batch = collecting.take();
         let bytes = (self.record_bytes * batch.len()).max(1);
-        self.waiting.push_back(Waiting { channel, bytes, element: Some(StreamElement::Records(batch)) });
+        outgoing.push_back(Outgoing { bytes, element: StreamElement::Records(batch) });
     }
 }

@@ -87,7 +87,8 @@ impl WatermarkValve {
         };
         let watermark = active.map(|channel| channel.watermark).min();
         let idle = self.channels.iter().filter(|channel| all_over || !channel.is_over());
-        let watermark = watermark.or_else(|| idle.map(|channel| channel.watermark).max()).unwrap_or(Watermark::MIN);
+        let watermark =
+            watermark.or_else(|| idle.map(|channel| channel.watermark).max()).unwrap_or(Watermark::MIN);
         let mut output = ValveOutput { end_of_data, ..ValveOutput::default() };
         if status != self.status {
             self.status = status;

@@ -44,7 +44,13 @@ impl ExecutionGraph {
     }
 
     /// The channels into one input of a subtask, in the order in which its gate numbers them.
-    pub fn inputs(&self, graph: &JobGraph, vertex: VertexId, subtask: SubtaskIndex, input: usize) -> Vec<Channel> {
+    pub fn inputs(
+        &self,
+        graph: &JobGraph,
+        vertex: VertexId,
+        subtask: SubtaskIndex,
+        input: usize,
+    ) -> Vec<Channel> {
         let into = |channel: &&Channel| {
             graph.edges.get(channel.edge).is_some_and(|(edge, _)| {
                 edge.input == input
@@ -62,7 +68,13 @@ impl ExecutionGraph {
     }
 }
 
-fn connected(partitioning: Partitioning, producer: u32, producers: u32, consumer: u32, consumers: u32) -> bool {
+fn connected(
+    partitioning: Partitioning,
+    producer: u32,
+    producers: u32,
+    consumer: u32,
+    consumers: u32,
+) -> bool {
     match partitioning {
         Partitioning::Forward => producer == consumer,
         // Each side's share of the other: consecutive subtasks stay together.

@@ -42,7 +42,12 @@ impl JobGraph {
     ///
     /// # Errors
     /// As [`StreamGraph::validate`].
-    pub fn new(graph: &StreamGraph, default_parallelism: u32, max_parallelism: u32, chaining: bool) -> Result<Self> {
+    pub fn new(
+        graph: &StreamGraph,
+        default_parallelism: u32,
+        max_parallelism: u32,
+        chaining: bool,
+    ) -> Result<Self> {
         graph.validate(default_parallelism, max_parallelism)?;
         let parallelism = |id| graph.parallelism(id, default_parallelism);
         let decide = |edge: &StreamEdge| match edge.partitioning {
@@ -57,7 +62,8 @@ impl JobGraph {
         let chainable = |edge: &StreamEdge, partitioning: Partitioning| {
             let (source, target) = (graph.node(edge.source), graph.node(edge.target));
             // Between single subtasks every way of dividing records is the same.
-            let straight = partitioning == Partitioning::Forward || (parallelism(source.id), parallelism(target.id)) == (1, 1);
+            let straight = partitioning == Partitioning::Forward
+                || (parallelism(source.id), parallelism(target.id)) == (1, 1);
             chaining
                 && straight
                 && target.kind == NodeKind::OneInput
@@ -66,21 +72,27 @@ impl JobGraph {
                 && source.chaining != ChainingStrategy::Never
                 && source.slot_sharing_group == target.slot_sharing_group
         };
-        let chained: BTreeSet<usize> =
-            (0..edges.len()).filter(|idx| edges.get(*idx).is_some_and(|(edge, kind)| chainable(edge, *kind))).collect();
+        let chained: BTreeSet<usize> = (0..edges.len())
+            .filter(|idx| edges.get(*idx).is_some_and(|(edge, kind)| chainable(edge, *kind)))
+            .collect();
 
         // A node joins the vertex of the node it is chained to; ids grow along edges, so one pass does it.
         let mut head_of: BTreeMap<NodeId, NodeId> = BTreeMap::new();
         let mut members: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
         for node in &graph.nodes {
-            let before = chained.iter().filter_map(|idx| edges.get(*idx)).find(|(edge, _)| edge.target == node.id);
+            let before =
+                chained.iter().filter_map(|idx| edges.get(*idx)).find(|(edge, _)| edge.target == node.id);
             let head = before.and_then(|(edge, _)| head_of.get(&edge.source)).copied().unwrap_or(node.id);
             head_of.insert(node.id, head);
             members.entry(head).or_default().push(node.id);
         }
         let vertices = members.into_iter().enumerate().map(|(idx, (head, nodes))| {
             let names: Vec<_> = nodes.iter().map(|id| graph.node(*id).name.as_str()).collect();
-            let max = nodes.iter().filter_map(|id| graph.node(*id).max_parallelism).max().unwrap_or(max_parallelism);
+            let max = nodes
+                .iter()
+                .filter_map(|id| graph.node(*id).max_parallelism)
+                .max()
+                .unwrap_or(max_parallelism);
             JobVertex {
                 id: VertexId(idx),
                 head,
@@ -109,7 +121,8 @@ impl JobGraph {
                     continue;
                 }
                 let target = self.vertex_of(edge.target).map_or(usize::MAX, |target| target.id.0);
-                let side = edge.side.as_ref().map(|tag| format!(" of side output '{tag}'")).unwrap_or_default();
+                let side =
+                    edge.side.as_ref().map(|tag| format!(" of side output '{tag}'")).unwrap_or_default();
                 let input = if edge.input == 0 { "" } else { " (second input)" };
                 writeln!(text, "   {partitioning}{side} to {target}{input}").ok();
             }
@@ -146,45 +159,61 @@ mod tests {
 
     #[test]
     fn operators_between_exchanges_are_chained() {
-        check(&keyed(), 2, expect![[r#"
+        check(
+            &keyed(),
+            2,
+            expect![[r#"
             0: source -> map (parallelism 2)
                HASH to 1
             1: window -> sink (parallelism 2)
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn with_one_subtask_on_both_sides_an_exchange_is_a_call() {
-        check(&keyed(), 1, expect![[r#"
+        check(
+            &keyed(),
+            1,
+            expect![[r#"
             0: source -> map -> window -> sink (parallelism 1)
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn a_change_of_parallelism_rebalances() {
         let mut graph = keyed();
-        graph.node_mut(NodeId(3)).parallelism = Some(1);
-        check(&graph, 2, expect![[r#"
+        graph.node_mut(NodeId(3)).unwrap().parallelism = Some(1);
+        check(
+            &graph,
+            2,
+            expect![[r#"
             0: source -> map (parallelism 2)
                HASH to 1
             1: window (parallelism 2)
                REBALANCE to 2
             2: sink (parallelism 1)
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn chaining_can_be_cut() {
         let mut graph = keyed();
-        graph.node_mut(NodeId(1)).chaining = ChainingStrategy::Head;
-        graph.node_mut(NodeId(3)).slot_sharing_group = "other".to_owned();
-        check(&graph, 1, expect![[r#"
+        graph.node_mut(NodeId(1)).unwrap().chaining = ChainingStrategy::Head;
+        graph.node_mut(NodeId(3)).unwrap().slot_sharing_group = "other".to_owned();
+        check(
+            &graph,
+            1,
+            expect![[r#"
             0: source (parallelism 1)
                FORWARD to 1
             1: map -> window (parallelism 1)
                FORWARD to 2
             2: sink (parallelism 1)
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -194,8 +223,17 @@ mod tests {
         connect(&mut graph, other, NodeId(3), None);
         let join = graph.add_node("join", NodeKind::TwoInput);
         connect(&mut graph, NodeId(2), join, Some(Partitioning::Hash));
-        graph.edges.push(StreamEdge { source: other, target: join, input: 1, partitioning: Some(Partitioning::Broadcast), side: None });
-        check(&graph, 1, expect![[r#"
+        graph.edges.push(StreamEdge {
+            source: other,
+            target: join,
+            input: 1,
+            partitioning: Some(Partitioning::Broadcast),
+            side: None,
+        });
+        check(
+            &graph,
+            1,
+            expect![[r#"
             0: source -> map -> window (parallelism 1)
                FORWARD to 1
                HASH to 3
@@ -204,29 +242,46 @@ mod tests {
                FORWARD to 1
                BROADCAST to 3 (second input)
             3: join (parallelism 1)
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn what_cannot_run_is_refused() {
-        check(&StreamGraph::default(), 1, expect![[r#"
+        check(
+            &StreamGraph::default(),
+            1,
+            expect![[r#"
             error: the program has no operator: add a source and a sink before execute
-        "#]]);
-        check(&keyed(), 200, expect![[r#"
+        "#]],
+        );
+        check(
+            &keyed(),
+            200,
+            expect![[r#"
             error: operator 'source' has parallelism 200 and max parallelism 128: 1 <= parallelism <= max parallelism <= 65536 is needed
-        "#]]);
+        "#]],
+        );
         let mut graph = keyed();
         for idx in [1, 2] {
-            graph.node_mut(NodeId(idx)).uid = Some(flott_types::OperatorUid("same".to_owned()));
+            graph.node_mut(NodeId(idx)).unwrap().uid = Some(flott_types::OperatorUid("same".to_owned()));
         }
-        check(&graph, 1, expect![[r#"
+        check(
+            &graph,
+            1,
+            expect![[r#"
             error: two operators have the uid 'same': a uid names one operator
-        "#]]);
+        "#]],
+        );
         let mut graph = keyed();
         graph.edges[2].partitioning = Some(Partitioning::Forward);
-        graph.node_mut(NodeId(3)).parallelism = Some(1);
-        check(&graph, 2, expect![[r#"
+        graph.node_mut(NodeId(3)).unwrap().parallelism = Some(1);
+        check(
+            &graph,
+            2,
+            expect![[r#"
             error: forward from 'window' with parallelism 2 to 'sink' with parallelism 1: use rescale or rebalance
-        "#]]);
+        "#]],
+        );
     }
 }

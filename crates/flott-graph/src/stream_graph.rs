@@ -131,18 +131,13 @@ impl StreamGraph {
     ///
     /// # Panics
     /// If it belongs to another graph.
-    #[expect(clippy::indexing_slicing, reason = "documented: ids come from this graph")]
     pub fn node(&self, id: NodeId) -> &StreamNode {
         &self.nodes[id.0 as usize]
     }
 
-    /// The node `id`, to change.
-    ///
-    /// # Panics
-    /// If it belongs to another graph.
-    #[expect(clippy::indexing_slicing, reason = "documented: ids come from this graph")]
-    pub fn node_mut(&mut self, id: NodeId) -> &mut StreamNode {
-        &mut self.nodes[id.0 as usize]
+    /// The node `id`, to change; `None` if it belongs to another graph.
+    pub fn node_mut(&mut self, id: NodeId) -> Option<&mut StreamNode> {
+        self.nodes.get_mut(id.0 as usize)
     }
 
     /// The uid of a node: the user's, or one made of its name and position.
@@ -160,12 +155,24 @@ impl StreamGraph {
         if self.nodes.is_empty() {
             return Err(Error::user("the program has no operator: add a source and a sink before execute"));
         }
+        let n_nodes = self.nodes.len();
+        if self
+            .edges
+            .iter()
+            .any(|edge| edge.source.0 as usize >= n_nodes || edge.target.0 as usize >= n_nodes)
+        {
+            return Err(Error::user(
+                "a stream of a program that was executed already is used: build it anew",
+            ));
+        }
         let mut uids = BTreeSet::new();
         for node in &self.nodes {
             if let Some(uid) = &node.uid
                 && !uids.insert(uid)
             {
-                return Err(Error::user(format!("two operators have the uid '{uid}': a uid names one operator")));
+                return Err(Error::user(format!(
+                    "two operators have the uid '{uid}': a uid names one operator"
+                )));
             }
             let parallelism = self.parallelism(node.id, default_parallelism);
             let max = node.max_parallelism.unwrap_or(max_parallelism);
@@ -179,11 +186,17 @@ impl StreamGraph {
             if let Some(limit) = node.parallelism_limit
                 && node.parallelism.is_some_and(|parallelism| parallelism > limit)
             {
-                return Err(Error::user(format!("operator '{}' runs with parallelism {limit} at most", node.name)));
+                return Err(Error::user(format!(
+                    "operator '{}' runs with parallelism {limit} at most",
+                    node.name
+                )));
             }
         }
         for edge in &self.edges {
-            let (from, to) = (self.parallelism(edge.source, default_parallelism), self.parallelism(edge.target, default_parallelism));
+            let (from, to) = (
+                self.parallelism(edge.source, default_parallelism),
+                self.parallelism(edge.target, default_parallelism),
+            );
             if edge.partitioning == Some(Partitioning::Forward) && from != to {
                 return Err(Error::user(format!(
                     "forward from '{}' with parallelism {from} to '{}' with parallelism {to}: use rescale or rebalance",

@@ -31,30 +31,43 @@ use flott_types::{Data, Result};
 /// The names of the sources of all queries.
 pub const SOURCES: [&str; 4] = ["events", "persons", "auctions", "bids"];
 
+/// What a query does with the time of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EventTime {
+    Used,
+    Unused,
+}
+
 fn source<R: NexmarkRecord>(
     env: &StreamExecutionEnvironment,
     config: &NexmarkConfig,
+    event_time: EventTime,
     name: &str,
 ) -> Result<DataStream<R>> {
-    // No record is late: the generator says by how much it shuffles.
-    let strategy = WatermarkStrategy::for_bounded_out_of_orderness(config.max_out_of_orderness());
+    let strategy = match event_time {
+        // No record is late: the generator says by how much it shuffles.
+        EventTime::Used => WatermarkStrategy::for_bounded_out_of_orderness(config.max_out_of_orderness()),
+        EventTime::Unused => WatermarkStrategy::no_watermarks(),
+    };
     Ok(env.from_source(NexmarkSource::of(config.clone())?, strategy, name).stream())
 }
 
-fn events(env: &StreamExecutionEnvironment, config: &NexmarkConfig) -> Result<DataStream<Event>> {
-    source(env, config, "events")
+type Env = StreamExecutionEnvironment;
+
+fn events(env: &Env, config: &NexmarkConfig, event_time: EventTime) -> Result<DataStream<Event>> {
+    source(env, config, event_time, "events")
 }
 
-fn persons(env: &StreamExecutionEnvironment, config: &NexmarkConfig) -> Result<DataStream<Person>> {
-    source(env, config, "persons")
+fn persons(env: &Env, config: &NexmarkConfig, event_time: EventTime) -> Result<DataStream<Person>> {
+    source(env, config, event_time, "persons")
 }
 
-fn auctions(env: &StreamExecutionEnvironment, config: &NexmarkConfig) -> Result<DataStream<Auction>> {
-    source(env, config, "auctions")
+fn auctions(env: &Env, config: &NexmarkConfig, event_time: EventTime) -> Result<DataStream<Auction>> {
+    source(env, config, event_time, "auctions")
 }
 
-fn bids(env: &StreamExecutionEnvironment, config: &NexmarkConfig) -> Result<DataStream<Bid>> {
-    source(env, config, "bids")
+fn bids(env: &Env, config: &NexmarkConfig, event_time: EventTime) -> Result<DataStream<Bid>> {
+    source(env, config, event_time, "bids")
 }
 
 /// Counts records.

@@ -97,7 +97,8 @@ impl<K: Key, V> KeySlab<K, V> {
     /// Reads the cells at some indices, so that the cache misses overlap.
     pub(crate) fn look_at(&self, indices: impl Iterator<Item = u32>) {
         let Some((some_key, _)) = self.cells.first() else { return };
-        let n_equal = indices.filter(|idx| self.cells.get(*idx as usize).is_some_and(|cell| cell.0 == *some_key));
+        let n_equal =
+            indices.filter(|idx| self.cells.get(*idx as usize).is_some_and(|cell| cell.0 == *some_key));
         black_box(n_equal.count());
     }
 }

@@ -36,15 +36,16 @@ pub use co_process::{CoProcessOperator, KeyedCoProcessOperator};
 pub use fused::FusedOperator;
 pub use interval_join::{IntervalJoinOperator, JoinInterval};
 pub use operator::{
-    Operator, OperatorContext, OperatorOutput, Output, OutputControl, OutputMetrics, SideChannels, SideReceiver, TwoInputOperator,
+    Operator, OperatorContext, OperatorOutput, Output, OutputControl, OutputMetrics, SideChannels,
+    SideReceiver, TwoInputOperator,
 };
 pub use process::{KeyedProcessOperator, ProcessOperator};
 pub use reduce::ReduceOperator;
 pub use session_window::{SessionWindowConfig, SessionWindowOperator};
 pub use sink::SinkOperator;
 pub use slice_window::{SliceWindowConfig, SliceWindowOperator};
-pub use window::{
-    Aggregate, AggregateRecords, EmitResult, Firing, KeepRecords, MapResult, ProcessRecords, ProcessResult, WindowConfig,
-    WindowFunction, WindowLogic, WindowOperator,
-};
 pub use timestamps::{TimestampsAndWatermarksOperator, WatermarkSettings};
+pub use window::{
+    Aggregate, AggregateRecords, EmitResult, Firing, KeepRecords, MapResult, ProcessRecords, ProcessResult,
+    WindowConfig, WindowFunction, WindowLogic, WindowOperator,
+};

@@ -17,7 +17,10 @@ pub type OperatorContext = RuntimeContext;
 /// on_end_of_data poll_ready*`. Watermarks never go back. The operator forwards watermarks, status and end of data itself,
 /// so that it can hold them behind what it still has to emit; the defaults forward at once. After an error nothing more is
 /// called.
-#[expect(clippy::missing_errors_doc, reason = "every error fails the subtask, as the trait's text says of all of them")]
+#[expect(
+    clippy::missing_errors_doc,
+    reason = "every error fails the subtask, as the trait's text says of all of them"
+)]
 pub trait Operator<I, O>: Send {
     /// Called once, before anything else.
     fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
@@ -81,7 +84,10 @@ pub trait Operator<I, O>: Send {
 
 /// An operator with two inputs of different types. As [`Operator`], but for two methods per input; watermarks and status
 /// are already combined over both, and `on_end_of_data` comes when both have ended.
-#[expect(clippy::missing_errors_doc, reason = "every error fails the subtask, as the trait's text says of all of them")]
+#[expect(
+    clippy::missing_errors_doc,
+    reason = "every error fails the subtask, as the trait's text says of all of them"
+)]
 pub trait TwoInputOperator<A, B, O>: Send {
     /// Called once, before anything else.
     fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
@@ -120,7 +126,10 @@ pub trait TwoInputOperator<A, B, O>: Send {
 }
 
 /// What flows through a chain besides records, whatever their type.
-#[expect(clippy::missing_errors_doc, reason = "an error is that of the operator downstream and fails the subtask")]
+#[expect(
+    clippy::missing_errors_doc,
+    reason = "an error is that of the operator downstream and fails the subtask"
+)]
 pub trait OutputControl: Send {
     /// Event time has advanced.
     fn watermark(&mut self, watermark: Watermark) -> Result<()>;
@@ -275,7 +284,11 @@ impl<O> fmt::Debug for OperatorOutput<'_, O> {
 
 impl<'a, O> OperatorOutput<'a, O> {
     /// An output, for the chain that calls the operator.
-    pub fn new(output: &'a mut dyn Output<O>, sides: &'a mut SideChannels, metrics: &'a Arc<OutputMetrics>) -> Self {
+    pub fn new(
+        output: &'a mut dyn Output<O>,
+        sides: &'a mut SideChannels,
+        metrics: &'a Arc<OutputMetrics>,
+    ) -> Self {
         Self { output, sides, metrics }
     }
 
@@ -328,6 +341,9 @@ impl<'a, O> OperatorOutput<'a, O> {
     fn control(&mut self, mut send: impl FnMut(&mut dyn OutputControl) -> Result<()>) -> Result<()> {
         self.sides.flush()?;
         send(&mut *self.output)?;
-        self.sides.receivers.iter_mut().try_for_each(|(_, receiver)| send(&mut **receiver as &mut dyn OutputControl))
+        self.sides
+            .receivers
+            .iter_mut()
+            .try_for_each(|(_, receiver)| send(&mut **receiver as &mut dyn OutputControl))
     }
 }

@@ -13,11 +13,11 @@ use crate::keyed::KeyPlacement;
 use crate::look_ahead::KeysAhead;
 use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::{Progress, user_error};
+use crate::watermark_state;
 use crate::window::{
     Results, SESSIONS, WindowFunction, check_kind, late_record, restore_entries, snapshot_entries,
 };
 use calendar::Calendar;
-use crate::watermark_state;
 use flott_api::windowing::{TimeWindow, Window, WindowAssigner, require_timestamp};
 use flott_api::{AggregateFunction, OutputTag, WindowContext};
 use flott_state::OperatorSnapshot;
@@ -56,7 +56,9 @@ impl<T, A: Clone, S: Clone, F: Clone, R: Clone> Clone for SessionWindowConfig<T,
 
 impl<T, A, S, F, R> fmt::Debug for SessionWindowConfig<T, A, S, F, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionWindowConfig").field("late_records", &self.late_records).finish_non_exhaustive()
+        f.debug_struct("SessionWindowConfig")
+            .field("late_records", &self.late_records)
+            .finish_non_exhaustive()
     }
 }
 
@@ -141,9 +143,13 @@ where
         out: &mut OperatorOutput<'_, O>,
     ) -> Result<()> {
         let window = A::Window::from_time_window(session.window);
-        let window = window.ok_or_else(|| Error::user("the windows of the session assigner are not time windows"))?;
-        let ctx =
-            WindowContext { window: &window, watermark: self.calendar.watermark, processing_time: self.processing_time };
+        let window =
+            window.ok_or_else(|| Error::user("the windows of the session assigner are not time windows"))?;
+        let ctx = WindowContext {
+            window: &window,
+            watermark: self.calendar.watermark,
+            processing_time: self.processing_time,
+        };
         let result = self.config.function.get_result(&session.accumulator);
         let (key, then) = (self.keys.key(idx), &mut self.config.then);
         self.results.fire(session.window.max_timestamp(), out, |out| then.apply(key, &ctx, result, out))
@@ -189,7 +195,8 @@ where
                 self.placement.check(hash);
             }
             let (record, start) = (&records[nth], require_timestamp(batch.timestamp(nth))?);
-            let gap_ms = assigner.session_gap_ms(record).map_err(|error| user_error("the session gap", error))?;
+            let gap_ms =
+                assigner.session_gap_ms(record).map_err(|error| user_error("the session gap", error))?;
             let window = TimeWindow { start, end: start.saturating_add(gap_ms) };
             let idx = keys.upsert(hash, key, Sessions::default);
             let sessions = keys.value_mut(idx);

@@ -12,15 +12,16 @@ use crate::keyed::KeyPlacement;
 use crate::look_ahead::KeysAhead;
 use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::Progress;
+use crate::watermark_state;
 use crate::window::{
     Results, SLICES, WindowFunction, check_kind, late_record, restore_entries, snapshot_entries,
 };
-use crate::watermark_state;
 use flott_api::windowing::{Slicing, TimeWindow, Window, require_timestamp};
 use flott_api::{AggregateFunction, OutputTag, WindowContext};
 use flott_state::{KeyedTable, OperatorSnapshot};
 use flott_types::{Data, Error, Key, NO_TIMESTAMP, RecordBatch, Result, Timestamp, Watermark, key_hash};
 use grid::SliceGrid;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
@@ -191,7 +192,13 @@ where
     }
 
     /// Adds records of one slice; `from` is the index of the first in its batch.
-    fn add_run(&mut self, records: &[T], timestamps: &[Timestamp], from: usize, out: &mut OperatorOutput<'_, O>) -> Result<()> {
+    fn add_run(
+        &mut self,
+        records: &[T],
+        timestamps: &[Timestamp],
+        from: usize,
+        out: &mut OperatorOutput<'_, O>,
+    ) -> Result<()> {
         let SliceWindowConfig { key_selector, function, late_records, .. } = &self.config;
         match self.current.place {
             Place::Open(idx) => {
@@ -290,7 +297,9 @@ where
 
 fn window_of<W: Window>(window: TimeWindow) -> Result<W> {
     let window = W::from_time_window(window);
-    window.ok_or_else(|| Error::user("the window assigner says how time is sliced, but its windows are not time windows"))
+    window.ok_or_else(|| {
+        Error::user("the window assigner says how time is sliced, but its windows are not time windows")
+    })
 }
 
 /// How many of the first timestamps lie in `start..end`.
@@ -363,11 +372,13 @@ where
     fn snapshot(&mut self, snapshot: &mut OperatorSnapshot) -> Result<()> {
         let max_parallelism = self.placement.max_parallelism();
         snapshot.max_parallelism = max_parallelism;
+        // In the order in which a restored operator writes them, which has no stragglers.
+        let added = self.stacks.entries(&self.config.function).into_iter();
+        let added = added.map(|(end, key, accumulator)| (key, (end, accumulator)));
         let open = self.open.iter().flat_map(|slice| {
-            slice.table.iter().map(|(key, accumulator)| (key, (slice.end, accumulator)))
+            slice.table.iter().map(|(key, accumulator)| (key, (slice.end, Cow::Borrowed(accumulator))))
         });
-        let added = self.stacks.entries().map(|(end, key, accumulator)| (key, (end, accumulator)));
-        let entries = snapshot_entries(SLICES, max_parallelism, open.chain(added))?;
+        let entries = snapshot_entries(SLICES, max_parallelism, added.chain(open))?;
         snapshot.keyed.insert(SLICES.to_owned(), entries);
         watermark_state::save(self.watermark, snapshot)
     }
@@ -378,14 +389,19 @@ where
         self.watermark = watermark_state::load(snapshot)?;
         self.fired_until = self.grid.complete_until(self.watermark);
         let max_parallelism = self.placement.max_parallelism();
-        restore_entries(SLICES, max_parallelism, snapshot, |hash, key, (end, accumulator): (Timestamp, F::Accumulator)| {
-            let idx = self.open_slice(end);
-            let table = &mut self.open[idx].table;
-            match table.get_mut(hash, &key) {
-                Some(known) => self.config.function.merge(known, &accumulator),
-                None => table.insert(hash, &key, accumulator),
-            }
-        })?;
+        restore_entries(
+            SLICES,
+            max_parallelism,
+            snapshot,
+            |hash, key, (end, accumulator): (Timestamp, F::Accumulator)| {
+                let idx = self.open_slice(end);
+                let table = &mut self.open[idx].table;
+                match table.get_mut(hash, &key) {
+                    Some(known) => self.config.function.merge(known, &accumulator),
+                    None => table.insert(hash, &key, accumulator),
+                }
+            },
+        )?;
         while let Some(mut slice) = self.open.pop_front_if(|slice| slice.end <= self.fired_until) {
             self.stacks.push(&self.config.function, slice.end, slice.table.drain().collect())?;
         }

@@ -24,7 +24,7 @@ use flott_types::{Data, Error, Key, RecordBatch, Result, Timestamp, Watermark, k
 use state::WINDOWS;
 use std::fmt;
 use timers::{Lifetime, WindowTimers};
-use windows::{Opened, OpenWindow, OpenWindows};
+use windows::{OpenWindow, OpenWindows, Opened};
 
 /// What a [`WindowOperator`] is made from.
 pub struct WindowConfig<T, A: WindowAssigner<T>, S, L> {
@@ -114,7 +114,9 @@ where
         }
         if config.allowed_lateness_ms < 0 {
             let lateness = config.allowed_lateness_ms;
-            return Err(Error::user(format!("the allowed lateness is {lateness} ms: it must not be negative")));
+            return Err(Error::user(format!(
+                "the allowed lateness is {lateness} ms: it must not be negative"
+            )));
         }
         let lifetime = Lifetime {
             is_event_time: config.assigner.is_event_time(),

@@ -29,7 +29,8 @@ impl fmt::Display for Place {
 
 /// Runs `f`, which calls user code, and turns a panic into an error.
 pub(crate) fn guard<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
-    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| Err(Error::subtask(panic_text(payload.as_ref()))))
+    catch_unwind(AssertUnwindSafe(f))
+        .unwrap_or_else(|payload| Err(Error::subtask(panic_text(payload.as_ref()))))
 }
 
 fn panic_text(payload: &(dyn Any + Send)) -> String {
@@ -116,7 +117,11 @@ impl<I, O, Op: Operator<I, O>> OutputControl for ChainLink<I, O, Op> {
         match self.call(|operator, out| Ok(operator.poll_ready(cx, out)))? {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error.at(|| self.place.to_string()))),
             Poll::Ready(Ok(())) => self.output.poll_ready(cx),
-            Poll::Pending => both(Poll::Pending, self.output.poll_ready(cx)?).map(Ok),
+            // It waits for something slow: what it has emitted does not wait with it to fill a batch.
+            Poll::Pending => {
+                self.output.flush()?;
+                both(Poll::Pending, self.output.poll_ready(cx)?).map(Ok)
+            }
         }
     }
     fn snapshot(&mut self, snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>) -> Result<()> {

@@ -141,7 +141,9 @@ impl<T: Data> SideReceiver for SideEnd<T> {
     fn receive(&mut self, batch: Box<dyn Any + Send>) -> Result<()> {
         match batch.downcast::<RecordBatch<T>>() {
             Ok(batch) => self.0.emit(*batch),
-            Err(_) => Err(Error::user("a side output is read as another record type than it is written with")),
+            Err(_) => {
+                Err(Error::user("a side output is read as another record type than it is written with"))
+            }
         }
     }
 }

@@ -14,11 +14,13 @@ use flott_api::{OnError, Source, SourceReaderContext, WatermarkStrategy};
 use flott_env::Env;
 use flott_env::sync::mpsc;
 use flott_exchange::{
-    BroadcastPartitioner, ChannelSender, InputGate, Partitioner, RandomPartitioner, ResultPartition, RoundRobinPartitioner,
-    SinglePartitioner, input_gate,
+    BroadcastPartitioner, ChannelSender, InputGate, Partitioner, RandomPartitioner, ResultPartition,
+    RoundRobinPartitioner, SinglePartitioner, input_gate,
 };
 use flott_graph::{Partitioning, SubtaskId, TaskEvent};
-use flott_operators::{Operator, OperatorContext, Output, OutputMetrics, SideChannels, SideReceiver, TwoInputOperator};
+use flott_operators::{
+    Operator, OperatorContext, Output, OutputMetrics, SideChannels, SideReceiver, TwoInputOperator,
+};
 use flott_types::{Data, JobId, OperatorUid, Result, SubtaskIndex, TagId};
 use std::any::Any;
 use std::fmt;
@@ -97,7 +99,9 @@ impl Outputs {
 }
 
 fn unerase<T: 'static>(erased: Erased) -> T {
-    let expected = || panic!("the program connects operators of different types: expected {}", std::any::type_name::<T>());
+    let expected = || {
+        panic!("the program connects operators of different types: expected {}", std::any::type_name::<T>())
+    };
     *erased.downcast::<T>().unwrap_or_else(|_| expected())
 }
 
@@ -158,7 +162,8 @@ where
     }
 
     fn task(&self, head: Erased, gates: Vec<Erased>) -> ErasedTask {
-        let gate = gates.into_iter().map(unerase::<InputGate<I>>).next().expect("a task with one input has a gate");
+        let gate =
+            gates.into_iter().map(unerase::<InputGate<I>>).next().expect("a task with one input has a gate");
         ErasedTask(Box::new(OneInputTask::new(gate, unerase::<Box<dyn Output<I>>>(head))))
     }
 }
@@ -194,7 +199,8 @@ where
         let mut operator = (self.make)(ctx)?;
         operator.open(&ctx.operator_context()).map_err(|error| error.at(|| ctx.place().to_string()))?;
         let (output, sides) = outputs.split::<O>();
-        let link = TwoInputLink::<A, B, O, Op>::new(operator, output, sides, Arc::clone(&ctx.metrics), ctx.place());
+        let link =
+            TwoInputLink::<A, B, O, Op>::new(operator, output, sides, Arc::clone(&ctx.metrics), ctx.place());
         let link: Box<dyn TwoInputChain<A, B>> = Box::new(link);
         Ok(Box::new(link))
     }
@@ -312,7 +318,9 @@ impl<T: Data> TypedEdge<T> {
     }
 
     /// An edge on which records are divided by what `partitioner` makes for each sender.
-    pub fn by_record(partitioner: impl Fn(PartitionContext) -> Box<dyn Partitioner<T>> + Send + Sync + 'static) -> Self {
+    pub fn by_record(
+        partitioner: impl Fn(PartitionContext) -> Box<dyn Partitioner<T>> + Send + Sync + 'static,
+    ) -> Self {
         Self { by_record: Some(Arc::new(partitioner)) }
     }
 
@@ -325,7 +333,8 @@ impl<T: Data> TypedEdge<T> {
             Partitioning::Shuffle => Box::new(RandomPartitioner::new(ctx.seed)),
             Partitioning::Broadcast => Box::new(BroadcastPartitioner),
             Partitioning::Hash | Partitioning::Custom => {
-                let make = self.by_record.as_ref().expect("the builder gives hash and custom edges a partitioner");
+                let make =
+                    self.by_record.as_ref().expect("the builder gives hash and custom edges a partitioner");
                 make(ctx)
             }
         }

@@ -7,7 +7,9 @@ use flott_exchange::{InputGate, ValveOutput, WatermarkValve};
 use flott_graph::TaskCommand;
 use flott_operators::{OperatorOutput, Output, OutputControl, OutputMetrics, SideChannels, TwoInputOperator};
 use flott_state::OperatorSnapshot;
-use flott_types::{Data, Error, OperatorUid, RecordBatch, Result, StreamElement, StreamStatus, Timestamp, Watermark};
+use flott_types::{
+    Data, Error, OperatorUid, RecordBatch, Result, StreamElement, StreamStatus, Timestamp, Watermark,
+};
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -63,7 +65,9 @@ impl<T: Data> TaskInput for OneInputTask<T> {
         let step = match self.gate.poll_next(cx) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Err(_)) => Err(upstream_gone()),
-            Poll::Ready(Ok((_, StreamElement::Records(batch)))) => self.chain.emit(batch).map(|()| Step::Progress),
+            Poll::Ready(Ok((_, StreamElement::Records(batch)))) => {
+                self.chain.emit(batch).map(|()| Step::Progress)
+            }
             Poll::Ready(Ok((channel, StreamElement::Watermark(watermark)))) => {
                 let output = self.valve.on_watermark(channel, watermark);
                 self.pass_on(output)
@@ -215,7 +219,11 @@ pub(crate) struct TwoInputTask<A, B> {
 }
 
 impl<A: Data, B: Data> TwoInputTask<A, B> {
-    pub(crate) fn new(first: InputGate<A>, second: InputGate<B>, chain: Box<dyn TwoInputChain<A, B>>) -> Self {
+    pub(crate) fn new(
+        first: InputGate<A>,
+        second: InputGate<B>,
+        chain: Box<dyn TwoInputChain<A, B>>,
+    ) -> Self {
         let valves = [WatermarkValve::new(first.n_channels()), WatermarkValve::new(second.n_channels())];
         Self {
             first,
@@ -230,7 +238,11 @@ impl<A: Data, B: Data> TwoInputTask<A, B> {
 
     /// Handles what is not records; `idx` is the input.
     #[expect(clippy::indexing_slicing, reason = "there are two inputs, 0 and 1")]
-    fn on_control(&mut self, idx: usize, change: impl FnOnce(&mut WatermarkValve) -> ValveOutput) -> Result<Step> {
+    fn on_control(
+        &mut self,
+        idx: usize,
+        change: impl FnOnce(&mut WatermarkValve) -> ValveOutput,
+    ) -> Result<Step> {
         let of_input = change(&mut self.valves[idx]);
         if let Some(status) = of_input.status {
             let output = self.combined.on_status(idx, status);

@@ -24,8 +24,8 @@ mod task_manager;
 
 pub use chain::ChainLink;
 pub use factory::{
-    BuildContext, EdgeFactory, Erased, ErasedTask, OneInputFactory, OperatorFactory, Outputs, PartitionContext, SourceFactory, TwoInputFactory,
-    TypedEdge,
+    BuildContext, EdgeFactory, Erased, ErasedTask, OneInputFactory, OperatorFactory, Outputs,
+    PartitionContext, SourceFactory, TwoInputFactory, TypedEdge,
 };
 pub use source_task::bad_records_tag;
 pub use task_manager::{Deployment, JobSpec, OperatorMetrics, RuntimeConfig, TaskManager};

@@ -2,8 +2,8 @@
 
 use crate::subtask::{Clock, Step, TaskInput};
 use flott_api::{
-    BadRecord, Boundedness, GeneratorContext, Idleness, InputStatus, OnError, OutputTag, Source, SourceOutput,
-    SourceReader, SourceSplit, TimestampMode, WatermarkGenerator, WatermarkStrategy,
+    BadRecord, Boundedness, GeneratorContext, Idleness, InputStatus, OnError, OutputTag, Source,
+    SourceOutput, SourceReader, SourceSplit, TimestampMode, WatermarkGenerator, WatermarkStrategy,
 };
 use flott_env::Instant;
 use flott_env::sync::mpsc;
@@ -142,7 +142,8 @@ impl<S: Source> SourceTask<S> {
         let granularity_ms = duration_ms(self.settings.granularity).max(1);
         if !self.splits.contains_key(id) {
             let generator = self.strategy.create_generator(GeneratorContext { granularity_ms });
-            let state = SplitState { generator, watermark: Watermark::MIN, idle: false, caught_up_since: None };
+            let state =
+                SplitState { generator, watermark: Watermark::MIN, idle: false, caught_up_since: None };
             self.splits.insert(id.clone(), state);
         }
         self.splits.get_mut(id).expect("it was just inserted")
@@ -195,18 +196,24 @@ impl<S: Source> SourceTask<S> {
         if resumed || self.status == StreamStatus::Idle {
             self.advance()?;
         }
-        let mut rest = RecordBatch::from_columns(records, timestamps);
-        let mut sent = 0;
-        for (after, watermark) in jumps.drain(..) {
-            let behind = rest.split_off(after - sent);
-            self.emit(std::mem::replace(&mut rest, behind))?;
-            sent = after;
-            let split = self.split_state(id);
-            split.watermark = split.watermark.max(watermark);
-            self.advance()?;
+        let batch = RecordBatch::from_columns(records, timestamps);
+        if jumps.is_empty() {
+            self.jumps = jumps;
+            return self.emit(batch);
         }
+        let mut watermarks = jumps.iter().map(|(_, watermark)| *watermark);
+        for piece in batch.cut(jumps.iter().map(|(after, _)| *after)) {
+            self.emit(piece)?;
+            // There is none behind the last piece.
+            if let Some(watermark) = watermarks.next() {
+                let split = self.split_state(id);
+                split.watermark = split.watermark.max(watermark);
+                self.advance()?;
+            }
+        }
+        jumps.clear();
         self.jumps = jumps;
-        self.emit(rest)
+        Ok(())
     }
 
     fn emit(&mut self, batch: RecordBatch<S::Record>) -> Result<()> {
@@ -263,7 +270,11 @@ impl<S: Source> SourceTask<S> {
         if self.last_reported.is_none_or(|last| clock.now - last >= interval) {
             let active = self.splits.values().filter(|split| !split.idle).map(|split| split.watermark);
             // A full queue means that the master is behind: the next report will do.
-            if self.events.try_send(TaskEvent::WatermarkReported(self.id, active.min().unwrap_or(Watermark::MAX))).is_ok() {
+            if self
+                .events
+                .try_send(TaskEvent::WatermarkReported(self.id, active.min().unwrap_or(Watermark::MAX)))
+                .is_ok()
+            {
                 self.last_reported = Some(clock.now);
             }
         }
@@ -393,8 +404,13 @@ impl<S: Source> TaskInput for SourceTask<S> {
             waiting.filter_map(|split| split.caught_up_since).min().map(|since| since + timeout)
         });
         let needs_periodic = self.splits.values().any(|split| split.generator.is_periodic());
-        let periodic = self.last_periodic.filter(|_| needs_periodic).map(|last| last + self.settings.periodic_interval);
-        let aligned = self.strategy.alignment().and(self.last_reported).map(|last| last + self.settings.alignment_interval);
+        let periodic =
+            self.last_periodic.filter(|_| needs_periodic).map(|last| last + self.settings.periodic_interval);
+        let aligned = self
+            .strategy
+            .alignment()
+            .and(self.last_reported)
+            .map(|last| last + self.settings.alignment_interval);
         idle_at.into_iter().chain(periodic).chain(aligned).min()
     }
 }

@@ -91,14 +91,8 @@ impl Subtask {
             match self.input.chain().poll_ready(cx)? {
                 Poll::Ready(()) if self.state.ended => return Poll::Ready(Ok(End::Finished)),
                 Poll::Ready(()) => {}
-                // Whoever is full wakes the task; timers wait too, or their output would pile up. But what has been emitted
-                // already must not wait for an asynchronous call to end.
-                Poll::Pending => {
-                    let now = self.env.now();
-                    self.flush_if_due(now)?;
-                    self.wake_at(cx, now + self.buffer_timeout.max(Duration::from_millis(1)));
-                    return Poll::Pending;
-                }
+                // Whoever is full wakes the task; timers wait too, or their output would pile up.
+                Poll::Pending => return Poll::Pending,
             }
             // 3. Processing time, when it has moved.
             let clock = Clock { now: self.env.now(), processing_time: self.env.processing_time() };
@@ -146,11 +140,6 @@ impl Subtask {
             self.state.alarm = None;
             return Poll::Pending;
         };
-        self.wake_at(cx, deadline);
-        Poll::Pending
-    }
-
-    fn wake_at(&mut self, cx: &mut Context<'_>, deadline: Instant) {
         if self.state.alarm.as_ref().is_none_or(|(at, _)| *at != deadline) {
             self.state.alarm = Some((deadline, self.env.sleep_until(deadline)));
         }
@@ -160,5 +149,6 @@ impl Subtask {
             self.state.alarm = None;
             cx.waker().wake_by_ref();
         }
+        Poll::Pending
     }
 }

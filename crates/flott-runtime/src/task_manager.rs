@@ -66,7 +66,10 @@ pub struct JobSpec {
 
 impl fmt::Debug for JobSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JobSpec").field("name", &self.name).field("graph", &self.job_graph).finish_non_exhaustive()
+        f.debug_struct("JobSpec")
+            .field("name", &self.name)
+            .field("graph", &self.job_graph)
+            .finish_non_exhaustive()
     }
 }
 
@@ -124,19 +127,23 @@ impl TaskManager {
         for (vertex, id) in subtasks(&spec.job_graph) {
             for input in 0..2 {
                 let channels = execution_graph.inputs(&spec.job_graph, vertex.id, id.subtask, input);
-                let Some(edge) = channels.first().and_then(|channel| spec.edges.get(channel.edge)) else { continue };
+                let Some(edge) = channels.first().and_then(|channel| spec.edges.get(channel.edge)) else {
+                    continue;
+                };
                 let (gate, ends) = edge.gate(channels.len(), spec.config.gate_bytes_max);
                 gates.entry(id).or_default().push(gate);
                 let keys = channels.iter().map(|channel| (channel.edge, channel.producer, channel.consumer));
                 senders.extend(keys.zip(ends));
             }
         }
-        let mut deployment = Deployment { mailboxes: BTreeMap::new(), tasks: Vec::new(), metrics: Vec::new() };
+        let mut deployment =
+            Deployment { mailboxes: BTreeMap::new(), tasks: Vec::new(), metrics: Vec::new() };
         for (vertex, id) in subtasks(&spec.job_graph) {
             let mut partitions = Partitions::new();
             for edge in 0..spec.job_graph.edges.len() {
                 for channel in execution_graph.outputs(edge, id.subtask) {
-                    let produced_here = spec.job_graph.edges.get(edge).is_some_and(|(e, _)| vertex.nodes.contains(&e.source));
+                    let produced_here =
+                        spec.job_graph.edges.get(edge).is_some_and(|(e, _)| vertex.nodes.contains(&e.source));
                     if !produced_here {
                         continue;
                     }
@@ -175,7 +182,8 @@ impl TaskManager {
 
 fn subtasks(graph: &JobGraph) -> impl Iterator<Item = (&JobVertex, SubtaskId)> {
     graph.vertices.iter().flat_map(|vertex| {
-        (0..vertex.parallelism).map(move |idx| (vertex, SubtaskId { vertex: vertex.id, subtask: SubtaskIndex(idx) }))
+        (0..vertex.parallelism)
+            .map(move |idx| (vertex, SubtaskId { vertex: vertex.id, subtask: SubtaskIndex(idx) }))
     })
 }
 
@@ -226,8 +234,14 @@ impl Start {
                 if edge.source != node {
                     continue;
                 }
-                let reader = if spec.job_graph.chained.contains(&idx) { built.remove(&edge.target) } else { self.partition(idx) };
-                let reader = reader.ok_or_else(|| Error::user(format!("edge {idx} of '{}' leads nowhere", self.vertex.name)))?;
+                let reader = if spec.job_graph.chained.contains(&idx) {
+                    built.remove(&edge.target)
+                } else {
+                    self.partition(idx)
+                };
+                let reader = reader.ok_or_else(|| {
+                    Error::user(format!("edge {idx} of '{}' leads nowhere", self.vertex.name))
+                })?;
                 match &edge.side {
                     None => outputs.main.push(reader),
                     Some(tag) => sides.entry(tag.clone()).or_insert((idx, Vec::new())).1.push(reader),

@@ -52,9 +52,14 @@ impl Campaign {
     }
 
     /// Tries all seeds; `progress` is called now and then with the report so far. Ends early after a failure.
-    pub fn run(&self, env: &Env, progress: impl Fn(&CampaignReport) + Send + Sync + 'static) -> CampaignReport {
+    pub fn run(
+        &self,
+        env: &Env,
+        progress: impl Fn(&CampaignReport) + Send + Sync + 'static,
+    ) -> CampaignReport {
         let campaign = *self;
-        let shared = Arc::new(Shared { started: env.now(), next: AtomicU64::new(0), report: Mutex::default() });
+        let shared =
+            Arc::new(Shared { started: env.now(), next: AtomicU64::new(0), report: Mutex::default() });
         let progress = Arc::new(progress);
         let workers = (0..self.jobs.max(1)).map(|job| {
             let (shared, progress, clock) = (Arc::clone(&shared), Arc::clone(&progress), env.clone());
@@ -82,7 +87,10 @@ impl Campaign {
         if let Some(panic) = panics.first() {
             let n = shared.next.load(Ordering::Relaxed).saturating_sub(1);
             let plan = generate(self.seed(n));
-            report.failures.insert(n, (plan, Failure::Panicked(format!("the simulator itself, about here: {}", panic.0))));
+            report.failures.insert(
+                n,
+                (plan, Failure::Panicked(format!("the simulator itself, about here: {}", panic.0))),
+            );
         }
         report
     }

@@ -5,17 +5,20 @@
 //! tapped must be *a* legal result of the input, and is taken as the input of what follows. So every check is exact,
 //! and late records are justified one by one (`reliability.md` calls these classes B and C).
 //!
-//! * `keyed`, `joins`, `windows`, `count_windows`: the operators.
+//! * `keyed`, `joins`, `windows`, `sessions`, `count_windows`: the operators.
 //!
 //! Nothing here uses an operator, a state or a window of the engine.
 
 mod count_windows;
 mod joins;
 mod keyed;
+mod sessions;
 mod windows;
 
 use crate::functions::{Sides, answered, lift, looked_up, timed_out};
-use crate::plan::{AsyncPlan, Exchange, KeyedFunction, Node, Op, Order, Plan, Port, PortFacts, WindowFunction, facts};
+use crate::plan::{
+    AsyncPlan, Exchange, KeyedFunction, Node, Op, Order, Plan, Port, PortFacts, WindowFunction, facts,
+};
 use crate::program::depends_on_schedule;
 use crate::record::{Record, mix};
 use crate::run::Observed;
@@ -139,7 +142,8 @@ pub(crate) fn check(plan: &Plan, observed: &Observed) -> Result<(), Failure> {
         check_counters(&site, &outputs).map_err(wrong)?;
         let ceiling = ceiling(&site);
         let made = outputs.into_iter().zip(facts);
-        streams.push(made.map(|(records, facts)| Stream { records, facts: facts.clone(), ceiling }).collect());
+        streams
+            .push(made.map(|(records, facts)| Stream { records, facts: facts.clone(), ceiling }).collect());
     }
     Ok(())
 }
@@ -201,7 +205,7 @@ fn outputs(plan: &Plan, site: &Site<'_>) -> Result<Vec<Vec<Record>>, String> {
             windows::check(site, window, &input)?
         }
         Op::CountWindow(window) => vec![count_windows::check(site, *window)?],
-        Op::WindowJoin { windows, co_group } => vec![windows::join(site, *windows, *co_group)],
+        Op::WindowJoin { windows, co_group } => vec![windows::join(site, *windows, *co_group)?],
         Op::BroadcastJoin => {
             let mut table: BTreeMap<u32, i64> = BTreeMap::new();
             for record in &site.second().records {
@@ -222,13 +226,16 @@ fn outputs(plan: &Plan, site: &Site<'_>) -> Result<Vec<Vec<Record>>, String> {
             };
             same(&forget(main), &forget(&tapped))?;
             match tapped.iter().find(|record| !(0..=n_broadcast).contains(&record.aux)) {
-                Some(record) => return Err(format!("{n_broadcast} broadcast records, but {record:?} saw more")),
+                Some(record) => {
+                    return Err(format!("{n_broadcast} broadcast records, but {record:?} saw more"));
+                }
                 None => vec![tapped],
             }
         }
         Op::Async(call) => vec![called(site, call)?],
         Op::SideOutput { modulus } => {
-            let (side, main) = site.input().records.iter().cloned().partition(|record| record.value % modulus == 0);
+            let (side, main) =
+                site.input().records.iter().cloned().partition(|record| record.value % modulus == 0);
             vec![main, side]
         }
         Op::Reassign { .. } => {
@@ -271,8 +278,12 @@ fn called(site: &Site<'_>, call: &AsyncPlan) -> Result<Vec<Record>, String> {
 /// Compares what was tapped with what must have been there, and its order with what was promised.
 fn check_tap(site: &Site<'_>, output: usize, expected: &[Record]) -> Result<(), String> {
     let port = Port { node: site.idx, output };
-    let (Some(tapped), Some(facts)) = (site.observed.taps.get(&port), site.facts.get(output)) else { return Ok(()) };
-    if let Some((record, timestamp)) = tapped.iter().find(|(record, timestamp)| record.timestamp != *timestamp) {
+    let (Some(tapped), Some(facts)) = (site.observed.taps.get(&port), site.facts.get(output)) else {
+        return Ok(());
+    };
+    if let Some((record, timestamp)) =
+        tapped.iter().find(|(record, timestamp)| record.timestamp != *timestamp)
+    {
         return Err(format!("output {output}: {record:?} has the timestamp {timestamp}"));
     }
     let tapped: Vec<Record> = tapped.iter().map(|(record, _)| record.clone()).collect();
@@ -307,11 +318,17 @@ fn check_counters(site: &Site<'_>, outputs: &[Vec<Record>]) -> Result<(), String
     let expected_out = outputs.first().map_or(0, Vec::len);
     let counted = (report.records_in as usize, report.records_out as usize);
     if counted != (expected_in, expected_out) {
-        return Err(format!("the engine counted (in, out) {counted:?}, true is {:?}", (expected_in, expected_out)));
+        return Err(format!(
+            "the engine counted (in, out) {counted:?}, true is {:?}",
+            (expected_in, expected_out)
+        ));
     }
     let is_source = matches!(site.node.op, Op::Source(_));
     if !is_source && report.current_input_watermark != Timestamp::MAX {
-        return Err(format!("event time has not ended: the last watermark is {}", report.current_input_watermark));
+        return Err(format!(
+            "event time has not ended: the last watermark is {}",
+            report.current_input_watermark
+        ));
     }
     if report.late_records_dropped > 0 && !depends_on_schedule(&site.node.op) {
         return Err(format!("{} late records were dropped", report.late_records_dropped));

@@ -5,9 +5,10 @@ use crate::plan::{AsyncPlan, Exchange, KeyedFunction, Windows};
 use crate::record::{Record, mix};
 use flott_api::windowing::{TimeWindow, Window};
 use flott_api::{
-    AggregateFunction, AsyncFunction, BroadcastContext, BroadcastProcessFunction, CoProcessFunction, Collector,
-    KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, OutputTag,
-    ProcessContext, ProcessFunction, ProcessWindowFunction, RuntimeContext, UserResult, WindowContext,
+    AggregateFunction, AsyncFunction, BroadcastContext, BroadcastProcessFunction, CoProcessFunction,
+    Collector, KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction,
+    OutputTag, ProcessContext, ProcessFunction, ProcessWindowFunction, RuntimeContext, UserResult,
+    WindowContext,
 };
 use flott_env::Env;
 use flott_state::{
@@ -45,7 +46,9 @@ impl Place {
             format!("n{node} got {record:?} with the timestamp {timestamp}")
         });
         lab.expect(!self.on_time || record.timestamp > watermark, || {
-            format!("n{node} subtask {subtask} got the on-time record {record:?} behind the watermark {watermark}")
+            format!(
+                "n{node} subtask {subtask} got the on-time record {record:?} behind the watermark {watermark}"
+            )
         });
     }
 
@@ -84,7 +87,9 @@ impl ProcessFunction<Record, Record> for Probe {
                 format!("n{node}: the custom partition of {record:?} is subtask {subtask}")
             }),
             Some(Exchange::Global) => {
-                lab.expect(*subtask == 0, || format!("n{node}: {record:?} went to subtask {subtask}, not to the first"));
+                lab.expect(*subtask == 0, || {
+                    format!("n{node}: {record:?} went to subtask {subtask}, not to the first")
+                });
             }
             // The copies differ from here on.
             Some(Exchange::Broadcast) => record.uid = mix(record.uid, u64::from(*subtask)),
@@ -117,7 +122,11 @@ impl ProcessFunction<Record, Record> for Divide {
         out: &mut Collector<'_, Record>,
     ) -> UserResult {
         self.place.record(&record, ctx.timestamp, ctx.watermark.0);
-        if record.value.rem_euclid(self.modulus) == 0 { out.output(&self.side, record) } else { out.collect(record) }
+        if record.value.rem_euclid(self.modulus) == 0 {
+            out.output(&self.side, record)
+        } else {
+            out.collect(record)
+        }
         Ok(())
     }
 }
@@ -403,7 +412,8 @@ pub(crate) fn fold(sum: &mut Record, record: Record) {
 /// The running sum of a key: everything but sum and count is that of the last record.
 pub(crate) fn running(sum: &mut Record, record: Record) {
     let parts = vec![record.uid];
-    let (uid, value, aux) = (mix(sum.uid, record.uid), sum.value.wrapping_add(record.value), sum.aux.wrapping_add(1));
+    let (uid, value, aux) =
+        (mix(sum.uid, record.uid), sum.value.wrapping_add(record.value), sum.aux.wrapping_add(1));
     *sum = Record { uid, value, aux, parts, ..record };
 }
 
@@ -447,7 +457,9 @@ impl<K: KeyNumber> ProcessWindowFunction<Record, Record, K, TimeWindow> for Wind
     }
 }
 
-impl<K: KeyNumber> ProcessWindowFunction<Record, Record, K, flott_api::windowing::GlobalWindow> for WindowRecords {
+impl<K: KeyNumber> ProcessWindowFunction<Record, Record, K, flott_api::windowing::GlobalWindow>
+    for WindowRecords
+{
     fn process(
         &mut self,
         key: &K,

@@ -56,7 +56,9 @@ impl Lab {
     /// A keyed function of `node` sees this key.
     pub(crate) fn key(&self, node: usize, subtask: u32, key: u32) {
         let home = *self.notes().key_homes.entry((node, key)).or_insert(subtask);
-        self.expect(home == subtask, || format!("key {key} of n{node} is at subtask {home} and at {subtask}"));
+        self.expect(home == subtask, || {
+            format!("key {key} of n{node} is at subtask {home} and at {subtask}")
+        });
     }
 
     /// A record has come through an exchange.

@@ -104,7 +104,8 @@ fn real() -> Result<Env, String> {
 fn run(args: &RunArgs) -> Result<bool, String> {
     let env = real()?;
     let first = args.from.unwrap_or_else(|| env.random_u64());
-    let limit = args.seconds.map_or(Limit::Seeds(args.seeds), |seconds| Limit::Time(Duration::from_secs(seconds)));
+    let limit =
+        args.seconds.map_or(Limit::Seeds(args.seeds), |seconds| Limit::Time(Duration::from_secs(seconds)));
     let campaign = Campaign { first, limit, jobs: args.jobs.unwrap_or_else(|| env.cores()) };
     println!("first seed {first}: the same run again is `flott-sim run --from {first} {}`", limit_args(args));
     let shown = AtomicU64::new(0);
@@ -121,7 +122,11 @@ fn run(args: &RunArgs) -> Result<bool, String> {
     }
     println!("{}", report.coverage);
     let seconds = report.elapsed.as_secs_f64();
-    println!("{} seeds in {seconds:.1} s, {:.0} seeds/s, no failure", report.n_tried(), report.n_tried() as f64 / seconds);
+    println!(
+        "{} seeds in {seconds:.1} s, {:.0} seeds/s, no failure",
+        report.n_tried(),
+        report.n_tried() as f64 / seconds
+    );
     Ok(true)
 }
 
@@ -142,7 +147,10 @@ fn replay(args: &ReplayArgs) -> Result<bool, String> {
     match try_plan(&plan, true) {
         Ok(trial) => {
             let (processed, late) = (trial.n_processed, trial.n_late);
-            println!("right: {processed} records processed, {late} late, {:?} of virtual time", trial.elapsed);
+            println!(
+                "right: {processed} records processed, {late} late, {:?} of virtual time",
+                trial.elapsed
+            );
             println!("fingerprint {:016x}", trial.fingerprint);
             Ok(true)
         }

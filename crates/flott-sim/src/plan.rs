@@ -457,7 +457,8 @@ impl SourcePlan {
             let horizon = newest.map_or(Timestamp::MIN, |newest| self.watermark_after(newest));
             newest = newest.max(Some(*timestamp));
             let mark = newest.map_or(Timestamp::MIN, |newest| self.watermark_after(newest));
-            let punctuated = self.watermarks == Watermarks::Punctuated && mix(seq as u64, 77).is_multiple_of(3);
+            let punctuated =
+                self.watermarks == Watermarks::Punctuated && mix(seq as u64, 77).is_multiple_of(3);
             Record {
                 key: *key,
                 timestamp: *timestamp,

@@ -4,11 +4,13 @@ mod stateless;
 mod windows;
 
 use crate::functions::{
-    CountBroadcast, Divide, JoinAll, Keyed, LookUpAtEnd, Mistake, Place, Probe, Saboteur, Sides, SlowCall, Stamp, lift, pair,
-    running,
+    CountBroadcast, Divide, JoinAll, Keyed, LookUpAtEnd, Mistake, Place, Probe, Saboteur, Sides, SlowCall,
+    Stamp, lift, pair, running,
 };
 use crate::lab::{Lab, Taps};
-use crate::plan::{AsyncPlan, Chaining, Config, Exchange, Node, Op, Plan, Port, PortFacts, WindowFunction, facts};
+use crate::plan::{
+    AsyncPlan, Chaining, Config, Exchange, Node, Op, Plan, Port, PortFacts, WindowFunction, facts,
+};
 use crate::record::{Record, mix};
 use crate::source::{SimSource, strategy};
 use flott_api::sinks::collect_sink;
@@ -65,7 +67,9 @@ pub(crate) fn build(plan: &Plan, env: Env, sabotage: Option<Sabotage>) -> Result
     let mut builder = Builder { plan, known: &known, job, lab, streams: Vec::new() };
     for (idx, node) in plan.nodes.iter().enumerate() {
         let mut outputs = builder.node(idx, node)?;
-        if let (Some(sabotage), Some(main)) = (sabotage.filter(|sabotage| sabotage.node == idx), outputs.first_mut()) {
+        if let (Some(sabotage), Some(main)) =
+            (sabotage.filter(|sabotage| sabotage.node == idx), outputs.first_mut())
+        {
             let Sabotage { mistake, at, .. } = sabotage;
             let saboteur = Saboteur { lab: builder.lab.clone(), mistake, at, seen: 0, held: None };
             *main = main.process(saboteur).name(format!("n{idx}-sabotage")).set_parallelism(node.parallelism);
@@ -85,9 +89,10 @@ pub(crate) fn build(plan: &Plan, env: Env, sabotage: Option<Sabotage>) -> Result
 
 /// The outputs that are looked at: what nobody else reads, what depends on the schedule, and some more.
 fn tapped(plan: &Plan, known: &[Vec<PortFacts>]) -> Vec<Port> {
-    let ports = known.iter().enumerate().flat_map(|(node, outputs)| {
-        (0..outputs.len()).map(move |output| Port { node, output })
-    });
+    let ports = known
+        .iter()
+        .enumerate()
+        .flat_map(|(node, outputs)| (0..outputs.len()).map(move |output| Port { node, output }));
     let is_tapped = |port: &Port| {
         let node = plan.nodes.get(port.node);
         node.is_some_and(|node| node.tapped || depends_on_schedule(&node.op)) || !plan.is_read(*port)
@@ -104,13 +109,13 @@ pub(crate) fn depends_on_schedule(op: &Op) -> bool {
         | Op::Window(_)
         | Op::CountWindow(_)
         | Op::BroadcastSeen => true,
+        Op::WindowJoin { windows, .. } => windows.is_session(),
         Op::Source(_)
         | Op::Stateless(_)
         | Op::Exchange(_)
         | Op::Union
         | Op::CoProcess
         | Op::KeyedJoin
-        | Op::WindowJoin { .. }
         | Op::BroadcastJoin
         | Op::Async(_)
         | Op::SideOutput { .. }
@@ -157,7 +162,8 @@ impl Builder<'_> {
         let on_time = node.inputs.first().is_some_and(|port| self.facts(*port).on_time);
         let place = Place::new(&self.lab, idx, on_time);
         let settle = |stream: Stream| self.settle(&stream, idx, node);
-        let input_parallelism = |input: usize| node.inputs.get(input).map_or(1, |port| self.parallelism(*port));
+        let input_parallelism =
+            |input: usize| node.inputs.get(input).map_or(1, |port| self.parallelism(*port));
         let stream = match (&node.op, inputs.as_slice()) {
             (Op::Source(source), []) => {
                 let from = SimSource::new(source, idx, &self.plan.config);
@@ -168,15 +174,22 @@ impl Builder<'_> {
                 divide(input, *exchange).process(Probe { place, exchange: Some(*exchange) })
             }
             (Op::Union, [left, right]) => {
-                let on_time = self.known.get(idx).and_then(|outputs| outputs.first()).is_some_and(|facts| facts.on_time);
+                let on_time = self
+                    .known
+                    .get(idx)
+                    .and_then(|outputs| outputs.first())
+                    .is_some_and(|facts| facts.on_time);
                 let [left, right] = [(left, 1), (right, 2)].map(|(stream, side)| {
-                    let marked = stream.map(move |record: Record| Record { uid: mix(record.uid, side), ..record });
+                    let marked =
+                        stream.map(move |record: Record| Record { uid: mix(record.uid, side), ..record });
                     marked.set_parallelism(input_parallelism(side as usize - 1))
                 });
                 left.union(&right).process(Probe { place: Place { on_time, ..place }, exchange: None })
             }
             (Op::Reduce, [input]) => input.key_by(|record| record.key).reduce(running),
-            (Op::Keyed(function), [input]) => input.key_by(|record| record.key).process(Keyed::new(place, *function)),
+            (Op::Keyed(function), [input]) => {
+                input.key_by(|record| record.key).process(Keyed::new(place, *function))
+            }
             (Op::CoProcess, [left, right]) => left.connect(right).process(Sides),
             (Op::KeyedJoin, [left, right]) => {
                 let (left, right) = (left.key_by(|record| record.key), right.key_by(|record| record.key));
@@ -193,7 +206,11 @@ impl Builder<'_> {
                     out.collect(pair(idx, left, right));
                     Ok(())
                 }));
-                let late = late.iter().filter(|_| *late_output).map(|tag| joined.side_output(tag)).collect::<Vec<_>>();
+                let late = late
+                    .iter()
+                    .filter(|_| *late_output)
+                    .map(|tag| joined.side_output(tag))
+                    .collect::<Vec<_>>();
                 return Ok([vec![joined], late].concat());
             }
             (Op::Window(window), [input]) => {
@@ -202,7 +219,8 @@ impl Builder<'_> {
                     WindowFunction::Reduce => input.map(lift).set_parallelism(input_parallelism(0)),
                     _ => input.clone(),
                 };
-                let made = windows::Made { plan: window, node: idx, parallelism: node.parallelism, lab: &self.lab };
+                let made =
+                    windows::Made { plan: window, node: idx, parallelism: node.parallelism, lab: &self.lab };
                 return Ok(made.window(&input, settle));
             }
             (Op::CountWindow(window), [input]) => {
@@ -235,7 +253,9 @@ impl Builder<'_> {
                 return Ok(vec![main, side]);
             }
             (Op::Reassign { bound_ms }, [input]) => {
-                let strategy = flott_api::WatermarkStrategy::for_bounded_out_of_orderness(Duration::from_millis(*bound_ms));
+                let strategy = flott_api::WatermarkStrategy::for_bounded_out_of_orderness(
+                    Duration::from_millis(*bound_ms),
+                );
                 // What the splits knew of watermarks does not hold any more.
                 let forgotten = input.map(|record: Record| Record { horizon: i64::MAX, ..record });
                 forgotten.set_parallelism(node.parallelism).assign_timestamps_and_watermarks(strategy)
@@ -254,7 +274,9 @@ fn divide(stream: &Stream, exchange: Exchange) -> Stream {
         Exchange::Shuffle => stream.shuffle(),
         Exchange::Broadcast => stream.broadcast(),
         Exchange::Global => stream.global(),
-        Exchange::Custom => stream.partition_custom(|key: &u32, n| *key as usize % n, |record: &Record| record.key),
+        Exchange::Custom => {
+            stream.partition_custom(|key: &u32, n| *key as usize % n, |record: &Record| record.key)
+        }
     }
 }
 

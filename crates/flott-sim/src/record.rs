@@ -31,7 +31,14 @@ pub struct Record {
 
 impl Record {
     /// What an operator `node` makes of the records `parts`; the order of `parts` counts.
-    pub(crate) fn made(node: usize, key: u32, timestamp: Timestamp, aux: i64, value: i64, parts: Vec<u64>) -> Self {
+    pub(crate) fn made(
+        node: usize,
+        key: u32,
+        timestamp: Timestamp,
+        aux: i64,
+        value: i64,
+        parts: Vec<u64>,
+    ) -> Self {
         let numbers = [node as u64, u64::from(key), timestamp as u64, aux as u64];
         let uid = numbers.iter().chain(&parts).fold(0, |uid, number| mix(uid, *number));
         let origin = FIRST_OPERATOR_ORIGIN + node as u32;

@@ -84,7 +84,9 @@ fn candidates(plan: &Plan) -> Vec<Plan> {
         &|plan| plan.config.chaining = true,
         &|plan| plan.config.max_parallelism = 4096,
     ];
-    found.extend(settings.iter().map(|setting| with(*setting)).filter(|candidate| candidate.config != *config));
+    found.extend(
+        settings.iter().map(|setting| with(*setting)).filter(|candidate| candidate.config != *config),
+    );
     found
 }
 

@@ -3,8 +3,8 @@
 use crate::plan::{Config, SourcePlan, Watermarks};
 use crate::record::Record;
 use flott_api::{
-    Boundedness, GeneratorContext, InputStatus, SourceReaderContext, SourceSplit, SplitOutput, SplitReader, SplitSource,
-    WatermarkGenerator, WatermarkStrategy,
+    Boundedness, GeneratorContext, InputStatus, SourceReaderContext, SourceSplit, SplitOutput, SplitReader,
+    SplitSource, WatermarkGenerator, WatermarkStrategy,
 };
 use flott_env::Env;
 use flott_types::{Result, SplitId, Timestamp, Watermark};
@@ -59,7 +59,16 @@ impl SplitSource for SimSource {
     fn open(&self, split: SimSplit, ctx: &SourceReaderContext) -> Result<SimReader> {
         let records = self.records.get(split.idx).cloned().unwrap_or_default();
         let plan = Arc::clone(&self.plan);
-        Ok(SimReader { plan, records, env: ctx.env.clone(), split, pauses: 0, n_polls: 0, yielded: false, sleep: None })
+        Ok(SimReader {
+            plan,
+            records,
+            env: ctx.env.clone(),
+            split,
+            pauses: 0,
+            n_polls: 0,
+            yielded: false,
+            sleep: None,
+        })
     }
 }
 
@@ -146,9 +155,9 @@ pub(crate) fn strategy(plan: &SourcePlan) -> WatermarkStrategy<Record> {
     let mut strategy = match plan.watermarks {
         Watermarks::Bounded if plan.bound_ms == 0 => WatermarkStrategy::for_monotonous_timestamps(),
         Watermarks::Bounded => WatermarkStrategy::for_bounded_out_of_orderness(bound),
-        Watermarks::Punctuated => {
-            WatermarkStrategy::for_punctuated(|record: &Record, _| Some(record.aux).filter(|at| *at != Timestamp::MIN))
-        }
+        Watermarks::Punctuated => WatermarkStrategy::for_punctuated(|record: &Record, _| {
+            Some(record.aux).filter(|at| *at != Timestamp::MIN)
+        }),
         Watermarks::Periodic => {
             let bound_ms = plan.bound_ms as i64;
             WatermarkStrategy::for_generator(move |_: GeneratorContext| Periodic { bound_ms, newest: None })

@@ -33,7 +33,10 @@ pub fn try_plan(plan: &Plan, repeated: bool) -> Result<Trial, Failure> {
     if repeated {
         let again = run(plan, None)?;
         if again.fingerprint != observed.fingerprint {
-            let what = format!("the same plan gave {:016x} and then {:016x}", observed.fingerprint, again.fingerprint);
+            let what = format!(
+                "the same plan gave {:016x} and then {:016x}",
+                observed.fingerprint, again.fingerprint
+            );
             return Err(Failure::Unstable(what));
         }
     }
@@ -69,7 +72,10 @@ fn vary(plan: &Plan, observed: &Observed, batch_size: u32) -> Result<(), Failure
     if sorted(observed) == sorted(&other) {
         return Ok(());
     }
-    Err(Failure::Unstable(format!("with batches of {batch_size} and schedule {} results differ", varied.schedule)))
+    Err(Failure::Unstable(format!(
+        "with batches of {batch_size} and schedule {} results differ",
+        varied.schedule
+    )))
 }
 
 fn sorted(observed: &Observed) -> BTreeMap<Port, Vec<Record>> {

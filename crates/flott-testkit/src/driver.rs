@@ -6,8 +6,8 @@ mod one_input;
 mod two_input;
 mod window;
 
-pub(crate) use common::common_methods;
 pub use common::DriverMetrics;
+pub(crate) use common::common_methods;
 pub use one_input::TestDriver;
 pub use two_input::TwoInputTestDriver;
 pub use window::WindowDriver;

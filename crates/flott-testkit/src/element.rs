@@ -178,21 +178,51 @@ mod tests {
 
     #[test]
     fn streams_are_read_and_printed() {
-        check::<Element<i64>>("+1@10   +-2 W12 W-5 W-inf I A P20 B3 W+inf E", expect!["+1@10 +-2 W12 W-5 W-inf I A P20 B3 W+inf E"]);
-        check::<TwoInputElement<i64, String>>("1:+1@10 2:+a 1:W5 W9 2:I B1 1:E E", expect!["1:+1@10 2:+a 1:W5 W9 2:I B1 1:E E"]);
-        check::<Element<String>>(r#"+"a b"@1 +a@b +a@b@2 +"a@2" +"" +"q\"\\\n"@-3 +a"b"#, expect![[r#"+"a b"@1 +a@b +a@b@2 +"a@2" +"" +"q\"\\\n"@-3 +a"b"#]]);
+        check::<Element<i64>>(
+            "+1@10   +-2 W12 W-5 W-inf I A P20 B3 W+inf E",
+            expect!["+1@10 +-2 W12 W-5 W-inf I A P20 B3 W+inf E"],
+        );
+        check::<TwoInputElement<i64, String>>(
+            "1:+1@10 2:+a 1:W5 W9 2:I B1 1:E E",
+            expect!["1:+1@10 2:+a 1:W5 W9 2:I B1 1:E E"],
+        );
+        check::<Element<String>>(
+            r#"+"a b"@1 +a@b +a@b@2 +"a@2" +"" +"q\"\\\n"@-3 +a"b"#,
+            expect![[r#"+"a b"@1 +a@b +a@b@2 +"a@2" +"" +"q\"\\\n"@-3 +a"b"#]],
+        );
     }
 
     #[test]
     fn what_cannot_be_read_is_named() {
-        check::<Element<i64>>("+1@10 +x@11", expect!["error: 'x' is no record of this stream: invalid digit found in string"]);
-        check::<Element<i64>>("+1 X", expect!["error: 'X' is no stream element: +record@timestamp, W12, I, A, P20, B3 or E"]);
-        check::<Element<i64>>("Wx", expect!["error: 'Wx' is no stream element: +record@timestamp, W12, I, A, P20, B3 or E"]);
-        check::<Element<i64>>("IA", expect!["error: 'IA' is no stream element: +record@timestamp, W12, I, A, P20, B3 or E"]);
-        check::<Element<i64>>("B-1", expect!["error: 'B-1' is no stream element: +record@timestamp, W12, I, A, P20, B3 or E"]);
+        check::<Element<i64>>(
+            "+1@10 +x@11",
+            expect!["error: 'x' is no record of this stream: invalid digit found in string"],
+        );
+        check::<Element<i64>>(
+            "+1 X",
+            expect!["error: 'X' is no stream element: +record@timestamp, W12, I, A, P20, B3 or E"],
+        );
+        check::<Element<i64>>(
+            "Wx",
+            expect!["error: 'Wx' is no stream element: +record@timestamp, W12, I, A, P20, B3 or E"],
+        );
+        check::<Element<i64>>(
+            "IA",
+            expect!["error: 'IA' is no stream element: +record@timestamp, W12, I, A, P20, B3 or E"],
+        );
+        check::<Element<i64>>(
+            "B-1",
+            expect!["error: 'B-1' is no stream element: +record@timestamp, W12, I, A, P20, B3 or E"],
+        );
         check::<Element<String>>(r#"+"ab"#, expect![[r#"error: the quotation "ab does not end"#]]);
         check::<Element<String>>(r#"+"a\q""#, expect![[r#"error: '\q' is no escape of a quoted record"#]]);
-        check::<Element<String>>(r#"+"a"b@3"#, expect!["error: 'b@3' follows a quoted record: expected @timestamp"]);
-        check::<TwoInputElement<i64, i64>>("+1@10", expect!["error: the record '1' must say of which input it is: 1:+1"]);
+        check::<Element<String>>(
+            r#"+"a"b@3"#,
+            expect!["error: 'b@3' follows a quoted record: expected @timestamp"],
+        );
+        check::<TwoInputElement<i64, i64>>(
+            "+1@10",
+            expect!["error: the record '1' must say of which input it is: 1:+1"],
+        );
     }
 }

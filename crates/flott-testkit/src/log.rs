@@ -56,13 +56,22 @@ pub(crate) struct Log<O> {
 
 impl<O> Default for Log<O> {
     fn default() -> Self {
-        Self { emitted: Vec::new(), printers: Vec::new(), merge: None, watermark: Watermark::MIN, ended: false }
+        Self {
+            emitted: Vec::new(),
+            printers: Vec::new(),
+            merge: None,
+            watermark: Watermark::MIN,
+            ended: false,
+        }
     }
 }
 
 impl<O> fmt::Debug for Log<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Log").field("emitted", &self.emitted.len()).field("watermark", &self.watermark).finish()
+        f.debug_struct("Log")
+            .field("emitted", &self.emitted.len())
+            .field("watermark", &self.watermark)
+            .finish()
     }
 }
 
@@ -132,7 +141,8 @@ impl<O> Log<O> {
 
     /// Takes a side output.
     pub(crate) fn take_side<T: 'static>(&mut self, tag: &OutputTag<T>) -> Vec<(T, Timestamp)> {
-        let is_of_tag = |emitted: &mut Emitted<O>| matches!(emitted, Emitted::Side(side) if side.tag == *tag.id());
+        let is_of_tag =
+            |emitted: &mut Emitted<O>| matches!(emitted, Emitted::Side(side) if side.tag == *tag.id());
         let taken = self.emitted.extract_if(.., is_of_tag).filter_map(|emitted| match emitted {
             Emitted::Side(side) => Some(side.batch),
             Emitted::Main(_) => None,

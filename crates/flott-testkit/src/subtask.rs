@@ -64,8 +64,7 @@ impl<A, B, O: Send + 'static> Subtask<A, B, O> {
         log: &SharedLog<O>,
         metrics: &Arc<OutputMetrics>,
     ) -> Result<Self> {
-        let place =
-            format!("operator '{}' subtask {}/{}", ctx.operator, ctx.subtask.0 + 1, ctx.parallelism);
+        let place = format!("operator '{}' subtask {}/{}", ctx.operator, ctx.subtask.0 + 1, ctx.parallelism);
         let opened = match &mut subject {
             Subject::One(operator) => operator.open(ctx),
             Subject::Two(operator) => operator.open(ctx),

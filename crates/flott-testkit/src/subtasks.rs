@@ -147,7 +147,11 @@ struct Inputs {
 
 impl Inputs {
     fn new(n_inputs: usize) -> Self {
-        Self { valve: WatermarkValve::new(n_inputs), ended: vec![false; n_inputs], idle: vec![false; n_inputs] }
+        Self {
+            valve: WatermarkValve::new(n_inputs),
+            ended: vec![false; n_inputs],
+            idle: vec![false; n_inputs],
+        }
     }
 
     fn is(flags: &[bool], input: Input) -> bool {
@@ -235,10 +239,8 @@ where
         if self.running.is_none() {
             self.log.lock().start(self.parallelism);
             let subtasks = (0..self.parallelism).map(|idx| self.open(SubtaskIndex(idx)));
-            self.running = Some(Running {
-                subtasks: subtasks.collect::<Result<_>>()?,
-                told_processing_time: None,
-            });
+            self.running =
+                Some(Running { subtasks: subtasks.collect::<Result<_>>()?, told_processing_time: None });
         }
         self.running.as_mut().ok_or_else(|| Error::subtask("the driver has not started"))
     }
@@ -415,7 +417,9 @@ where
             }
             n_rounds = if self.world.processing_time() > now { 0 } else { n_rounds + 1 };
             if n_rounds > TIMER_ROUNDS_MAX {
-                return Err(Error::subtask(format!("the operator wants processing time {now} again and again")));
+                return Err(Error::subtask(format!(
+                    "the operator wants processing time {now} again and again"
+                )));
             }
             let now = self.world.processing_time();
             self.start()?.told_processing_time = Some(now);
@@ -425,7 +429,8 @@ where
 
     /// A function that goes on with asynchronous work; ready when all subtasks can take more input.
     fn poll_all(&self) -> impl Fn(&mut Context<'_>) -> Poll<Result<()>> + Send + use<A, B, O> {
-        let subtasks: Vec<_> = self.running.iter().flat_map(|running| running.subtasks.iter().cloned()).collect();
+        let subtasks: Vec<_> =
+            self.running.iter().flat_map(|running| running.subtasks.iter().cloned()).collect();
         move |cx| {
             let mut ready = Poll::Ready(Ok(()));
             for subtask in &subtasks {

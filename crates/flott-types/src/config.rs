@@ -19,7 +19,8 @@ impl Configuration {
     /// the expected form of the value.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
         let Some((_, check)) = options::ALL.iter().find(|(known, _)| *known == key) else {
-            let nearest = options::ALL.iter().map(|(known, _)| *known).min_by_key(|known| distance(known, key));
+            let nearest =
+                options::ALL.iter().map(|(known, _)| *known).min_by_key(|known| distance(known, key));
             let hint = nearest.map(|known| format!("; did you mean '{known}'?")).unwrap_or_default();
             return Err(Error::user(format!("unknown configuration key '{key}'{hint}")));
         };
@@ -177,7 +178,9 @@ impl ConfigValue for String {
 fn check<T: ConfigValue>(key: &str, text: &str) -> Result<()> {
     match T::parse(text) {
         Ok(_) => Ok(()),
-        Err(()) => Err(Error::user(format!("configuration key '{key}' is '{text}': expected {}", T::EXPECTED))),
+        Err(()) => {
+            Err(Error::user(format!("configuration key '{key}' is '{text}': expected {}", T::EXPECTED)))
+        }
     }
 }
 
@@ -251,7 +254,10 @@ mod tests {
     #[test]
     fn an_unknown_key_names_the_nearest_one() {
         let error = Configuration::default().set("paralelism.default", "2").unwrap_err();
-        assert_eq!(error.to_string(), "unknown configuration key 'paralelism.default'; did you mean 'parallelism.default'?");
+        assert_eq!(
+            error.to_string(),
+            "unknown configuration key 'paralelism.default'; did you mean 'parallelism.default'?"
+        );
     }
 
     #[test]
@@ -262,7 +268,9 @@ mod tests {
 
     #[test]
     fn durations_and_sizes_are_read_as_flink_writes_them() {
-        for (text, millis) in [("200", 200), ("200 ms", 200), ("10s", 10_000), ("5 min", 300_000), ("1 d", 86_400_000)] {
+        for (text, millis) in
+            [("200", 200), ("200 ms", 200), ("10s", 10_000), ("5 min", 300_000), ("1 d", 86_400_000)]
+        {
             assert_eq!(<Duration as ConfigValue>::parse(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         for (text, bytes) in [("1", 1), ("32 kb", 32 << 10), ("64mb", 64 << 20), ("1 g", 1 << 30)] {

@@ -43,6 +43,14 @@ impl<T> RecordBatch<T> {
         Self { records, timestamps }
     }
 
+    /// Makes room for `additional` more records, with or without timestamps.
+    pub fn reserve(&mut self, additional: usize, is_timed: bool) {
+        self.records.reserve(additional);
+        if is_timed {
+            self.timestamps.reserve(additional);
+        }
+    }
+
     /// Appends a record; `timestamp` may be [`NO_TIMESTAMP`].
     #[inline]
     pub fn push(&mut self, record: T, timestamp: Timestamp) {
@@ -120,6 +128,20 @@ impl<T> RecordBatch<T> {
     pub fn split_off(&mut self, at: usize) -> Self {
         let timestamps = if self.timestamps.is_empty() { Vec::new() } else { self.timestamps.split_off(at) };
         Self { records: self.records.split_off(at), timestamps }
+    }
+
+    /// Cuts the batch before the records at `ends`, which ascend, and hands out the pieces in order: one more than there are
+    /// cuts. Each record is moved once, however many cuts there are.
+    pub fn cut(self, ends: impl IntoIterator<Item = usize>) -> impl Iterator<Item = Self> {
+        let is_timed = self.is_timed();
+        let (mut records, mut timestamps) = (self.records.into_iter(), self.timestamps.into_iter());
+        let mut start = 0;
+        ends.into_iter().map(Some).chain([None]).map(move |end| {
+            let length = end.map_or(records.len(), |end| end.saturating_sub(start));
+            start += length;
+            let timestamps = if is_timed { timestamps.by_ref().take(length).collect() } else { Vec::new() };
+            Self { records: records.by_ref().take(length).collect(), timestamps }
+        })
     }
 
     /// Records with their timestamps.

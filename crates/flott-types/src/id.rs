@@ -9,6 +9,7 @@ pub struct SubtaskIndex(pub u32);
 
 impl SubtaskIndex {
     /// The index for slices and vectors.
+    #[inline]
     pub const fn as_usize(self) -> usize {
         self.0 as usize
     }

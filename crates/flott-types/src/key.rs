@@ -86,7 +86,11 @@ mod tests {
                     assert_eq!(range.start, next);
                     for group in range.start..range.end {
                         let owner = subtask_for_key_group(KeyGroup(group), max_parallelism, parallelism);
-                        assert_eq!(owner, SubtaskIndex(idx), "group {group} of {max_parallelism} at {parallelism}");
+                        assert_eq!(
+                            owner,
+                            SubtaskIndex(idx),
+                            "group {group} of {max_parallelism} at {parallelism}"
+                        );
                     }
                     next = range.end;
                 }
@@ -99,7 +103,8 @@ mod tests {
     #[test]
     fn the_hash_of_version_one_is_pinned() {
         assert_eq!(KEY_HASH_VERSION, 1);
-        let hashes = [key_hash(&0_u64), key_hash(&1_u64), key_hash("EWR"), key_hash(&("JFK", 7_i32, Some('x')))];
+        let hashes =
+            [key_hash(&0_u64), key_hash(&1_u64), key_hash("EWR"), key_hash(&("JFK", 7_i32, Some('x')))];
         expect_test::expect![[r#"
             7fd4763c94f6fc93
             6e93ab9af5ab262b

@@ -7,18 +7,70 @@ pub mod file {
 }
 
 /// The Nexmark generator: persons, auctions and bids.
+///
+/// ```
+/// use flott::connectors::nexmark::{Bid, NexmarkConfig, NexmarkSource};
+/// use flott::prelude::*;
+///
+/// let env = StreamExecutionEnvironment::with_configuration(Configuration::default())?;
+/// let config = NexmarkConfig::bounded(1_000);
+/// let strategy = WatermarkStrategy::for_bounded_out_of_orderness(config.max_out_of_orderness());
+/// let (sink, bids) = collect_sink();
+/// env.from_source(NexmarkSource::<Bid>::of(config)?, strategy, "bids").map(|bid| bid.price).sink_to(sink);
+/// env.execute("prices")?;
+/// assert_eq!(bids.len(), 920);
+/// # Ok::<(), flott::Error>(())
+/// ```
 #[cfg(feature = "nexmark")]
 pub mod nexmark {
     pub use flott_connector_nexmark::*;
 }
 
 /// Parquet files: a format for [`FileSource`](file::FileSource) and [`FileSink`](file::FileSink).
+///
+/// ```
+/// use flott::connectors::parquet::ParquetFormat;
+/// use flott::prelude::*;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// struct Reading {
+///     sensor: String,
+///     value: f64,
+/// }
+///
+/// # let directory = tempfile::tempdir().expect("a directory");
+/// # let directory = directory.path();
+/// let env = StreamExecutionEnvironment::with_configuration(Configuration::default())?;
+/// let reading = Reading { sensor: "a".to_owned(), value: 1.5 };
+/// env.from_collection(vec![reading.clone()]).sink_to(FileSink::format(directory, ParquetFormat::new()));
+/// env.execute("write")?;
+///
+/// let env = StreamExecutionEnvironment::with_configuration(Configuration::default())?;
+/// let source = FileSource::<Reading>::format(directory, ParquetFormat::new());
+/// let (sink, readings) = collect_sink();
+/// env.from_source(source, WatermarkStrategy::no_watermarks(), "readings").sink_to(sink);
+/// env.execute("read")?;
+/// assert_eq!(readings.take(), [reading]);
+/// # Ok::<(), flott::Error>(())
+/// ```
 #[cfg(feature = "parquet")]
 pub mod parquet {
     pub use flott_format_parquet::*;
 }
 
-/// Text lines from a TCP connection, for trying things out.
+/// Text lines from a TCP connection, for trying things out: `nc -l 9999` at the other end.
+///
+/// ```no_run
+/// use flott::connectors::socket::SocketSource;
+/// use flott::prelude::*;
+///
+/// let env = StreamExecutionEnvironment::new()?;
+/// let lines = SocketSource::lines("localhost:9999");
+/// env.from_source(lines, WatermarkStrategy::no_watermarks(), "lines").print();
+/// env.execute("echo")?;
+/// # Ok::<(), flott::Error>(())
+/// ```
 #[cfg(feature = "socket")]
 pub mod socket {
     pub use flott_connector_socket::*;

@@ -3,6 +3,7 @@
 //! The pages are the files of `docs/guide` in the repository. Their examples run as tests of this crate, so what they
 //! show works with this version.
 //!
+//! 0. [`getting_started`]: a package.
 //! 1. [`environment`]: programs, configuration, execution, names and parallelism.
 //! 2. [`sources`]: where records come from, and a source of your own.
 //! 3. [`transformations`]: map to key_by, exchange kinds, process functions.
@@ -12,6 +13,9 @@
 //! 7. [`streams`]: side outputs, union, connect, broadcast, joins.
 //! 8. [`async_io`]: calls to the outside, many at a time.
 //! 9. [`sinks`]: where results go, and a sink of your own.
+
+#[doc = include_str!("../../../docs/getting-started.md")]
+pub mod getting_started {}
 
 #[doc = include_str!("../../../docs/guide/environment.md")]
 pub mod environment {}
@@ -39,3 +43,8 @@ pub mod async_io {}
 
 #[doc = include_str!("../../../docs/guide/sinks.md")]
 pub mod sinks {}
+
+/// The program of the README is an example too.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}

@@ -15,22 +15,13 @@ struct Ban {
 }
 
 const RUST_BANS: &[Ban] = &[
-    Ban {
-        text: concat!("todo", "!"),
-        remedy: "write it, or leave the item out",
-    },
+    Ban { text: concat!("todo", "!"), remedy: "write it, or leave the item out" },
     Ban {
         text: concat!("unimplemented", "!"),
         remedy: "write it, or return an error that says what is missing",
     },
-    Ban {
-        text: concat!("dbg", "!"),
-        remedy: "remove it",
-    },
-    Ban {
-        text: concat!("#[", "ignore"),
-        remedy: "make the test fast and sure, or delete it",
-    },
+    Ban { text: concat!("dbg", "!"), remedy: "remove it" },
+    Ban { text: concat!("#[", "ignore"), remedy: "make the test fast and sure, or delete it" },
     Ban {
         text: concat!("should", "_panic"),
         remedy: "assert on the error, or catch the panic and check its message",
@@ -50,16 +41,13 @@ fn is_rust(path: &Path) -> bool {
 
 /// Files that are read and run on any machine.
 fn is_for_everyone(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension == "md" || extension == "toml")
+    path.extension().is_some_and(|extension| extension == "md" || extension == "toml")
         || path.starts_with(".ci")
 }
 
 pub(super) fn check(metadata: &Metadata, files: &[(PathBuf, String)]) -> Vec<Problem> {
     let targets = || metadata.packages.iter().flat_map(|package| &package.targets);
-    let roots: BTreeSet<&Path> = targets()
-        .map(|target| metadata.relative(&target.src_path))
-        .collect();
+    let roots: BTreeSet<&Path> = targets().map(|target| metadata.relative(&target.src_path)).collect();
     let test_roots = targets().filter(|target| target.kind.iter().any(|kind| kind == "test"));
 
     let mut problems = Vec::new();
@@ -80,12 +68,7 @@ pub(super) fn check(metadata: &Metadata, files: &[(PathBuf, String)]) -> Vec<Pro
 }
 
 fn problem(path: &Path, line: usize, what: impl Into<String>, remedy: impl Into<String>) -> Problem {
-    Problem {
-        path: path.to_path_buf(),
-        line,
-        what: what.into(),
-        remedy: remedy.into(),
-    }
+    Problem { path: path.to_path_buf(), line, what: what.into(), remedy: remedy.into() }
 }
 
 fn check_test_root(path: &Path) -> Option<Problem> {
@@ -98,31 +81,20 @@ fn check_test_root(path: &Path) -> Option<Problem> {
 
 fn check_module_doc(path: &Path, text: &str) -> Option<Problem> {
     // The tests of a module are described by the module.
-    let is_tests = path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs");
+    let is_tests =
+        path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs");
     if is_tests || text.trim_start().starts_with("//!") {
         return None;
     }
-    Some(problem(
-        path,
-        1,
-        "no module document",
-        "start the file with a `//!` line that says what it is for",
-    ))
+    Some(problem(path, 1, "no module document", "start the file with a `//!` line that says what it is for"))
 }
 
 fn check_bans(path: &Path, text: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (idx, line) in text.lines().enumerate() {
         for ban in RUST_BANS {
-            if contains_word(line, ban.text, |before| {
-                !before.is_alphanumeric() && before != '_'
-            }) {
-                problems.push(problem(
-                    path,
-                    idx + 1,
-                    format!("`{}` is banned", ban.text),
-                    ban.remedy,
-                ));
+            if contains_word(line, ban.text, |before| !before.is_alphanumeric() && before != '_') {
+                problems.push(problem(path, idx + 1, format!("`{}` is banned", ban.text), ban.remedy));
             }
         }
     }
@@ -150,8 +122,7 @@ fn check_is_compiled(path: &Path, roots: &BTreeSet<&Path>, files: &[(PathBuf, St
     };
     let item = format!("mod {name};");
     let lists = |text: &str| {
-        text.lines()
-            .any(|line| contains_word(line, &item, char::is_whitespace) && !line.contains("//"))
+        text.lines().any(|line| contains_word(line, &item, char::is_whitespace) && !line.contains("//"))
     };
     if files.iter().any(|(file, text)| is_parent(file) && lists(text)) {
         return None;
@@ -172,12 +143,7 @@ fn check_machine_paths(path: &Path, text: &str) -> Vec<Problem> {
         for folder in MACHINE_FOLDERS {
             if contains_word(line, folder, starts_path) {
                 let what = format!("{folder} is a folder of one machine");
-                problems.push(problem(
-                    path,
-                    idx + 1,
-                    what,
-                    "use a path relative to the repository",
-                ));
+                problems.push(problem(path, idx + 1, what, "use a path relative to the repository"));
             }
         }
     }
@@ -186,8 +152,7 @@ fn check_machine_paths(path: &Path, text: &str) -> Vec<Problem> {
 
 /// Whether `text` is in `line` at its start or after a character that `may_precede` it.
 fn contains_word(line: &str, text: &str, may_precede: impl Fn(char) -> bool) -> bool {
-    line.match_indices(text)
-        .any(|(at, _)| line[..at].chars().next_back().is_none_or(&may_precede))
+    line.match_indices(text).any(|(at, _)| line[..at].chars().next_back().is_none_or(&may_precede))
 }
 
 #[cfg(test)]
@@ -195,29 +160,17 @@ mod tests {
     use super::*;
 
     fn whats(problems: impl IntoIterator<Item = Problem>) -> Vec<String> {
-        problems
-            .into_iter()
-            .map(|problem| format!("{}: {}", problem.line, problem.what))
-            .collect()
+        problems.into_iter().map(|problem| format!("{}: {}", problem.line, problem.what)).collect()
     }
 
     #[test]
     fn file_without_a_document_is_reported() {
-        assert_eq!(
-            whats(check_module_doc(
-                Path::new("a.rs"),
-                "\n//! Says what it is for.\n"
-            )),
-            [""; 0]
-        );
+        assert_eq!(whats(check_module_doc(Path::new("a.rs"), "\n//! Says what it is for.\n")), [""; 0]);
         assert_eq!(
             whats(check_module_doc(Path::new("a.rs"), "// Not for readers.\n")),
             ["1: no module document"]
         );
-        assert_eq!(
-            whats(check_module_doc(Path::new("a.rs"), "")),
-            ["1: no module document"]
-        );
+        assert_eq!(whats(check_module_doc(Path::new("a.rs"), "")), ["1: no module document"]);
     }
 
     #[test]
@@ -233,13 +186,7 @@ mod tests {
             "ignore = \"slow\"]"
         );
         let found = whats(check_bans(Path::new("a.rs"), text));
-        assert_eq!(
-            found,
-            [
-                concat!("2: `todo", "!` is banned"),
-                concat!("5: `#[", "ignore` is banned")
-            ]
-        );
+        assert_eq!(found, [concat!("2: `todo", "!` is banned"), concat!("5: `#[", "ignore` is banned")]);
     }
 
     #[test]
@@ -275,12 +222,6 @@ mod tests {
             Path::new("a.md"),
             "docs/work/a and ./tmp/b are fine\nfile:///tmp/c\nsee `/home/me/d`\n",
         ));
-        assert_eq!(
-            found,
-            [
-                "2: /tmp/ is a folder of one machine",
-                "3: /home/ is a folder of one machine"
-            ]
-        );
+        assert_eq!(found, ["2: /tmp/ is a folder of one machine", "3: /home/ is a folder of one machine"]);
     }
 }

@@ -31,12 +31,7 @@ struct Row {
 }
 
 const fn row(name: &'static str, layer: Layer, sees: &'static [Layer], and: &'static [&'static str]) -> Row {
-    Row {
-        name,
-        layer,
-        sees,
-        and,
-    }
+    Row { name, layer, sees, and }
 }
 
 /// What contracts stand on.
@@ -46,16 +41,7 @@ const CORE: &[Layer] = &[Vocabulary, Seam, Contracts];
 /// The whole engine; data and control plane meet above it, never inside it.
 const ENGINE: &[Layer] = &[Vocabulary, Seam, Contracts, DataPlane, ControlPlane];
 /// Everything that a user can reach through the face.
-const ALL: &[Layer] = &[
-    Vocabulary,
-    Seam,
-    Contracts,
-    DataPlane,
-    ControlPlane,
-    Format,
-    Connector,
-    Library,
-];
+const ALL: &[Layer] = &[Vocabulary, Seam, Contracts, DataPlane, ControlPlane, Format, Connector, Library];
 
 /// Bottom up. A trailing `*` stands for any ending. A new crate is one line here.
 #[rustfmt::skip]
@@ -95,41 +81,23 @@ impl Row {
 
     /// Every pattern of the table that this crate may depend on.
     fn permitted(&self) -> String {
-        let names = TABLE
-            .iter()
-            .filter(|other| self.may_use(other, other.name))
-            .map(|other| other.name);
+        let names = TABLE.iter().filter(|other| self.may_use(other, other.name)).map(|other| other.name);
         let names: Vec<&str> = names.collect();
-        if names.is_empty() {
-            "no crate of the workspace".to_owned()
-        } else {
-            names.join(", ")
-        }
+        if names.is_empty() { "no crate of the workspace".to_owned() } else { names.join(", ") }
     }
 }
 
 fn matches(pattern: &str, name: &str) -> bool {
-    pattern == name
-        || pattern
-            .strip_suffix('*')
-            .is_some_and(|start| name.starts_with(start))
+    pattern == name || pattern.strip_suffix('*').is_some_and(|start| name.starts_with(start))
 }
 
 pub(super) fn check(metadata: &Metadata, files: &[(PathBuf, String)]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for package in &metadata.packages {
         let path = metadata.relative(&package.manifest_path).to_path_buf();
-        let manifest = files
-            .iter()
-            .find(|(file, _)| *file == path)
-            .map_or("", |(_, text)| text);
+        let manifest = files.iter().find(|(file, _)| *file == path).map_or("", |(_, text)| text);
         for (what, remedy, key) in broken_rules(metadata, package) {
-            problems.push(Problem {
-                path: path.clone(),
-                line: line_of_key(manifest, &key),
-                what,
-                remedy,
-            });
+            problems.push(Problem { path: path.clone(), line: line_of_key(manifest, &key), what, remedy });
         }
     }
     problems
@@ -144,22 +112,13 @@ fn broken_rules(metadata: &Metadata, package: &Package) -> Vec<(String, String, 
         return vec![(what, remedy, "name".into())];
     };
     let is_member = |dep: &str| metadata.packages.iter().any(|member| member.name == dep);
-    let normal = package
-        .dependencies
-        .iter()
-        .filter(|dep| dep.kind.is_none() && is_member(&dep.name));
+    let normal = package.dependencies.iter().filter(|dep| dep.kind.is_none() && is_member(&dep.name));
     // A dependency that is in no layer is reported where it is defined.
     let known = normal.filter_map(|dep| Row::of(&dep.name).map(|used| (used, &dep.name)));
     let broken = known.filter(|(used, dep)| !row.may_use(used, dep));
     let describe = |(used, dep): (&Row, &String)| {
-        let what = format!(
-            "{name} ({:?}) must not depend on {dep} ({:?})",
-            row.layer, used.layer
-        );
-        let remedy = format!(
-            "move the shared part down a layer; {name} may use: {}",
-            row.permitted()
-        );
+        let what = format!("{name} ({:?}) must not depend on {dep} ({:?})", row.layer, used.layer);
+        let remedy = format!("move the shared part down a layer; {name} may use: {}", row.permitted());
         (what, remedy, dep.clone())
     };
     broken.map(describe).collect()
@@ -167,10 +126,7 @@ fn broken_rules(metadata: &Metadata, package: &Package) -> Vec<(String, String, 
 
 /// The line of a manifest that starts with `key`, else its first.
 fn line_of_key(manifest: &str, key: &str) -> usize {
-    let is_key = |line: &str| {
-        line.strip_prefix(key)
-            .is_some_and(|rest| rest.starts_with(['.', ' ', '=']))
-    };
+    let is_key = |line: &str| line.strip_prefix(key).is_some_and(|rest| rest.starts_with(['.', ' ', '=']));
     manifest.lines().position(is_key).map_or(1, |idx| idx + 1)
 }
 

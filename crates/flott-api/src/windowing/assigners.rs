@@ -1,8 +1,8 @@
 //! The window assigners.
 
 use super::{
-    EventTimeTrigger, GlobalWindow, NeverTrigger, ProcessingTimeTrigger, Slicing, TimeWindow, Trigger, WindowAssigner,
-    require_timestamp,
+    EventTimeTrigger, GlobalWindow, NeverTrigger, ProcessingTimeTrigger, Slicing, TimeWindow, Trigger,
+    WindowAssigner, require_timestamp,
 };
 use crate::UserResult;
 use flott_types::{Error, Timestamp, duration_ms};

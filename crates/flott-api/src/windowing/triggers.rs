@@ -36,11 +36,21 @@ impl<T: 'static, W: Window> Trigger<T, W> for EventTimeTrigger {
         Ok(TriggerResult::Continue)
     }
 
-    fn on_event_time(&self, at: Timestamp, window: &W, _: &mut dyn TriggerContext) -> UserResult<TriggerResult> {
+    fn on_event_time(
+        &self,
+        at: Timestamp,
+        window: &W,
+        _: &mut dyn TriggerContext,
+    ) -> UserResult<TriggerResult> {
         Ok(if at == window.max_timestamp() { TriggerResult::Fire } else { TriggerResult::Continue })
     }
 
-    fn on_processing_time(&self, _: Timestamp, _: &W, _: &mut dyn TriggerContext) -> UserResult<TriggerResult> {
+    fn on_processing_time(
+        &self,
+        _: Timestamp,
+        _: &W,
+        _: &mut dyn TriggerContext,
+    ) -> UserResult<TriggerResult> {
         Ok(TriggerResult::Continue)
     }
 
@@ -85,7 +95,12 @@ impl<T: 'static, W: Window> Trigger<T, W> for ProcessingTimeTrigger {
         Ok(TriggerResult::Continue)
     }
 
-    fn on_processing_time(&self, at: Timestamp, window: &W, _: &mut dyn TriggerContext) -> UserResult<TriggerResult> {
+    fn on_processing_time(
+        &self,
+        at: Timestamp,
+        window: &W,
+        _: &mut dyn TriggerContext,
+    ) -> UserResult<TriggerResult> {
         Ok(if at == window.max_timestamp() { TriggerResult::Fire } else { TriggerResult::Continue })
     }
 
@@ -113,7 +128,13 @@ impl<T: 'static, W: Window> Trigger<T, W> for ProcessingTimeTrigger {
 pub struct NeverTrigger;
 
 impl<T: 'static, W: Window> Trigger<T, W> for NeverTrigger {
-    fn on_element(&self, _: &T, _: Timestamp, _: &W, _: &mut dyn TriggerContext) -> UserResult<TriggerResult> {
+    fn on_element(
+        &self,
+        _: &T,
+        _: Timestamp,
+        _: &W,
+        _: &mut dyn TriggerContext,
+    ) -> UserResult<TriggerResult> {
         Ok(TriggerResult::Continue)
     }
 
@@ -121,7 +142,12 @@ impl<T: 'static, W: Window> Trigger<T, W> for NeverTrigger {
         Ok(TriggerResult::Continue)
     }
 
-    fn on_processing_time(&self, _: Timestamp, _: &W, _: &mut dyn TriggerContext) -> UserResult<TriggerResult> {
+    fn on_processing_time(
+        &self,
+        _: Timestamp,
+        _: &W,
+        _: &mut dyn TriggerContext,
+    ) -> UserResult<TriggerResult> {
         Ok(TriggerResult::Continue)
     }
 
@@ -170,7 +196,12 @@ impl<T: 'static, W: Window, G: Trigger<T, W> + Clone + 'static> Trigger<T, W> fo
         self.inner.on_element(record, timestamp, window, ctx).map(purging)
     }
 
-    fn on_event_time(&self, at: Timestamp, window: &W, ctx: &mut dyn TriggerContext) -> UserResult<TriggerResult> {
+    fn on_event_time(
+        &self,
+        at: Timestamp,
+        window: &W,
+        ctx: &mut dyn TriggerContext,
+    ) -> UserResult<TriggerResult> {
         self.inner.on_event_time(at, window, ctx).map(purging)
     }
 

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use flott_api::WatermarkStrategy;
 use flott_api::sinks::{BlackholeSink, FnSink};
 use flott_api::sources::{GeneratorSource, channel_source};
 use flott_api::windowing::TumblingEventTimeWindows;
-use flott_api::WatermarkStrategy;
 use flott_datastream::StreamExecutionEnvironment;
 
 use crate::engine::{BlockSource, Count, environment};

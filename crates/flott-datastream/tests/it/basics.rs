@@ -1,9 +1,9 @@
 //! The shortest programs.
 
+use crate::support::{real, simulated};
 use flott_api::sinks::collect_sink;
 use flott_datastream::StreamExecutionEnvironment;
 use flott_types::ErrorKind;
-use crate::support::{real, simulated};
 
 fn running_sums(env: &StreamExecutionEnvironment) -> Vec<(u64, u64)> {
     let (sink, results) = collect_sink();
@@ -34,7 +34,8 @@ fn keyed_sums_are_the_same_at_any_parallelism_and_in_any_world() {
 #[test]
 fn a_panic_in_user_code_fails_the_job_and_names_operator_subtask_and_record() {
     let env = real(1);
-    let stream = env.from_sequence(0, 99).map(|n| if n == 41 { panic!("no 41 please") } else { n }).name("picky");
+    let stream =
+        env.from_sequence(0, 99).map(|n| if n == 41 { panic!("no 41 please") } else { n }).name("picky");
     stream.sink_to(collect_sink().0);
     let error = env.execute("fails").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::FailSubtask);

@@ -3,8 +3,8 @@
 use crate::support::{real, simulated};
 use flott_api::sinks::{FnSink, collect_sink};
 use flott_api::sources::GeneratorSource;
-use flott_api::{OnError, OutputTag, SplitOutput, WatermarkStrategy};
 use flott_api::{InputStatus, SourceReaderContext, SourceSplit, SplitReader, SplitSource};
+use flott_api::{OnError, OutputTag, SplitOutput, WatermarkStrategy};
 use flott_coordinator::JobStatus;
 use flott_datastream::StreamExecutionEnvironment;
 use flott_types::{ErrorKind, Result, SplitId, options};
@@ -68,7 +68,9 @@ fn a_stalled_sink_stops_the_source() {
         timeout: None,
         retry: flott_api::AsyncRetryStrategy::NoRetry,
     };
-    env.from_source(source, WatermarkStrategy::no_watermarks(), "fast").async_wait(stall, config).sink_to(collect_sink().0);
+    env.from_source(source, WatermarkStrategy::no_watermarks(), "fast")
+        .async_wait(stall, config)
+        .sink_to(collect_sink().0);
     let client = env.execute_async("stalled").unwrap();
     let (canceler, sleeper) = (client.canceler(), env.env().clone());
     env.env().spawn("stop it", async move {
@@ -115,11 +117,20 @@ impl SplitSource for Dirty {
 impl SplitReader for DirtyReader {
     type Record = u64;
     type Split = From;
-    fn poll_read(&mut self, _: &mut Context<'_>, _: usize, out: &mut SplitOutput<u64>) -> Poll<Result<InputStatus>> {
+    fn poll_read(
+        &mut self,
+        _: &mut Context<'_>,
+        _: usize,
+        out: &mut SplitOutput<u64>,
+    ) -> Poll<Result<InputStatus>> {
         for (line, text) in ["1", "two", "3"].iter().enumerate().skip(self.0) {
             match text.parse() {
                 Ok(n) => out.collect(n),
-                Err(_) => out.bad_record(format!("line {}", line + 1), text.as_bytes(), format!("'{text}' is no number")),
+                Err(_) => out.bad_record(
+                    format!("line {}", line + 1),
+                    text.as_bytes(),
+                    format!("'{text}' is no number"),
+                ),
             }
         }
         self.0 = 3;
@@ -144,7 +155,11 @@ fn a_bad_record_fails_the_job_is_skipped_or_comes_out_at_the_side_and_is_counted
     let (done, ..) = run(OnError::Fail);
     let error = done.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UserError);
-    assert!(error.report().contains("bad record in list at line 2: 'two' is no number"), "{}", error.report());
+    assert!(
+        error.report().contains("bad record in list at line 2: 'two' is no number"),
+        "{}",
+        error.report()
+    );
     let (done, results, bad) = run(OnError::Skip);
     assert_eq!((done.unwrap(), results, bad), (1, vec![1, 3], vec![]));
     let (done, results, bad) = run(OnError::SideOutput);
@@ -163,8 +178,34 @@ fn programs_that_cannot_run_are_refused_before_they_do() {
     env.from_sequence(0, 1).forward().map(|n| n).seal().set_parallelism(1).sink_to(collect_sink().0);
     assert!(refused(&env).contains("use rescale or rebalance"));
     let env = real(1);
-    env.from_sequence(0, 9).partition_custom(|_: &u64, _| 7, |n| *n).map(|n| n).seal().set_parallelism(2).sink_to(collect_sink().0);
+    env.from_sequence(0, 9)
+        .partition_custom(|_: &u64, _| 7, |n| *n)
+        .map(|n| n)
+        .seal()
+        .set_parallelism(2)
+        .sink_to(collect_sink().0);
     assert!(refused(&env).contains("the custom partitioner chose channel 7 of 2"));
+}
+
+#[test]
+fn an_environment_is_empty_after_execution_and_old_streams_are_refused() {
+    let env = real(1);
+    let numbers = env.from_sequence(0, 9);
+    numbers.sink_to(collect_sink().0);
+    env.execute("first").unwrap();
+    assert!(env.execute("again").unwrap_err().report().contains("the program has no operator"));
+    numbers.name("old").map(|n| n + 1).sink_to(collect_sink().0);
+    assert!(env.execute("old").is_err());
+}
+
+#[test]
+fn the_receiver_of_a_channel_sink_ends_with_the_job_though_the_environment_lives() {
+    let env = real(2);
+    let (sink, receiver) = flott_api::sinks::channel_sink(10);
+    env.from_sequence(0, 999).sink_to(sink);
+    let client = env.execute_async("channel").unwrap();
+    assert_eq!(receiver.count(), 1000);
+    assert_eq!(client.wait().unwrap().status, JobStatus::Finished);
 }
 
 #[test]
@@ -187,7 +228,10 @@ fn a_side_output_read_as_another_type_is_an_error_and_no_panic_of_the_process() 
     }
     env.from_sequence(0, 9).process(Writes(written)).side_output(&read).sink_to(collect_sink().0);
     let report = env.execute("types").unwrap_err().report();
-    assert!(report.contains("a side output is read as another record type than it is written with"), "{report}");
+    assert!(
+        report.contains("a side output is read as another record type than it is written with"),
+        "{report}"
+    );
 }
 
 /// Two splits: one has a record of each second, a second apart; the other has one record, and then none for
@@ -280,7 +324,9 @@ fn a_silent_split_holds_windows_back_until_it_is_idle_and_counts_again_when_it_s
         env.from_source(source, strategy, "two splits")
             .window_all(TumblingEventTimeWindows::of(Duration::from_secs(10)))
             .reduce_with(|last, next| *last = next, |(), ctx, _| ctx.window.start / 1_000)
-            .sink_to(FnSink::new(move |start: i64| log.lock().unwrap().push((start, world.now().0.as_secs()))));
+            .sink_to(FnSink::new(move |start: i64| {
+                log.lock().unwrap().push((start, world.now().0.as_secs()))
+            }));
         let done = env.execute("idle").unwrap();
         assert!(done.operators.iter().all(|operator| operator.late_records_dropped == 0), "seed {seed}");
         let fired = fired.lock().unwrap().clone();
@@ -299,7 +345,8 @@ fn splits_of_an_alignment_group_keep_together() {
     for seed in 0..10 {
         let mut env = simulated(1, seed);
         // A source may be ahead by the batch that it was reading when it had to pause.
-        env.set(options::WATERMARK_ALIGNMENT_UPDATE_INTERVAL, Duration::from_millis(10)).set(options::BATCH_SIZE, 10);
+        env.set(options::WATERMARK_ALIGNMENT_UPDATE_INTERVAL, Duration::from_millis(10))
+            .set(options::BATCH_SIZE, 10);
         let now = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
         let ahead = Arc::new(AtomicU64::new(0));
         // A record is a second of event time; the second source would be a hundred times as fast.

@@ -3,8 +3,9 @@
 use crate::support::{real, simulated, sorted};
 use flott_api::sinks::{FnSink, collect_sink};
 use flott_api::{
-    AsyncRetryStrategy, BoxError, BroadcastContext, BroadcastProcessFunction, CoProcessFunction, Collector, KeyedContext,
-    KeyedCoProcessFunction, KeyedProcessFunction, OutputTag, ProcessContext, ProcessFunction, UserResult,
+    AsyncRetryStrategy, BoxError, BroadcastContext, BroadcastProcessFunction, CoProcessFunction, Collector,
+    KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, OutputTag, ProcessContext, ProcessFunction,
+    UserResult,
 };
 use flott_datastream::StreamExecutionEnvironment;
 use flott_operators::{AsyncOutputMode, AsyncWaitConfig};
@@ -28,7 +29,12 @@ fn every_exchange_delivers_every_record_once_and_broadcast_to_all() {
             let mut outputs = Vec::new();
             for stream in [source().rebalance(), source().rescale(), source().shuffle(), source().global()] {
                 let (sink, results) = collect_sink();
-                stream.map(|n| n).seal().set_parallelism(downstream).sink_to(sink).set_parallelism(downstream);
+                stream
+                    .map(|n| n)
+                    .seal()
+                    .set_parallelism(downstream)
+                    .sink_to(sink)
+                    .set_parallelism(downstream);
                 outputs.push((results, 1));
             }
             let (sink, results) = collect_sink();
@@ -41,7 +47,11 @@ fn every_exchange_delivers_every_record_once_and_broadcast_to_all() {
             env.execute("exchanges").unwrap();
             for (idx, (results, copies)) in outputs.into_iter().enumerate() {
                 let expected: Vec<u64> = (0..1000).flat_map(|n| (0..copies).map(move |_| n)).collect();
-                assert_eq!(sorted(results.take()), expected, "exchange {idx} from {upstream} to {downstream}");
+                assert_eq!(
+                    sorted(results.take()),
+                    expected,
+                    "exchange {idx} from {upstream} to {downstream}"
+                );
             }
         }
     }
@@ -64,7 +74,12 @@ fn a_stream_with_several_readers_and_a_union_of_streams() {
 struct Router(OutputTag<String>);
 
 impl ProcessFunction<u64, u64> for Router {
-    fn process_element(&mut self, record: u64, _: &mut ProcessContext<'_>, out: &mut Collector<'_, u64>) -> UserResult {
+    fn process_element(
+        &mut self,
+        record: u64,
+        _: &mut ProcessContext<'_>,
+        out: &mut Collector<'_, u64>,
+    ) -> UserResult {
         if record % 3 == 0 {
             out.output(&self.0, format!("three times {}", record / 3));
         } else {
@@ -112,7 +127,12 @@ impl KeyedProcessFunction<u64, (u64, i64), Vec<u64>> for Gather {
         Ok(())
     }
 
-    fn on_timer(&mut self, _: i64, ctx: &mut KeyedContext<'_, u64>, out: &mut Collector<'_, Vec<u64>>) -> UserResult {
+    fn on_timer(
+        &mut self,
+        _: i64,
+        ctx: &mut KeyedContext<'_, u64>,
+        out: &mut Collector<'_, Vec<u64>>,
+    ) -> UserResult {
         let records = self.records.take(ctx)?;
         self.first.clear(ctx)?;
         out.collect(records);
@@ -125,7 +145,8 @@ fn keyed_state_and_event_time_timers() {
     everywhere(|env| {
         use flott_api::{WatermarkStrategy, sources::CollectionSource};
         let records: Vec<(u64, i64)> = (0..200).map(|n| (n, n as i64 * 100)).collect();
-        let strategy = WatermarkStrategy::for_monotonous_timestamps().with_timestamp_assigner(|r: &(u64, i64), _| r.1);
+        let strategy =
+            WatermarkStrategy::for_monotonous_timestamps().with_timestamp_assigner(|r: &(u64, i64), _| r.1);
         let (sink, results) = collect_sink();
         env.from_source(CollectionSource::new(records), strategy, "records")
             .set_parallelism(1)
@@ -144,11 +165,21 @@ fn keyed_state_and_event_time_timers() {
 struct Tag2;
 
 impl CoProcessFunction<u64, String, String> for Tag2 {
-    fn process_element1(&mut self, n: u64, _: &mut ProcessContext<'_>, out: &mut Collector<'_, String>) -> UserResult {
+    fn process_element1(
+        &mut self,
+        n: u64,
+        _: &mut ProcessContext<'_>,
+        out: &mut Collector<'_, String>,
+    ) -> UserResult {
         out.collect(format!("number {n}"));
         Ok(())
     }
-    fn process_element2(&mut self, s: String, _: &mut ProcessContext<'_>, out: &mut Collector<'_, String>) -> UserResult {
+    fn process_element2(
+        &mut self,
+        s: String,
+        _: &mut ProcessContext<'_>,
+        out: &mut Collector<'_, String>,
+    ) -> UserResult {
         out.collect(format!("text {s}"));
         Ok(())
     }
@@ -162,12 +193,22 @@ struct Pair {
 }
 
 impl KeyedCoProcessFunction<u64, u64, u64, (u64, u64)> for Pair {
-    fn process_element1(&mut self, n: u64, ctx: &mut KeyedContext<'_, u64>, out: &mut Collector<'_, (u64, u64)>) -> UserResult {
+    fn process_element1(
+        &mut self,
+        n: u64,
+        ctx: &mut KeyedContext<'_, u64>,
+        out: &mut Collector<'_, (u64, u64)>,
+    ) -> UserResult {
         self.left.add(ctx, n)?;
         self.right.get(ctx)?.for_each(|right| out.collect((n, *right)));
         Ok(())
     }
-    fn process_element2(&mut self, n: u64, ctx: &mut KeyedContext<'_, u64>, out: &mut Collector<'_, (u64, u64)>) -> UserResult {
+    fn process_element2(
+        &mut self,
+        n: u64,
+        ctx: &mut KeyedContext<'_, u64>,
+        out: &mut Collector<'_, (u64, u64)>,
+    ) -> UserResult {
         self.right.add(ctx, n)?;
         self.left.get(ctx)?.for_each(|left| out.collect((*left, n)));
         Ok(())
@@ -180,7 +221,8 @@ fn two_streams_into_one_function_without_and_with_keys() {
         let (sink, results) = collect_sink();
         let texts = env.from_collection(vec!["a".to_owned(), "b".to_owned()]);
         env.from_sequence(1, 3).connect(&texts).process(Tag2).sink_to(sink);
-        let (left, right) = (env.from_sequence(0, 19).key_by(|n| n % 5), env.from_sequence(100, 119).key_by(|n| n % 5));
+        let (left, right) =
+            (env.from_sequence(0, 19).key_by(|n| n % 5), env.from_sequence(100, 119).key_by(|n| n % 5));
         let (pairs_sink, pairs) = collect_sink();
         let pair = Pair { left: ListState::new("left"), right: ListState::new("right") };
         left.connect(&right).process(pair).sink_to(pairs_sink);
@@ -222,11 +264,16 @@ impl BroadcastProcessFunction<u64, (String, u64), u64> for Rules {
 #[test]
 fn broadcast_records_reach_every_subtask() {
     everywhere(|env| {
-        let rules = env.from_collection(vec![("factor".to_owned(), 1), ("other".to_owned(), 7)]).to_broadcast();
+        let rules =
+            env.from_collection(vec![("factor".to_owned(), 1), ("other".to_owned(), 7)]).to_broadcast();
         let (sink, results) = collect_sink();
-        env.from_sequence(0, 99).connect_broadcast(&rules).process(Rules(BroadcastState::new("rules"))).sink_to(sink);
+        env.from_sequence(0, 99)
+            .connect_broadcast(&rules)
+            .process(Rules(BroadcastState::new("rules")))
+            .sink_to(sink);
         env.execute("broadcast").unwrap();
-        let (from_rules, records): (Vec<u64>, Vec<u64>) = results.take().into_iter().partition(|n| *n == 1_000_000);
+        let (from_rules, records): (Vec<u64>, Vec<u64>) =
+            results.take().into_iter().partition(|n| *n == 1_000_000);
         assert_eq!(sorted(records), (0..100).collect::<Vec<_>>());
         assert_eq!(from_rules.len() as u32, 2 * env.parallelism());
     });
@@ -251,7 +298,12 @@ fn asynchronous_calls_keep_or_give_up_the_order() {
                 retry: AsyncRetryStrategy::NoRetry,
             };
             let (sink, results) = collect_sink();
-            env.from_sequence(0, 99).set_parallelism(1).async_wait(call, config).set_parallelism(1).sink_to(sink).set_parallelism(1);
+            env.from_sequence(0, 99)
+                .set_parallelism(1)
+                .async_wait(call, config)
+                .set_parallelism(1)
+                .sink_to(sink)
+                .set_parallelism(1);
             env.execute("async").unwrap();
             let results = results.take();
             let in_order: Vec<u64> = (0..100).flat_map(|n| [n, n + 1_000]).collect();
@@ -270,8 +322,8 @@ fn interval_joins_pair_what_is_close_in_time() {
         use flott_api::{WatermarkStrategy, sources::CollectionSource};
         let stream = |offset: i64, n: i64| {
             let records: Vec<(u64, i64)> = (0..n).map(|i| (i as u64 % 3, i * 10 + offset)).collect();
-            let strategy =
-                WatermarkStrategy::for_monotonous_timestamps().with_timestamp_assigner(|r: &(u64, i64), _| r.1);
+            let strategy = WatermarkStrategy::for_monotonous_timestamps()
+                .with_timestamp_assigner(|r: &(u64, i64), _| r.1);
             env.from_source(CollectionSource::new(records), strategy, "records").key_by(|r| r.0)
         };
         let (sink, results) = collect_sink();
@@ -298,7 +350,12 @@ fn interval_joins_pair_what_is_close_in_time() {
 fn chaining_can_be_turned_off_and_nothing_changes_but_the_tasks() {
     let build = |env: &StreamExecutionEnvironment| {
         let (sink, results) = collect_sink();
-        env.from_sequence(0, 999).map(|n| n + 1).name("plus one").filter(|n| n % 2 == 0).sink_to(sink).name("out");
+        env.from_sequence(0, 999)
+            .map(|n| n + 1)
+            .name("plus one")
+            .filter(|n| n % 2 == 0)
+            .sink_to(sink)
+            .name("out");
         results
     };
     let (chained, mut single) = (real(2), real(2));
@@ -315,7 +372,11 @@ fn chaining_can_be_turned_off_and_nothing_changes_but_the_tasks() {
 fn records_of_a_key_stay_in_order_through_an_exchange() {
     everywhere(|env| {
         let (sink, results) = collect_sink();
-        env.from_sequence(0, 9_999).set_parallelism(1).key_by(|n| n % 17).reduce(|last, next| *last = next).sink_to(sink);
+        env.from_sequence(0, 9_999)
+            .set_parallelism(1)
+            .key_by(|n| n % 17)
+            .reduce(|last, next| *last = next)
+            .sink_to(sink);
         env.execute("order").unwrap();
         let mut last: BTreeMap<u64, u64> = BTreeMap::new();
         for n in results.take() {

@@ -32,12 +32,15 @@ const N: i64 = 5_000;
 
 fn timed(env: &StreamExecutionEnvironment) -> DataStream<(i64, i64)> {
     let records: Vec<(i64, i64)> = (0..N).map(|i| (i % 5, i * 10)).collect();
-    let strategy =
-        WatermarkStrategy::for_monotonous_timestamps().with_timestamp_assigner(|record: &(i64, i64), _| record.1);
+    let strategy = WatermarkStrategy::for_monotonous_timestamps()
+        .with_timestamp_assigner(|record: &(i64, i64), _| record.1);
     env.from_source(CollectionSource::new(records), strategy, "records").stream()
 }
 
-fn check(run: impl Fn(&StreamExecutionEnvironment) -> Vec<(i64, i64, u64)>, expected: impl Fn() -> Vec<(i64, i64, u64)>) {
+fn check(
+    run: impl Fn(&StreamExecutionEnvironment) -> Vec<(i64, i64, u64)>,
+    expected: impl Fn() -> Vec<(i64, i64, u64)>,
+) {
     let mut expected = expected();
     expected.sort();
     for parallelism in [1, 2] {
@@ -129,8 +132,8 @@ fn sessions_and_count_windows() {
 fn windows_over_all_records_run_in_one_subtask_and_late_records_come_out_at_the_side() {
     let env = real(2);
     let late = OutputTag::<(i64, i64)>::new("late");
-    let strategy =
-        WatermarkStrategy::for_monotonous_timestamps().with_timestamp_assigner(|record: &(i64, i64), _| record.1);
+    let strategy = WatermarkStrategy::for_monotonous_timestamps()
+        .with_timestamp_assigner(|record: &(i64, i64), _| record.1);
     let records = vec![(0, 100), (1, 2_000), (2, 50), (3, 2_100)];
     let windows = env
         .from_source(CollectionSource::new(records), strategy, "records")

@@ -1,4 +1,4 @@
-use super::bids;
+use super::{EventTime, bids};
 use flott_connector_nexmark::{Bid, NexmarkConfig};
 use flott_datastream::{DataStream, StreamExecutionEnvironment};
 use flott_types::Result;
@@ -8,5 +8,5 @@ use flott_types::Result;
 /// # Errors
 /// If an option of the generator is out of its range.
 pub fn q0(env: &StreamExecutionEnvironment, config: &NexmarkConfig) -> Result<DataStream<Bid>> {
-    bids(env, config)
+    bids(env, config, EventTime::Unused)
 }

@@ -1,4 +1,4 @@
-use super::{Count, bids};
+use super::{Count, EventTime, bids};
 use flott_api::windowing::EventTimeSessionWindows;
 use flott_connector_nexmark::NexmarkConfig;
 use flott_connector_nexmark::queries::{BidderSession, SESSION_GAP_MS};
@@ -11,10 +11,14 @@ use std::time::Duration;
 /// # Errors
 /// If an option of the generator is out of its range.
 pub fn q11(env: &StreamExecutionEnvironment, config: &NexmarkConfig) -> Result<DataStream<BidderSession>> {
-    let sessions = bids(env, config)?
+    let sessions = bids(env, config, EventTime::Used)?
         .map(|bid| bid.bidder)
         .key_by(|bidder| *bidder)
         .window(EventTimeSessionWindows::with_gap(Duration::from_millis(SESSION_GAP_MS.unsigned_abs())))
-        .aggregate_with(Count, |bidder, ctx, bids| BidderSession { bidder: *bidder, window: *ctx.window, bids });
+        .aggregate_with(Count, |bidder, ctx, bids| BidderSession {
+            bidder: *bidder,
+            window: *ctx.window,
+            bids,
+        });
     Ok(sessions.name("sessions"))
 }

@@ -1,7 +1,8 @@
-use super::{Count, bids};
+use super::{Count, EventTime, bids};
 use flott_api::UserResult;
 use flott_api::windowing::{
-    ProcessingTimeTrigger, Trigger, TriggerContext, TriggerResult, TriggerState, TumblingProcessingTimeWindows, Window,
+    ProcessingTimeTrigger, Trigger, TriggerContext, TriggerResult, TriggerState,
+    TumblingProcessingTimeWindows, Window,
 };
 use flott_connector_nexmark::NexmarkConfig;
 use flott_connector_nexmark::queries::{BidderCount, WINDOW_MS};
@@ -14,7 +15,7 @@ use std::time::Duration;
 /// # Errors
 /// If an option of the generator is out of its range.
 pub fn q12(env: &StreamExecutionEnvironment, config: &NexmarkConfig) -> Result<DataStream<BidderCount>> {
-    let counts = bids(env, config)?
+    let counts = bids(env, config, EventTime::Unused)?
         .map(|bid| bid.bidder)
         .key_by(|bidder| *bidder)
         .window(TumblingProcessingTimeWindows::of(Duration::from_millis(WINDOW_MS.unsigned_abs())))
@@ -28,6 +29,9 @@ pub fn q12(env: &StreamExecutionEnvironment, config: &NexmarkConfig) -> Result<D
 #[derive(Clone, Copy, Debug)]
 struct AtEndOfInputToo;
 
+/// The state that says that the window waits for the end of the input.
+const REGISTERED: &str = "registered";
+
 impl<T: 'static, W: Window> Trigger<T, W> for AtEndOfInputToo {
     fn on_element(
         &self,
@@ -36,7 +40,11 @@ impl<T: 'static, W: Window> Trigger<T, W> for AtEndOfInputToo {
         window: &W,
         ctx: &mut dyn TriggerContext,
     ) -> UserResult<TriggerResult> {
-        ctx.register_event_time_timer(Timestamp::MAX);
+        // Once per window: a record costs a look at the state and no timer.
+        if ctx.state().is_empty() {
+            ctx.state().set(REGISTERED, &())?;
+            ctx.register_event_time_timer(Timestamp::MAX);
+        }
         ProcessingTimeTrigger.on_element(record, timestamp, window, ctx)
     }
 

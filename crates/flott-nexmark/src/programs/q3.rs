@@ -1,4 +1,4 @@
-use super::{auctions, persons};
+use super::{EventTime, auctions, persons};
 use flott_api::{Collector, KeyedCoProcessFunction, KeyedContext, UserResult};
 use flott_connector_nexmark::queries::{LOCAL_CATEGORY, LocalItem, is_local};
 use flott_connector_nexmark::{NexmarkConfig, Person};
@@ -22,8 +22,8 @@ struct Offer {
 /// # Errors
 /// If an option of the generator is out of its range.
 pub fn q3(env: &StreamExecutionEnvironment, config: &NexmarkConfig) -> Result<DataStream<LocalItem>> {
-    let sellers = persons(env, config)?.filter(|person| is_local(person.state));
-    let offers = auctions(env, config)?
+    let sellers = persons(env, config, EventTime::Unused)?.filter(|person| is_local(person.state));
+    let offers = auctions(env, config, EventTime::Unused)?
         .filter(|auction| auction.category == LOCAL_CATEGORY)
         .map(|auction| Offer { seller: auction.seller, auction: auction.id });
     let join = LocalItems { seller: ValueState::new("seller"), waiting: ListState::new("waiting") };

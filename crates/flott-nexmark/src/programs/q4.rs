@@ -1,4 +1,4 @@
-use super::events;
+use super::{EventTime, events};
 use flott_api::windowing::{EventTimeTrigger, GlobalWindows};
 use flott_api::{AggregateFunction, Collector, KeyedContext, KeyedProcessFunction, UserResult};
 use flott_connector_nexmark::queries::CategoryPrice;
@@ -8,9 +8,14 @@ use flott_state::ValueState;
 use flott_types::{Result, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// For how long after its end an auction is remembered, so that the bids that still come for it are not taken for bids
-/// for an auction that is yet to open.
-const REMEMBERED_MS: i64 = 1_000;
+/// Timers are set for full seconds, so that many auctions share one.
+const TIMER_MS: i64 = 1_000;
+
+/// When an auction whose last bid counts at `end` is settled and forgotten: one to two seconds later. Bids that come too
+/// late are mostly there by then; one that comes later still would be kept for a while, as if its auction was yet to open.
+fn settled_at(end: Timestamp) -> Timestamp {
+    end.saturating_sub(end.rem_euclid(TIMER_MS)).saturating_add(2 * TIMER_MS)
+}
 
 /// What the query needs of an event.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -51,7 +56,8 @@ impl Step {
         match event {
             Event::Person(_) => None,
             Event::Auction(auction) => {
-                let lot = Lot { opens: auction.date_time, expires: auction.expires, category: auction.category };
+                let lot =
+                    Lot { opens: auction.date_time, expires: auction.expires, category: auction.category };
                 Some(Self::Open { auction: auction.id, lot })
             }
             Event::Bid(bid) => {
@@ -75,7 +81,7 @@ impl Step {
 /// # Errors
 /// If an option of the generator is out of its range.
 pub fn q4(env: &StreamExecutionEnvironment, config: &NexmarkConfig) -> Result<DataStream<CategoryPrice>> {
-    let winning = events(env, config)?
+    let winning = events(env, config, EventTime::Used)?
         .flat_map(Step::of)
         .key_by(Step::auction)
         .process(Auctioneer { bidding: ValueState::new("bidding") })
@@ -104,7 +110,7 @@ impl Bidding {
     }
 }
 
-/// Finds the winning bid of each auction when it ends.
+/// Finds the winning bid of each auction after its end.
 #[derive(Clone)]
 struct Auctioneer {
     bidding: ValueState<Bidding>,
@@ -117,25 +123,25 @@ impl KeyedProcessFunction<u64, Step, WinningBid> for Auctioneer {
         ctx: &mut KeyedContext<'_, u64>,
         _: &mut Collector<'_, WinningBid>,
     ) -> UserResult {
-        let mut timer = None;
+        let mut last = None;
         self.bidding.update_or_else(ctx, Bidding::default, |bidding| match step {
             Step::Open { lot, .. } => {
                 bidding.lot = Some(lot);
                 let early = std::mem::take(&mut bidding.early);
                 early.into_iter().filter(|offer| lot.takes(offer)).for_each(|offer| bidding.bid(offer));
-                timer = Some(lot.expires);
+                last = Some(lot.expires);
             }
             Step::Bid { offer, .. } => match bidding.lot {
                 Some(lot) if lot.takes(&offer) => bidding.bid(offer),
                 Some(_) => {}
                 None => {
                     bidding.early.push(offer);
-                    timer = Some(offer.at);
+                    last = Some(offer.at);
                 }
             },
         })?;
-        if let Some(at) = timer {
-            ctx.register_event_time_timer(at);
+        if let Some(last) = last {
+            ctx.register_event_time_timer(settled_at(last));
         }
         Ok(())
     }
@@ -147,24 +153,18 @@ impl KeyedProcessFunction<u64, Step, WinningBid> for Auctioneer {
         out: &mut Collector<'_, WinningBid>,
     ) -> UserResult {
         let Some(bidding) = self.bidding.get(ctx)? else { return Ok(()) };
-        match bidding.lot {
-            Some(lot) if timestamp == lot.expires => {
-                out_winning(bidding, lot.category, out);
-                ctx.register_event_time_timer(lot.expires.saturating_add(REMEMBERED_MS));
-            }
-            Some(lot) if timestamp < lot.expires => {}
-            Some(_) => self.bidding.clear(ctx)?,
+        let is_settled = match bidding.lot {
+            Some(lot) => timestamp >= settled_at(lot.expires),
             // Whatever was open at the time of the early bids would be known by now.
-            None if bidding.early.iter().all(|offer| offer.at <= timestamp) => self.bidding.clear(ctx)?,
-            None => {}
+            None => bidding.early.iter().all(|offer| timestamp >= settled_at(offer.at)),
+        };
+        if is_settled {
+            if let (Some(lot), Some(price)) = (bidding.lot, bidding.highest) {
+                out.collect(WinningBid { category: lot.category, price });
+            }
+            self.bidding.clear(ctx)?;
         }
         Ok(())
-    }
-}
-
-fn out_winning(bidding: &Bidding, category: Category, out: &mut Collector<'_, WinningBid>) {
-    if let Some(price) = bidding.highest {
-        out.collect(WinningBid { category, price });
     }
 }
 

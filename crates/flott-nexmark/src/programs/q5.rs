@@ -1,5 +1,5 @@
 use super::highest::{Highest, Ranked, may_be_highest};
-use super::{Count, bids};
+use super::{Count, EventTime, bids};
 use flott_api::windowing::{SlidingEventTimeWindows, TumblingEventTimeWindows};
 use flott_connector_nexmark::NexmarkConfig;
 use flott_connector_nexmark::queries::{HOT_ITEMS_SIZE_MS, HOT_ITEMS_SLIDE_MS, HotItem};
@@ -23,7 +23,7 @@ impl Ranked for HotItem {
 pub fn q5(env: &StreamExecutionEnvironment, config: &NexmarkConfig) -> Result<DataStream<HotItem>> {
     let size = Duration::from_millis(HOT_ITEMS_SIZE_MS.unsigned_abs());
     let slide = Duration::from_millis(HOT_ITEMS_SLIDE_MS.unsigned_abs());
-    let counts = bids(env, config)?
+    let counts = bids(env, config, EventTime::Used)?
         .map(|bid| bid.auction)
         .key_by(|auction| *auction)
         .window(SlidingEventTimeWindows::of(size, slide))

@@ -1,5 +1,5 @@
-use super::bids;
 use super::highest::{Highest, Ranked, may_be_highest};
+use super::{EventTime, bids};
 use flott_api::windowing::TumblingEventTimeWindows;
 use flott_connector_nexmark::queries::WINDOW_MS;
 use flott_connector_nexmark::{Bid, NexmarkConfig};
@@ -20,7 +20,7 @@ impl Ranked for Bid {
 /// # Errors
 /// If an option of the generator is out of its range.
 pub fn q7(env: &StreamExecutionEnvironment, config: &NexmarkConfig) -> Result<DataStream<Bid>> {
-    let highest = bids(env, config)?
+    let highest = bids(env, config, EventTime::Used)?
         .filter(may_be_highest(WINDOW_MS, |bid: &Bid| bid.date_time))
         .window_all(TumblingEventTimeWindows::of(Duration::from_millis(WINDOW_MS.unsigned_abs())))
         .aggregate(Highest);

@@ -1,4 +1,4 @@
-use super::{auctions, persons};
+use super::{EventTime, auctions, persons};
 use flott_api::AggregateFunction;
 use flott_api::windowing::TumblingEventTimeWindows;
 use flott_connector_nexmark::queries::{NewSeller, WINDOW_MS};
@@ -31,8 +31,8 @@ impl Deed {
 /// # Errors
 /// If an option of the generator is out of its range.
 pub fn q8(env: &StreamExecutionEnvironment, config: &NexmarkConfig) -> Result<DataStream<NewSeller>> {
-    let registrations = persons(env, config)?.map(Deed::Registers);
-    let sales = auctions(env, config)?.map(|auction| Deed::Sells(auction.seller));
+    let registrations = persons(env, config, EventTime::Used)?.map(Deed::Registers);
+    let sales = auctions(env, config, EventTime::Used)?.map(|auction| Deed::Sells(auction.seller));
     let sellers = registrations
         .union(&sales)
         .key_by(Deed::person)

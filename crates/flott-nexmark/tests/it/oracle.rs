@@ -18,8 +18,7 @@ fn real(parallelism: u32) -> StreamExecutionEnvironment {
 }
 
 fn simulated(parallelism: u32, seed: u64) -> StreamExecutionEnvironment {
-    let mut env =
-        StreamExecutionEnvironment::with_env(Simulation::new(seed).env(), Configuration::default());
+    let mut env = StreamExecutionEnvironment::with_env(Simulation::new(seed).env(), Configuration::default());
     env.set_parallelism(parallelism);
     env
 }
@@ -33,7 +32,11 @@ fn events(config: &NexmarkConfig) -> Vec<Event> {
     Sequence::new(config).unwrap().iter().collect()
 }
 
-fn results<T: Data + Ord>(env: &StreamExecutionEnvironment, program: Program<T>, config: &NexmarkConfig) -> Vec<T> {
+fn results<T: Data + Ord>(
+    env: &StreamExecutionEnvironment,
+    program: Program<T>,
+    config: &NexmarkConfig,
+) -> Vec<T> {
     let (sink, results) = collect_sink();
     program(env, config).unwrap().sink_to(sink);
     let job = env.execute("nexmark").unwrap();

@@ -69,7 +69,11 @@ impl SliceGrid {
 
     /// The last window end at or before `time`.
     fn last_window_end_until(&self, time: Timestamp) -> Timestamp {
-        floor(time, self.offset_ms.rem_euclid(self.slide_ms) + self.size_ms.rem_euclid(self.slide_ms), self.slide_ms)
+        floor(
+            time,
+            self.offset_ms.rem_euclid(self.slide_ms) + self.size_ms.rem_euclid(self.slide_ms),
+            self.slide_ms,
+        )
     }
 
     /// The end of the last window that is complete at `watermark`.

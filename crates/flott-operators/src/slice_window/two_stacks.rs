@@ -13,9 +13,10 @@
 
 use crate::key_slab::KeySlab;
 use crate::look_ahead::KeysAhead;
+use crate::user_code::Progress;
 use flott_api::AggregateFunction;
 use flott_types::{Key, Result, Timestamp};
-use crate::user_code::Progress;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 /// The running accumulators of one key.
@@ -44,6 +45,13 @@ impl<A> Running<A> {
     fn is_empty(&self) -> bool {
         self.front.is_none() && self.back.is_none() && self.stragglers.is_none()
     }
+
+    /// What came late for the slice that ends at `end`.
+    fn straggler(&self, end: Timestamp) -> Option<&A> {
+        let slices = &self.stragglers.as_ref()?.slices;
+        let place = slices.binary_search_by_key(&end, |slice| slice.0).ok()?;
+        slices.get(place).map(|(_, accumulator)| accumulator)
+    }
 }
 
 /// A slice that was added.
@@ -70,7 +78,13 @@ pub(super) struct TwoStacks<K, A> {
 
 impl<K, A> Default for TwoStacks<K, A> {
     fn default() -> Self {
-        Self { keys: KeySlab::default(), slices: VecDeque::new(), n_front: 0, n_straggling: 0, ahead: KeysAhead::default() }
+        Self {
+            keys: KeySlab::default(),
+            slices: VecDeque::new(),
+            n_front: 0,
+            n_straggling: 0,
+            ahead: KeysAhead::default(),
+        }
     }
 }
 
@@ -112,7 +126,8 @@ impl<K: Key, A: Clone> TwoStacks<K, A> {
             indices.push(idx);
             Ok(())
         })?;
-        let entries = indices.into_iter().zip(added.into_iter().map(|(_, accumulator)| accumulator)).collect();
+        let entries =
+            indices.into_iter().zip(added.into_iter().map(|(_, accumulator)| accumulator)).collect();
         self.slices.push_back(AddedSlice { end, entries, covered: Vec::new() });
         Ok(())
     }
@@ -235,15 +250,35 @@ impl<K: Key, A: Clone> TwoStacks<K, A> {
         Ok(())
     }
 
-    /// All entries: end of slice, key, accumulator. A key may have two in one slice.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (Timestamp, &K, &A)> {
-        let added = self.slices.iter().flat_map(|slice| {
-            slice.entries.iter().map(|(idx, accumulator)| (slice.end, self.keys.key(*idx), accumulator))
-        });
-        let stragglers = self.keys.cells().iter().flat_map(|(key, running)| {
-            let slices = running.stragglers.iter().flat_map(|list| &list.slices);
-            slices.map(move |(end, accumulator)| (*end, key, accumulator))
-        });
-        added.chain(stragglers)
+    /// All entries by end of slice, with their keys; a key has one in a slice, whenever its records came.
+    pub(super) fn entries<T, F>(&self, function: &F) -> Vec<(Timestamp, &K, Cow<'_, A>)>
+    where
+        F: AggregateFunction<T, Accumulator = A>,
+    {
+        let mut entries = Vec::new();
+        for slice in &self.slices {
+            for (idx, accumulator) in &slice.entries {
+                let accumulator = match self.keys.cells()[*idx as usize].1.straggler(slice.end) {
+                    Some(straggler) => Cow::Owned(merged(function, Some(accumulator.clone()), straggler)),
+                    None => Cow::Borrowed(accumulator),
+                };
+                entries.push((slice.end, self.keys.key(*idx), accumulator));
+            }
+        }
+        if self.n_straggling > 0 {
+            for (idx, (key, running)) in self.keys.cells().iter().enumerate() {
+                let stragglers = running.stragglers.iter().flat_map(|list| &list.slices);
+                let alone = stragglers.filter(|(end, _)| !self.has_entry(idx as u32, *end));
+                entries.extend(alone.map(|(end, accumulator)| (*end, key, Cow::Borrowed(accumulator))));
+            }
+            entries.sort_by_key(|(end, ..)| *end);
+        }
+        entries
+    }
+
+    fn has_entry(&self, idx: u32, end: Timestamp) -> bool {
+        let slice = self.slices.binary_search_by_key(&end, |slice| slice.end).ok();
+        let slice = slice.and_then(|place| self.slices.get(place));
+        slice.is_some_and(|slice| slice.entries.iter().any(|(entry, _)| *entry == idx))
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::operator::OperatorOutput;
 use crate::user_code::user_error;
-use flott_api::{AggregateFunction, BoxError, Collector, OutputTag, ProcessWindowFunction, UserResult, WindowContext};
+use flott_api::{
+    AggregateFunction, BoxError, Collector, OutputTag, ProcessWindowFunction, UserResult, WindowContext,
+};
 use flott_types::{Data, Error, RecordBatch, Result, Timestamp};
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -31,7 +33,13 @@ pub struct EmitResult;
 
 impl<K, W, R> WindowFunction<K, W, R, R> for EmitResult {
     #[inline]
-    fn apply(&mut self, _: &K, _: &WindowContext<'_, W>, result: R, out: &mut Collector<'_, R>) -> UserResult {
+    fn apply(
+        &mut self,
+        _: &K,
+        _: &WindowContext<'_, W>,
+        result: R,
+        out: &mut Collector<'_, R>,
+    ) -> UserResult {
         out.collect(result);
         Ok(())
     }
@@ -52,7 +60,13 @@ where
     F: FnMut(&K, &WindowContext<'_, W>, R) -> O + Send,
 {
     #[inline]
-    fn apply(&mut self, key: &K, ctx: &WindowContext<'_, W>, result: R, out: &mut Collector<'_, O>) -> UserResult {
+    fn apply(
+        &mut self,
+        key: &K,
+        ctx: &WindowContext<'_, W>,
+        result: R,
+        out: &mut Collector<'_, O>,
+    ) -> UserResult {
         out.collect((self.0)(key, ctx, result));
         Ok(())
     }
@@ -69,7 +83,13 @@ impl<P> fmt::Debug for ProcessResult<P> {
 }
 
 impl<K, W, R, O, P: ProcessWindowFunction<R, O, K, W>> WindowFunction<K, W, R, O> for ProcessResult<P> {
-    fn apply(&mut self, key: &K, ctx: &WindowContext<'_, W>, result: R, out: &mut Collector<'_, O>) -> UserResult {
+    fn apply(
+        &mut self,
+        key: &K,
+        ctx: &WindowContext<'_, W>,
+        result: R,
+        out: &mut Collector<'_, O>,
+    ) -> UserResult {
         self.0.process(key, ctx, vec![result], out)
     }
 }

@@ -52,7 +52,8 @@ pub(crate) fn restore_entries<K: Key, V: DeserializeOwned>(
             let hash = key_hash(&key);
             let expected = key_group(hash, max_parallelism);
             if expected != *group {
-                let message = format!("a key of {what} was found in key group {group}, it belongs to {expected}");
+                let message =
+                    format!("a key of {what} was found in key group {group}, it belongs to {expected}");
                 return Err(Error::new(ErrorKind::Corruption, message));
             }
             each(hash, key, value);

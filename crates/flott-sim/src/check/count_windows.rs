@@ -67,7 +67,9 @@ fn any_order(
     for (idx, result) in results.iter().enumerate() {
         let of_window = result.parts.iter().map(|uid| inputs.get(uid).copied()).collect::<Option<Vec<_>>>();
         let of_window = of_window.ok_or_else(|| format!("{result:?} has records of other keys"))?;
-        if of_window.len() != size.min((idx + 1) * slide) || made(site, key, of_window.iter().copied()) != **result {
+        if of_window.len() != size.min((idx + 1) * slide)
+            || made(site, key, of_window.iter().copied()) != **result
+        {
             return Err(format!("window {idx} of key {key} is wrong: {result:?}"));
         }
         // The records that are new in this window; if windows are further apart than they are long, some were in none.
@@ -75,7 +77,9 @@ fn any_order(
         let (known, new) = of_window.split_at(of_window.len() - n_new);
         let before = arrived.get(arrived.len() - known.len()..).unwrap_or_default();
         if slide <= size && known != before {
-            return Err(format!("window {idx} of key {key} does not go on where the last one ended: {result:?}"));
+            return Err(format!(
+                "window {idx} of key {key} does not go on where the last one ended: {result:?}"
+            ));
         }
         for record in new {
             if !used.insert(record.uid) {

@@ -9,7 +9,12 @@ pub(super) fn keyed_join(site: &Site<'_>) -> Vec<Record> {
     pairs(site, &site.input().records, &site.second().records, |_, _| true)
 }
 
-fn pairs(site: &Site<'_>, left: &[Record], right: &[Record], matches: impl Fn(&Record, &Record) -> bool) -> Vec<Record> {
+fn pairs(
+    site: &Site<'_>,
+    left: &[Record],
+    right: &[Record],
+    matches: impl Fn(&Record, &Record) -> bool,
+) -> Vec<Record> {
     let right = by_key(right);
     let mut joined = Vec::new();
     for left in left {
@@ -56,7 +61,10 @@ fn without_late(input: &Stream, late: &[Record]) -> Result<Vec<Record>, String> 
             return Err(format!("the late {record:?} is no record of the input"));
         }
         if input.facts.on_time || record.timestamp > input.bound(record) {
-            return Err(format!("{record:?} was late, but no watermark before it was above {}", input.bound(record)));
+            return Err(format!(
+                "{record:?} was late, but no watermark before it was above {}",
+                input.bound(record)
+            ));
         }
     }
     let late_uids = by_uid(late);

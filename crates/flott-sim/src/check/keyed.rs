@@ -51,7 +51,10 @@ fn replay(site: &Site<'_>, next: impl Fn(Option<Record>, &Record) -> Record) -> 
             };
             let record = record.filter(|record| next(state.clone(), record) == **result);
             let record = record.ok_or_else(|| {
-                format!("result {at} of key {key} is no result of the {} records left: {result:?}", unused.len())
+                format!(
+                    "result {at} of key {key} is no result of the {} records left: {result:?}",
+                    unused.len()
+                )
             })?;
             unused.remove(&record.uid);
             used.push(record);
@@ -78,7 +81,9 @@ pub(super) fn distinct(site: &Site<'_>, modulus: i64) -> Result<Vec<Record>, Str
     }
     for (class, records) in inputs {
         let passed = results.get(&class).map(Vec::as_slice).unwrap_or_default();
-        let [passed] = passed else { return Err(format!("{} records of class {class:?} passed", passed.len())) };
+        let [passed] = passed else {
+            return Err(format!("{} records of class {class:?} passed", passed.len()));
+        };
         let first = only_order(site, &records.iter().collect::<Vec<_>>());
         let is_right = match first.as_ref().and_then(|order| order.first()) {
             Some(first) => *first == passed,
@@ -104,7 +109,8 @@ pub(super) fn groups(site: &Site<'_>, delay_ms: i64) -> Result<Vec<Record>, Stri
         for record in &input.records {
             groups.entry((record.key, record.timestamp)).or_default().push(record);
         }
-        let expected: Vec<Record> = groups.iter().map(|((key, at), records)| made(*key, *at, records)).collect();
+        let expected: Vec<Record> =
+            groups.iter().map(|((key, at), records)| made(*key, *at, records)).collect();
         same(&expected, &tapped)?;
         return Ok(tapped);
     }

@@ -1,6 +1,6 @@
 //! Windows of event time.
 
-use super::{Site, Stream, by_uid, same, sum, uids};
+use super::{Site, Stream, by_uid, same, sessions, sum, uids};
 use crate::functions::pair;
 use crate::plan::{WindowFunction, WindowPlan, WindowTrigger, Windows};
 use crate::record::Record;
@@ -8,7 +8,7 @@ use flott_types::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A window of a key: key, start, end (exclusive).
-type Slot = (u32, Timestamp, Timestamp);
+pub(super) type Slot = (u32, Timestamp, Timestamp);
 
 /// The windows of a record that are not sessions, earliest first.
 fn windows_of(windows: Windows, at: Timestamp) -> Vec<(Timestamp, Timestamp)> {
@@ -27,41 +27,18 @@ fn windows_of(windows: Windows, at: Timestamp) -> Vec<(Timestamp, Timestamp)> {
 }
 
 /// The records of each window, if none is late.
-fn assign<'a>(windows: Windows, records: &'a [Record], key_of: impl Fn(&Record) -> u32) -> BTreeMap<Slot, Vec<&'a Record>> {
+fn assign(
+    windows: Windows,
+    records: &[Record],
+    key_of: impl Fn(&Record) -> u32,
+) -> BTreeMap<Slot, Vec<&Record>> {
     let mut slots: BTreeMap<Slot, Vec<&Record>> = BTreeMap::new();
-    if !windows.is_session() {
-        for record in records {
-            for (start, end) in windows_of(windows, record.timestamp) {
-                slots.entry((key_of(record), start, end)).or_default().push(record);
-            }
-        }
-        return slots;
-    }
-    let mut keys: BTreeMap<u32, Vec<&Record>> = BTreeMap::new();
-    records.iter().for_each(|record| keys.entry(key_of(record)).or_default().push(record));
-    for (key, records) in keys {
-        for (start, end, session) in sessions(windows, records) {
-            slots.insert((key, start, end), session);
+    for record in records {
+        for (start, end) in windows_of(windows, record.timestamp) {
+            slots.entry((key_of(record), start, end)).or_default().push(record);
         }
     }
     slots
-}
-
-/// The sessions of the records of a key: a record that begins while another's gap lasts, or just when it ends, goes on.
-fn sessions<'a>(windows: Windows, mut records: Vec<&'a Record>) -> Vec<(Timestamp, Timestamp, Vec<&'a Record>)> {
-    records.sort_by_key(|record| record.timestamp);
-    let mut sessions: Vec<(Timestamp, Timestamp, Vec<&Record>)> = Vec::new();
-    for record in records {
-        let end = record.timestamp + windows.gap_ms(record);
-        match sessions.last_mut().filter(|(_, until, _)| record.timestamp <= *until) {
-            Some((_, until, session)) => {
-                *until = end.max(*until);
-                session.push(record);
-            }
-            None => sessions.push((record.timestamp, end, vec![record])),
-        }
-    }
-    sessions
 }
 
 /// What both kinds of check need.
@@ -88,7 +65,10 @@ pub(super) fn check(site: &Site<'_>, plan: &WindowPlan, input: &Stream) -> Resul
     let at_end = matches!(plan.trigger, WindowTrigger::Default | WindowTrigger::Purging);
     if input.facts.on_time && (!case.late.is_empty() || site.late_dropped() > 0) {
         let first = case.late.first();
-        return Err(format!("{} records of an on-time stream were late: {first:?}", case.late.len() + site.late_dropped()));
+        return Err(format!(
+            "{} records of an on-time stream were late: {first:?}",
+            case.late.len() + site.late_dropped()
+        ));
     }
     if input.facts.on_time && at_end {
         case.exactly()?;
@@ -108,7 +88,8 @@ impl<'a> Case<'a> {
 
     /// The result of a firing. Aggregations without a window function do not know the start of the window.
     fn made(&self, (key, start, end): Slot, records: &[&Record]) -> Record {
-        let knows_window = matches!(self.plan.function, WindowFunction::AggregateWith | WindowFunction::Process);
+        let knows_window =
+            matches!(self.plan.function, WindowFunction::AggregateWith | WindowFunction::Process);
         let aux = if knows_window { start } else { 0 };
         let parts = uids(records.iter().copied());
         Record::made(self.site.idx, key, end - 1, aux, sum(records.iter().copied()), parts)
@@ -116,6 +97,11 @@ impl<'a> Case<'a> {
 
     /// Every window fires once, with all its records.
     fn exactly(&self) -> Result<(), String> {
+        if self.plan.windows.is_session() {
+            let key_of = |record: &Record| self.key_of(record);
+            let made = |slot, records: &[&Record]| vec![self.made(slot, records)];
+            return sessions::divided(self.plan.windows, &self.input.records, &self.results, key_of, made);
+        }
         let slots = assign(self.plan.windows, &self.input.records, |record| self.key_of(record));
         let expected: Vec<Record> = slots.iter().map(|(slot, records)| self.made(*slot, records)).collect();
         same(&expected, &self.results)
@@ -139,9 +125,14 @@ impl<'a> Case<'a> {
     }
 
     /// The input records of a result, by its parts.
-    fn records_of(&self, result: &Record, inputs: &BTreeMap<u64, &'a Record>) -> Result<Vec<&'a Record>, String> {
+    fn records_of(
+        &self,
+        result: &Record,
+        inputs: &BTreeMap<u64, &'a Record>,
+    ) -> Result<Vec<&'a Record>, String> {
         let records = result.parts.iter().map(|uid| inputs.get(uid).copied()).collect::<Option<Vec<_>>>();
-        let records = records.filter(|records| records.iter().all(|record| self.key_of(record) == result.key));
+        let records =
+            records.filter(|records| records.iter().all(|record| self.key_of(record) == result.key));
         let records = records.ok_or_else(|| format!("{result:?} has records that are not of its key"))?;
         if records.is_empty() || by_uid(records.iter().copied()).len() < records.len() {
             return Err(format!("{result:?} is empty or has a record twice"));
@@ -183,7 +174,8 @@ impl<'a> Case<'a> {
         let length = length.ok_or("windows without a length")?;
         for result in &self.results {
             let slot = (result.key, result.timestamp + 1 - length, result.timestamp + 1);
-            let of_slot = slots.get(&slot).ok_or_else(|| format!("no record belongs into the window of {result:?}"))?;
+            let of_slot =
+                slots.get(&slot).ok_or_else(|| format!("no record belongs into the window of {result:?}"))?;
             let records = self.records_of(result, &inputs)?;
             let outside = records.iter().find(|record| !of_slot.iter().any(|known| known.uid == record.uid));
             if let Some(record) = outside {
@@ -203,7 +195,9 @@ impl<'a> Case<'a> {
             // What has not fired cannot be told from what came late, but late records are in no window.
             let n_dropped = self.site.late_dropped();
             for record in &self.late {
-                let last = windows_of(self.plan.windows, record.timestamp).last().map_or(Timestamp::MAX, |(_, end)| *end);
+                let last = windows_of(self.plan.windows, record.timestamp)
+                    .last()
+                    .map_or(Timestamp::MAX, |(_, end)| *end);
                 self.justify(record, last)?;
             }
             return self.check_dropped(if self.plan.late_output { self.late.len() } else { n_dropped });
@@ -247,7 +241,10 @@ impl<'a> Case<'a> {
             let again = idx > 0 && self.plan.lateness_ms == 0;
             let at_end = matches!(self.plan.trigger, WindowTrigger::Default | WindowTrigger::Purging);
             if !is_right || (again && at_end) {
-                return Err(format!("firing {idx} of a window is wrong: {firing:?} after {:?}", firings.get(..idx)));
+                return Err(format!(
+                    "firing {idx} of a window is wrong: {firing:?} after {:?}",
+                    firings.get(..idx)
+                ));
             }
             counted.extend(parts);
         }
@@ -255,7 +252,11 @@ impl<'a> Case<'a> {
             && self.input.facts.on_time
             && firings.len() as u64 != n_records as u64 / n
         {
-            return Err(format!("a window of {n_records} records fired {} times: {:?}", firings.len(), firings.first()));
+            return Err(format!(
+                "a window of {n_records} records fired {} times: {:?}",
+                firings.len(),
+                firings.first()
+            ));
         }
         Ok(counted)
     }
@@ -267,7 +268,7 @@ impl<'a> Case<'a> {
         let mut fired: Vec<(&Record, Vec<&Record>)> = Vec::new();
         for result in &self.results {
             let records = self.records_of(result, &inputs)?;
-            let sessions = sessions(self.plan.windows, records.clone());
+            let sessions = sessions::touching(self.plan.windows, records.clone());
             let legal = match sessions.as_slice() {
                 [(start, end, _)] => self.made((result.key, *start, *end), &records) == *result,
                 // Purged records are not shown again, so what comes later does not always touch.
@@ -303,8 +304,10 @@ impl<'a> Case<'a> {
             for (later, second) in fired.iter().skip(idx + 1).filter(|(later, _)| later.key == earlier.key) {
                 let together: Vec<&Record> = first.iter().chain(second).copied().collect();
                 let closed = |record: &&Record| earlier.timestamp <= self.input.bound(record);
-                if sessions(self.plan.windows, together).len() == 1 && !second.iter().any(closed) {
-                    return Err(format!("{earlier:?} and {later:?} are one session, and no record came late"));
+                if sessions::touching(self.plan.windows, together).len() == 1 && !second.iter().any(closed) {
+                    return Err(format!(
+                        "{earlier:?} and {later:?} are one session, and no record came late"
+                    ));
                 }
             }
         }
@@ -313,31 +316,36 @@ impl<'a> Case<'a> {
 }
 
 /// The window join or co-group of two on-time streams.
-pub(super) fn join(site: &Site<'_>, windows: Windows, co_group: bool) -> Vec<Record> {
+pub(super) fn join(site: &Site<'_>, windows: Windows, co_group: bool) -> Result<Vec<Record>, String> {
     let (left, right) = (&site.input().records, &site.second().records);
     // Sides are told apart by place: a record may be on both.
     let both: Vec<Record> = left.iter().chain(right).cloned().collect();
-    let sides: Vec<Record> = both.iter().enumerate().map(|(idx, record)| Record { uid: idx as u64, ..record.clone() }).collect();
-    let mut made = Vec::new();
-    for ((key, start, end), records) in assign(windows, &sides, |record| record.key) {
+    let placed = both.iter().enumerate().map(|(idx, record)| Record { seq: idx as u64, ..record.clone() });
+    let placed: Vec<Record> = placed.collect();
+    let made = |slot: Slot, records: &[&Record]| {
         let side = |is_left: bool| {
-            let of_side = records.iter().filter(move |record| ((record.uid as usize) < left.len()) == is_left);
-            of_side.filter_map(|record| both.get(record.uid as usize)).collect::<Vec<_>>()
+            let of_side =
+                records.iter().filter(move |record| ((record.seq as usize) < left.len()) == is_left);
+            of_side.copied().collect::<Vec<_>>()
         };
-        let (left, right) = (side(true), side(false));
-        if co_group {
-            let value = sum(left.iter().copied()).wrapping_sub(sum(right.iter().copied()));
-            let parts = uids(left.iter().chain(&right).copied());
-            made.push(Record::made(site.idx, key, end - 1, start, value, parts));
-            continue;
-        }
-        for left in &left {
-            for right in &right {
-                let joined = pair(site.idx, left, right);
-                made.push(Record::made(site.idx, key, end - 1, 0, joined.value, joined.parts));
-            }
-        }
+        joined(site, slot, &side(true), &side(false), co_group)
+    };
+    if windows.is_session() {
+        let tapped = site.tapped(0);
+        sessions::divided(windows, &placed, &tapped, |record| record.key, made)?;
+        return Ok(tapped);
     }
-    made
+    let slots = assign(windows, &placed, |record| record.key);
+    Ok(slots.iter().flat_map(|(slot, records)| made(*slot, records)).collect())
 }
 
+fn joined(site: &Site<'_>, slot: Slot, left: &[&Record], right: &[&Record], co_group: bool) -> Vec<Record> {
+    let (key, start, end) = slot;
+    if co_group {
+        let value = sum(left.iter().copied()).wrapping_sub(sum(right.iter().copied()));
+        let parts = uids(left.iter().chain(right).copied());
+        return vec![Record::made(site.idx, key, end - 1, start, value, parts)];
+    }
+    let pairs = left.iter().flat_map(|left| right.iter().map(|right| pair(site.idx, left, right)));
+    pairs.map(|pair| Record::made(site.idx, key, end - 1, 0, pair.value, pair.parts)).collect()
+}

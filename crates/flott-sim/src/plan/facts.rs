@@ -27,6 +27,8 @@ pub struct PortFacts {
     pub timed: bool,
     /// The records are those of sources, with their origin, position and horizon.
     pub lineage: bool,
+    /// A record may come several times with the same uid: a window fired again with nothing new.
+    pub repeats: bool,
     /// The sources that it comes from.
     pub sources: BTreeSet<usize>,
     /// Number of subtasks.
@@ -55,7 +57,12 @@ fn ensure(holds: bool, what: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what.to_owned()) }
 }
 
-fn node_facts(plan: &Plan, all: &[Vec<PortFacts>], idx: usize, node: &Node) -> Result<Vec<PortFacts>, String> {
+fn node_facts(
+    plan: &Plan,
+    all: &[Vec<PortFacts>],
+    idx: usize,
+    node: &Node,
+) -> Result<Vec<PortFacts>, String> {
     let p = node.parallelism;
     ensure((1..=plan.config.max_parallelism.min(64)).contains(&p), "parallelism is out of range")?;
     ensure(node.inputs.len() == node.op.n_inputs(), "wrong number of inputs")?;
@@ -69,6 +76,9 @@ fn node_facts(plan: &Plan, all: &[Vec<PortFacts>], idx: usize, node: &Node) -> R
         [input] => one_input(input, node)?,
         [left, right, ..] => two_inputs(left, right, node)?,
     };
+    let copes =
+        matches!(node.op, Op::Stateless(_) | Op::Exchange(_) | Op::SideOutput { .. } | Op::Reassign { .. });
+    ensure(copes || inputs.iter().all(|input| !input.repeats), "reads a window that repeats itself")?;
     let mut outputs = vec![main];
     match &node.op {
         Op::Window(WindowPlan { late_output: true, .. }) => {
@@ -97,16 +107,21 @@ fn source_facts(plan: &Plan, idx: usize, node: &Node) -> Result<PortFacts, Strin
     ensure(source.chunk_max > 0, "a reader that returns nothing")?;
     for split in &source.splits {
         let sorted = split.pauses.windows(2).all(|pair| pair[0].0 < pair[1].0);
-        ensure(sorted && split.pauses.iter().all(|(at, _)| *at <= split.records.len()), "pauses out of order")?;
+        ensure(
+            sorted && split.pauses.iter().all(|(at, _)| *at <= split.records.len()),
+            "pauses out of order",
+        )?;
     }
     let in_time = |record: &Record| record.timestamp > record.horizon;
-    let bounded = (0..source.splits.len()).all(|split| source.records(idx, split, &plan.config).iter().all(in_time));
+    let bounded =
+        (0..source.splits.len()).all(|split| source.records(idx, split, &plan.config).iter().all(in_time));
     let has_watermarks = source.ceiling() > Timestamp::MIN;
     Ok(PortFacts {
         order: Order::Split,
         on_time: !has_watermarks || (bounded && !source.may_wake(&plan.config)),
         timed: true,
         lineage: true,
+        repeats: false,
         sources: BTreeSet::from([idx]),
         parallelism: node.parallelism,
         size: source.splits.iter().map(|split| split.records.len() as f64).sum(),
@@ -128,18 +143,19 @@ fn after_exchange(exchange: Exchange, order: Order, from: u32, to: u32) -> Order
         Exchange::Custom => after_hash(order, to),
         Exchange::Rescale if from >= to => order,
         Exchange::Rebalance | Exchange::Rescale | Exchange::Shuffle | Exchange::Broadcast => {
-            if to == 1 { order } else { Order::Any }
+            if to == 1 {
+                order
+            } else {
+                Order::Any
+            }
         }
     }
 }
 
 fn one_input(input: &PortFacts, node: &Node) -> Result<PortFacts, String> {
     let p = node.parallelism;
-    let plain = PortFacts {
-        order: after_plain(input.order, input.parallelism, p),
-        parallelism: p,
-        ..input.clone()
-    };
+    let plain =
+        PortFacts { order: after_plain(input.order, input.parallelism, p), parallelism: p, ..input.clone() };
     let hashed = PortFacts { order: after_hash(input.order, p), ..plain.clone() };
     // Results of an operator's own have no place in a split.
     let made = PortFacts { order: Order::Any, lineage: false, ..plain.clone() };
@@ -148,12 +164,16 @@ fn one_input(input: &PortFacts, node: &Node) -> Result<PortFacts, String> {
             ensure((1..=3).contains(&steps.len()), "1 to 3 steps are needed")?;
             let rekeys = steps.iter().any(|step| matches!(step, Step::Rekey(_)));
             let order = if rekeys && plain.order == Order::Keyed { Order::Any } else { plain.order };
-            let grows = steps.iter().map(|step| if let Step::Expand(most) = step { *most as f64 / 2.0 } else { 1.0 });
+            let grows =
+                steps.iter().map(|step| if let Step::Expand(most) = step { *most as f64 / 2.0 } else { 1.0 });
             let size = input.size * grows.product::<f64>();
             PortFacts { order, size, ..plain }
         }
         Op::Exchange(exchange) => {
-            ensure(*exchange != Exchange::Forward || input.parallelism == p, "forward to another parallelism")?;
+            ensure(
+                *exchange != Exchange::Forward || input.parallelism == p,
+                "forward to another parallelism",
+            )?;
             let order = after_exchange(*exchange, input.order, input.parallelism, p);
             let copies = if *exchange == Exchange::Broadcast { f64::from(p) } else { 1.0 };
             PortFacts { order, size: input.size * copies, ..plain }
@@ -168,10 +188,13 @@ fn one_input(input: &PortFacts, node: &Node) -> Result<PortFacts, String> {
             ensure(!window.over_all || p == 1, "windows over all records in several subtasks")?;
             let on_time = input.on_time || window.lateness_ms == 0;
             let copies = match window.windows {
-                super::Windows::Sliding { size_ms, slide_ms, .. } => (size_ms as f64 / slide_ms as f64).max(1.0),
+                super::Windows::Sliding { size_ms, slide_ms, .. } => {
+                    (size_ms as f64 / slide_ms as f64).max(1.0)
+                }
                 _ => 1.0,
             };
-            PortFacts { on_time, size: input.size * copies, ..made }
+            let repeats = matches!(window.trigger, WindowTrigger::Continuous { .. });
+            PortFacts { on_time, repeats, size: input.size * copies, ..made }
         }
         Op::CountWindow(window) => {
             ensure(input.timed || window.timeout_ms.is_none(), "a time-out without timestamps")?;
@@ -201,12 +224,14 @@ fn one_input(input: &PortFacts, node: &Node) -> Result<PortFacts, String> {
 fn two_inputs(left: &PortFacts, right: &PortFacts, node: &Node) -> Result<PortFacts, String> {
     let p = node.parallelism;
     let disjoint = left.sources.is_disjoint(&right.sources);
-    let order = after_plain(left.order, left.parallelism, p).min(after_plain(right.order, right.parallelism, p));
+    let order =
+        after_plain(left.order, left.parallelism, p).min(after_plain(right.order, right.parallelism, p));
     let both = PortFacts {
         order: if disjoint { order } else { Order::Any },
         on_time: left.on_time && right.on_time,
         timed: left.timed && right.timed,
         lineage: left.lineage && right.lineage,
+        repeats: false,
         sources: left.sources.union(&right.sources).copied().collect(),
         parallelism: p,
         size: left.size + right.size,
@@ -233,7 +258,14 @@ fn two_inputs(left: &PortFacts, right: &PortFacts, node: &Node) -> Result<PortFa
         Op::BroadcastSeen => {
             let order = after_plain(left.order, left.parallelism, p);
             // The watermark is that of both, and the records are those of the left.
-            PortFacts { order, timed: left.timed, on_time: left.on_time, size: left.size, lineage: left.lineage, ..both }
+            PortFacts {
+                order,
+                timed: left.timed,
+                on_time: left.on_time,
+                size: left.size,
+                lineage: left.lineage,
+                ..both
+            }
         }
         _ => return Err("wrong number of inputs".to_owned()),
     })
@@ -245,7 +277,8 @@ pub(crate) fn is_deterministic(plan: &Plan) -> bool {
     let Ok(known) = facts(plan) else { return false };
     let n_splits: usize = plan.sources().map(|(_, source)| source.splits.len()).sum();
     let by_records = plan.sources().all(|(_, source)| {
-        !source.may_wake(&plan.config) && matches!(source.watermarks, Watermarks::Bounded | Watermarks::Punctuated)
+        !source.may_wake(&plan.config)
+            && matches!(source.watermarks, Watermarks::Bounded | Watermarks::Punctuated)
     });
     let is_steady = |node: &Node| {
         let input = node.inputs.first().and_then(|port| known.get(port.node)?.get(port.output));
@@ -257,9 +290,19 @@ pub(crate) fn is_deterministic(plan: &Plan) -> bool {
             Op::Reduce | Op::Keyed(KeyedFunction::Running | KeyedFunction::Distinct { .. }) => in_order,
             Op::Keyed(KeyedFunction::Groups { .. }) => input.on_time || one_path,
             Op::Keyed(KeyedFunction::Quiet { .. }) => one_path,
-            Op::Window(window) if window.trigger == WindowTrigger::Default => input.on_time || one_path,
+            Op::Window(window)
+                if window.trigger == WindowTrigger::Default && !window.windows.is_session() =>
+            {
+                input.on_time || one_path
+            }
             Op::Window(_) => one_path,
-            Op::CountWindow(window) => if window.timeout_ms.is_none() { in_order } else { one_path },
+            Op::CountWindow(window) => {
+                if window.timeout_ms.is_none() {
+                    in_order
+                } else {
+                    one_path
+                }
+            }
             _ => false,
         }
     };

@@ -58,7 +58,9 @@ fn extend(plan: &mut Plan, dice: &mut Dice) {
         dice.pick(from)
     };
     let first = input(dice);
-    let Some(first_facts) = known.get(first.node).and_then(|outputs| outputs.get(first.output)) else { return };
+    let Some(first_facts) = known.get(first.node).and_then(|outputs| outputs.get(first.output)) else {
+        return;
+    };
     let op = op(dice, first_facts);
     let mut inputs = vec![first];
     if op.n_inputs() == 2 {
@@ -115,7 +117,8 @@ fn source(dice: &mut Dice, config: &Config) -> SourcePlan {
     let n_splits = 1 + dice.0.below(4) as usize;
     let disorder = dice.pick(&[0, 0, 5, 50, 300]);
     // Some strategies promise less disorder than there is.
-    let bound_ms = if dice.one_in(4) { dice.0.below(disorder + 1) } else { disorder + dice.pick(&[0, 0, 1, 40]) };
+    let bound_ms =
+        if dice.one_in(4) { dice.0.below(disorder + 1) } else { disorder + dice.pick(&[0, 0, 1, 40]) };
     let start = dice.pick(&[0, 0, -1_000, -123_457, 1_600_000_000_000]);
     let pace = dice.pick(&[1, 5, 20, 100]);
     let keys = dice.pick(&[1, 2, 7, 40]);
@@ -295,7 +298,12 @@ fn window(dice: &mut Dice) -> WindowPlan {
 fn count_window(dice: &mut Dice) -> CountWindowPlan {
     let size = 1 + dice.0.below(6);
     match dice.0.below(3) {
-        0 => CountWindowPlan { size, slide: Some(1 + dice.0.below(6)), timeout_ms: None, process: dice.one_in(2) },
+        0 => CountWindowPlan {
+            size,
+            slide: Some(1 + dice.0.below(6)),
+            timeout_ms: None,
+            process: dice.one_in(2),
+        },
         1 => {
             let timeout_ms = Some(dice.pick(&[1, 50, 2_000]));
             CountWindowPlan { size, slide: None, timeout_ms, process: dice.one_in(2) }

@@ -1,8 +1,8 @@
 //! A plan as one line for people.
 
 use super::{
-    Chaining, CountWindowPlan, Exchange, KeyedFunction, Node, Op, Plan, SourcePlan, Step, WindowPlan, WindowTrigger,
-    Windows,
+    Chaining, CountWindowPlan, Exchange, KeyedFunction, Node, Op, Plan, SourcePlan, Step, WindowPlan,
+    WindowTrigger, Windows,
 };
 use std::fmt;
 
@@ -39,11 +39,10 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Source(source) => source.fmt(f),
-            Self::Stateless(steps) => {
-                steps.iter().enumerate().try_for_each(|(idx, step)| {
-                    write!(f, "{}{step}", if idx == 0 { "" } else { "." })
-                })
-            }
+            Self::Stateless(steps) => steps
+                .iter()
+                .enumerate()
+                .try_for_each(|(idx, step)| write!(f, "{}{step}", if idx == 0 { "" } else { "." })),
             Self::Exchange(exchange) => write!(f, "{exchange}"),
             Self::Union => write!(f, "union"),
             Self::Reduce => write!(f, "reduce"),
@@ -128,7 +127,13 @@ impl fmt::Display for Exchange {
 
 impl fmt::Display for WindowPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}({} {:?}", if self.over_all { "window all" } else { "window" }, self.windows, self.function)?;
+        write!(
+            f,
+            "{}({} {:?}",
+            if self.over_all { "window all" } else { "window" },
+            self.windows,
+            self.function
+        )?;
         match self.trigger {
             WindowTrigger::Default => {}
             WindowTrigger::Purging => write!(f, " purging")?,
@@ -146,7 +151,9 @@ impl fmt::Display for Windows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tumbling { size_ms, offset_ms } => write!(f, "tumbling {size_ms}ms+{offset_ms}"),
-            Self::Sliding { size_ms, slide_ms, offset_ms } => write!(f, "sliding {size_ms}ms/{slide_ms}ms+{offset_ms}"),
+            Self::Sliding { size_ms, slide_ms, offset_ms } => {
+                write!(f, "sliding {size_ms}ms/{slide_ms}ms+{offset_ms}")
+            }
             Self::Session { gap_ms } => write!(f, "session {gap_ms}ms"),
             Self::DynamicSession { gap_ms, step_ms } => write!(f, "session {gap_ms}ms+{step_ms}ms*"),
         }

@@ -42,30 +42,30 @@ impl Made<'_> {
         let made = self;
         let keyed = input.key_by(|record| record.key);
         match (self.plan.windows, self.plan.over_all) {
-        (Windows::Tumbling { size_ms, offset_ms }, false) => {
-            made.finish(keyed.window(tumbling(size_ms, offset_ms)), settle)
-        }
-        (Windows::Tumbling { size_ms, offset_ms }, true) => {
-            made.finish(input.window_all(tumbling(size_ms, offset_ms)), settle)
-        }
-        (Windows::Sliding { size_ms, slide_ms, offset_ms }, false) => {
-            made.finish(keyed.window(sliding(size_ms, slide_ms, offset_ms)), settle)
-        }
-        (Windows::Sliding { size_ms, slide_ms, offset_ms }, true) => {
-            made.finish(input.window_all(sliding(size_ms, slide_ms, offset_ms)), settle)
-        }
-        (Windows::Session { gap_ms }, false) => {
-            made.finish(keyed.window(EventTimeSessionWindows::with_gap(ms(gap_ms))), settle)
-        }
-        (Windows::Session { gap_ms }, true) => {
-            made.finish(input.window_all(EventTimeSessionWindows::with_gap(ms(gap_ms))), settle)
-        }
-        (windows @ Windows::DynamicSession { .. }, false) => {
-            made.finish(keyed.window(EventTimeSessionWindows::with_dynamic_gap(gap(windows))), settle)
-        }
-        (windows @ Windows::DynamicSession { .. }, true) => {
-            made.finish(input.window_all(EventTimeSessionWindows::with_dynamic_gap(gap(windows))), settle)
-        }
+            (Windows::Tumbling { size_ms, offset_ms }, false) => {
+                made.finish(keyed.window(tumbling(size_ms, offset_ms)), settle)
+            }
+            (Windows::Tumbling { size_ms, offset_ms }, true) => {
+                made.finish(input.window_all(tumbling(size_ms, offset_ms)), settle)
+            }
+            (Windows::Sliding { size_ms, slide_ms, offset_ms }, false) => {
+                made.finish(keyed.window(sliding(size_ms, slide_ms, offset_ms)), settle)
+            }
+            (Windows::Sliding { size_ms, slide_ms, offset_ms }, true) => {
+                made.finish(input.window_all(sliding(size_ms, slide_ms, offset_ms)), settle)
+            }
+            (Windows::Session { gap_ms }, false) => {
+                made.finish(keyed.window(EventTimeSessionWindows::with_gap(ms(gap_ms))), settle)
+            }
+            (Windows::Session { gap_ms }, true) => {
+                made.finish(input.window_all(EventTimeSessionWindows::with_gap(ms(gap_ms))), settle)
+            }
+            (windows @ Windows::DynamicSession { .. }, false) => {
+                made.finish(keyed.window(EventTimeSessionWindows::with_dynamic_gap(gap(windows))), settle)
+            }
+            (windows @ Windows::DynamicSession { .. }, true) => {
+                made.finish(input.window_all(EventTimeSessionWindows::with_dynamic_gap(gap(windows))), settle)
+            }
         }
     }
 
@@ -135,10 +135,9 @@ pub(super) fn count_window(
     let windows = match (plan.slide, plan.timeout_ms) {
         (Some(slide), _) => keyed.sliding_count_window(plan.size as usize, slide),
         (None, None) => keyed.count_window(plan.size),
-        (None, Some(timeout)) => keyed.window(GlobalWindows).trigger(PurgingTrigger::of(EventTimeoutTrigger::of(
-            CountTrigger::of(plan.size),
-            Duration::from_millis(timeout),
-        ))),
+        (None, Some(timeout)) => keyed.window(GlobalWindows).trigger(PurgingTrigger::of(
+            EventTimeoutTrigger::of(CountTrigger::of(plan.size), Duration::from_millis(timeout)),
+        )),
     };
     let results = if plan.process {
         windows.process(WindowRecords { lab: lab.clone(), node, at_end: false, in_order: true })
@@ -151,7 +150,13 @@ pub(super) fn count_window(
 }
 
 /// Pairs of a window, or one record with all its uids.
-pub(super) fn window_join(left: &Stream, right: &Stream, windows: Windows, co_group: bool, node: usize) -> Stream {
+pub(super) fn window_join(
+    left: &Stream,
+    right: &Stream,
+    windows: Windows,
+    co_group: bool,
+    node: usize,
+) -> Stream {
     match windows {
         Windows::Tumbling { size_ms, offset_ms } => {
             join_in(left, right, tumbling(size_ms, offset_ms), co_group, node)
@@ -189,7 +194,13 @@ where
 }
 
 /// What a co-group makes of the records of a window.
-pub(crate) fn co_grouped(node: usize, key: u32, window: TimeWindow, left: &[Record], right: &[Record]) -> Record {
+pub(crate) fn co_grouped(
+    node: usize,
+    key: u32,
+    window: TimeWindow,
+    left: &[Record],
+    right: &[Record],
+) -> Record {
     let value = left.iter().map(|record| record.value).fold(0, i64::wrapping_add);
     let value = right.iter().map(|record| record.value).fold(value, i64::wrapping_sub);
     let mut parts: Vec<u64> = left.iter().chain(right).map(|record| record.uid).collect();

@@ -46,7 +46,9 @@ impl Comparison {
     /// What two outputs have in common that are the same. Main output and side outputs are streams of their own: their
     /// records may change places.
     pub(super) fn normal_form(self, words: &StepWords) -> StepWords {
-        let compared = |word: &&Word| word.is_record || !matches!(word.text.as_str(), "I" | "A");
+        let is_status = |word: &Word| matches!(word.text.as_str(), "I" | "A");
+        let is_barrier = |word: &Word| word.text.starts_with('B');
+        let compared = |word: &&Word| word.is_record || !(is_status(word) || is_barrier(word));
         let steps = words.iter().map(|words| words.iter().filter(compared).cloned().collect::<Vec<_>>());
         match self {
             Self::Steps => steps.map(by_stream).collect(),

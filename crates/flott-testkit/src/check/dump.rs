@@ -65,7 +65,13 @@ impl Dump {
     #[track_caller]
     pub(super) fn assert_same(&self, other: &Self, strictness: Strictness, what: impl Fn() -> String) {
         let (this, other) = (self.normal_form(&strictness), other.normal_form(&strictness));
-        assert_same_map("keyed", &this.keyed, &other.keyed, |(name, group)| format!("{name}, key group {group}"), &what);
+        assert_same_map(
+            "keyed",
+            &this.keyed,
+            &other.keyed,
+            |(name, group)| format!("{name}, key group {group}"),
+            &what,
+        );
         assert_same_map("list", &this.list, &other.list, String::clone, &what);
         assert_same_map("union", &this.union, &other.union, String::clone, &what);
         assert_same_map("broadcast", &this.broadcast, &other.broadcast, String::clone, &what);

@@ -163,7 +163,12 @@ macro_rules! common_methods {
         where
             O: Clone,
         {
-            self.subtasks.log.lock().records().map(|(record, timestamp)| (record.clone(), timestamp)).collect()
+            self.subtasks
+                .log
+                .lock()
+                .records()
+                .map(|(record, timestamp)| (record.clone(), timestamp))
+                .collect()
         }
 
         /// Takes the records that were emitted, with their timestamps.

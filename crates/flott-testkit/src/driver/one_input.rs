@@ -70,7 +70,8 @@ impl<I: 'static, O: Send + 'static> TestDriver<I, O> {
     pub fn try_new<Op: Operator<I, O> + 'static>(
         make: impl Fn(&OperatorContext) -> Result<Op> + 'static,
     ) -> Self {
-        let make = move |ctx: &OperatorContext| Ok(Subject::One(Box::new(make(ctx)?) as Box<dyn Operator<I, O>>));
+        let make =
+            move |ctx: &OperatorContext| Ok(Subject::One(Box::new(make(ctx)?) as Box<dyn Operator<I, O>>));
         Self { subtasks: Subtasks::new(1, make) }
     }
 

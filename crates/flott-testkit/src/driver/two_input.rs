@@ -11,9 +11,7 @@ use flott_api::OutputTag;
 use flott_env::Env;
 use flott_operators::{OperatorContext, TwoInputOperator};
 use flott_state::OperatorSnapshot;
-use flott_types::{
-    Key, Result, StreamStatus, SubtaskIndex, Timestamp, Watermark, duration_ms, key_hash,
-};
+use flott_types::{Key, Result, StreamStatus, SubtaskIndex, Timestamp, Watermark, duration_ms, key_hash};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;

@@ -133,10 +133,8 @@ where
         R: WindowFunction<K, A::Window, F::Output, O> + Clone + 'static,
     {
         if let Some(evictor) = self.evictor.clone() {
-            return self.general(KeepRecords {
-                then: AggregateRecords { function, then },
-                evictor: Some(evictor),
-            });
+            return self
+                .general(KeepRecords { then: AggregateRecords { function, then }, evictor: Some(evictor) });
         }
         let plain = self.trigger.is_none() && self.allowed_lateness_ms == 0 && !self.general_operator;
         if plain && let Some(slicing) = self.assigner.slicing() {

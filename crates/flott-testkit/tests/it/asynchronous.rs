@@ -106,7 +106,21 @@ fn ordered_results_survive_restarts() {
     let check = SnapshotCheck::default().with_order(OutputOrder::Sequence);
     let make = || driver(config(AsyncOutputMode::Ordered, 4));
     let input = parse_stream("+30@1 +10@2 W2 +20@3 P15 +95@4 +0@5 W4 P40 +5@6 W+inf E").unwrap();
-    expect![[""]].assert_eq(&TestDriver::check_snapshots(make, &input, &check));
+    expect![[r#"
+        +30@1
+        +10@2
+        W2
+        +20@3
+        P15
+        +95@4
+        +0@5
+        W4 => +30@1 +30@1 +10@2 +10@2 W2 +20@3 +20@3
+        P40
+        +5@6
+        W+inf
+        E => +95@4 +95@4 W4 +5@6 +5@6 W+inf E
+    "#]]
+    .assert_eq(&TestDriver::check_snapshots(make, &input, &check));
     for seed in SEEDS {
         for capacity in [1, 3, 50] {
             let make = || driver(config(AsyncOutputMode::Ordered, capacity));

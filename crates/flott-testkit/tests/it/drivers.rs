@@ -1,7 +1,9 @@
 //! What drivers do around operators.
 
 use expect_test::expect;
-use flott_api::{Collector, KeyedContext, KeyedProcessFunction, OutputTag, ProcessContext, ProcessFunction, UserResult};
+use flott_api::{
+    Collector, KeyedContext, KeyedProcessFunction, OutputTag, ProcessContext, ProcessFunction, UserResult,
+};
 use flott_operators::{Operator, OperatorOutput};
 use flott_state::{OperatorSnapshot, ValueState};
 use flott_testkit::{DriverMetrics, Element, KeyValue, TestDriver};
@@ -66,7 +68,8 @@ fn error_names_operator_and_record() {
     let (mut driver, _) = even();
     driver.push_text("+1 +2").unwrap();
     let error = driver.push_batch([(4, 1), (13, 2)]).unwrap_err();
-    expect!["operator 'even' subtask 1/1, record 4: the process function failed: thirteen"].assert_eq(&error.report());
+    expect!["operator 'even' subtask 1/1, record 4: the process function failed: thirteen"]
+        .assert_eq(&error.report());
     assert_eq!(driver.take_outputs(), [(2, NO_TIMESTAMP), (4, 1)]);
 }
 
@@ -148,7 +151,11 @@ fn snapshot_moves_to_another_driver() {
     let snapshot = driver.snapshot().unwrap();
     for parallelism in 1..5 {
         let mut restored = count().with_parallelism(parallelism).restored_from(&snapshot);
-        assert_eq!(restored.run("+a=1 +b=1 +c=1 W5").unwrap(), "+a=3 +b=2 +c=2 W5", "parallelism {parallelism}");
+        assert_eq!(
+            restored.run("+a=1 +b=1 +c=1 W5").unwrap(),
+            "+a=3 +b=2 +c=2 W5",
+            "parallelism {parallelism}"
+        );
         restored.rescale(2).unwrap();
         assert_eq!(restored.run("+a=1 +b=1 E").unwrap(), "+a=4 +b=3 E");
     }
@@ -175,7 +182,11 @@ fn record_that_cannot_be_read_is_named() {
 struct Rude;
 
 impl Operator<String, String> for Rude {
-    fn process_batch(&mut self, batch: RecordBatch<String>, out: &mut OperatorOutput<'_, String>) -> Result<()> {
+    fn process_batch(
+        &mut self,
+        batch: RecordBatch<String>,
+        out: &mut OperatorOutput<'_, String>,
+    ) -> Result<()> {
         batch.into_iter().try_for_each(|(record, timestamp)| match record.as_str() {
             "watermark" => out.emit_watermark(Watermark(timestamp)),
             "idle" => out.emit_status(StreamStatus::Idle),

@@ -48,7 +48,8 @@ fn interval_join() {
         2:+"a"=9@13 => +"a:1+9"@13 +"a:6+9"@13
         W20 => W20
         E => E
-    "#]].assert_eq(&TwoInputTestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
+    "#]]
+    .assert_eq(&TwoInputTestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
 }
 
 #[test]
@@ -58,7 +59,11 @@ fn interval_joins_of_random_streams() {
         for seed in SEEDS {
             let (make, make_with_late) = (|| join(interval), || join_with_late_outputs(interval));
             TwoInputTestDriver::check_snapshots(make, &two_keyed_streams(seed), &SnapshotCheck::default());
-            TwoInputTestDriver::check_snapshots(make_with_late, &two_keyed_streams(seed), &SnapshotCheck::default());
+            TwoInputTestDriver::check_snapshots(
+                make_with_late,
+                &two_keyed_streams(seed),
+                &SnapshotCheck::default(),
+            );
         }
     }
 }

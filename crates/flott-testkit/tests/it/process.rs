@@ -3,8 +3,8 @@
 use crate::support::{SEEDS, keyed_stream};
 use expect_test::expect;
 use flott_api::{
-    Collector, KeyedContext, KeyedProcessFunction, OutputTag, ProcessContext, ProcessFunction, RuntimeContext,
-    TimeDomain, UserResult,
+    Collector, KeyedContext, KeyedProcessFunction, OutputTag, ProcessContext, ProcessFunction,
+    RuntimeContext, TimeDomain, UserResult,
 };
 use flott_state::{
     AggregatingState, ListState, MapState, OperatorListState, ReducingState, StateTtlConfig, ValueState,
@@ -83,7 +83,8 @@ impl KeyedProcessFunction<String, KeyValue, String> for Ledger {
         let key = ctx.current_key().clone();
         match ctx.time_domain() {
             TimeDomain::EventTime => {
-                let times: Vec<_> = self.times.range(ctx, ..timestamp)?.map(|(at, value)| (*at, *value)).collect();
+                let times: Vec<_> =
+                    self.times.range(ctx, ..timestamp)?.map(|(at, value)| (*at, *value)).collect();
                 self.times.remove_range(ctx, ..timestamp)?;
                 if times.len() > 1 {
                     ctx.register_event_time_timer(timestamp + 3);
@@ -114,7 +115,8 @@ fn driver() -> TestDriver<KeyValue, String> {
 
 #[test]
 fn keyed_process_function_with_all_state_and_timers() {
-    let input = parse_stream("+a=2@1 +b=4@2 +a=3@4 W5 +a=1@5 P9 W7 P10 +b=9@12 W17 P40 +b=1@20 W+inf E").unwrap();
+    let input =
+        parse_stream("+a=2@1 +b=4@2 +a=3@4 W5 +a=1@5 P9 W7 P10 +b=9@12 W17 P40 +b=1@20 W+inf E").unwrap();
     expect![[r#"
         +"a"=2@1 => +"a:2/None"@1
         +"b"=4@2 => +"b:4/None"@2
@@ -130,7 +132,8 @@ fn keyed_process_function_with_all_state_and_timers() {
         +"b"=1@20 => +"b:14/None"@20
         W+inf => +"b:times:[(20, 1)]"@25 W+inf
         E => E
-    "#]].assert_eq(&TestDriver::check_snapshots(driver, &input, &SnapshotCheck::default()));
+    "#]]
+    .assert_eq(&TestDriver::check_snapshots(driver, &input, &SnapshotCheck::default()));
 }
 
 #[test]
@@ -195,7 +198,8 @@ fn process_function_with_operator_state() {
         +4@9 => +"4 of [1, 2, 3, 4], 4th"@9
         W+inf => W+inf
         E => +"closed" E
-    "#]].assert_eq(&TestDriver::check_snapshots(lists, &input, &SnapshotCheck::of_one_subtask()));
+    "#]]
+    .assert_eq(&TestDriver::check_snapshots(lists, &input, &SnapshotCheck::of_one_subtask()));
 }
 
 #[test]
@@ -208,7 +212,11 @@ fn list_state_is_dealt_to_subtasks() {
 
 #[test]
 fn reductions() {
-    let make = || TestDriver::reduce(KeyValue::key_of, |sum: &mut KeyValue, next| sum.value = sum.value * 3 + next.value);
+    let make = || {
+        TestDriver::reduce(KeyValue::key_of, |sum: &mut KeyValue, next| {
+            sum.value = sum.value * 3 + next.value
+        })
+    };
     for seed in SEEDS {
         TestDriver::check_snapshots(make, &keyed_stream(seed), &SnapshotCheck::default());
     }
@@ -219,6 +227,6 @@ fn reductions() {
         +"a"=2@3 => +"a"=5@3
         W3 => W3
         E => E
-    "#]].assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
+    "#]]
+    .assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
 }
-

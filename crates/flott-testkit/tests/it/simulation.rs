@@ -3,7 +3,7 @@
 use flott_api::sinks::collect_sink;
 use flott_api::{Collector, KeyedContext, KeyedProcessFunction, UserResult};
 use flott_state::ValueState;
-use flott_testkit::{KeyValue, TestDriver, parse_stream, Element, simulate, simulate_collect};
+use flott_testkit::{Element, KeyValue, TestDriver, parse_stream, simulate, simulate_collect};
 
 #[derive(Clone)]
 struct Count(ValueState<i64>);

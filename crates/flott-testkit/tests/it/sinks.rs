@@ -31,7 +31,10 @@ impl Sorted {
     fn write_if(&mut self, is_due: impl Fn(Timestamp) -> bool) {
         let mut due: Vec<_> = self.waiting.extract_if(.., |(_, timestamp)| is_due(*timestamp)).collect();
         due.sort_by_key(|(record, timestamp)| (*timestamp, *record));
-        self.written.lock().unwrap().extend(due.iter().map(|(record, timestamp)| format!("{record}@{timestamp}")));
+        self.written
+            .lock()
+            .unwrap()
+            .extend(due.iter().map(|(record, timestamp)| format!("{record}@{timestamp}")));
     }
 }
 
@@ -65,7 +68,8 @@ impl SinkWriter<i64> for Sorted {
         Ok(())
     }
     fn snapshot(&mut self) -> UserResult<Vec<Vec<u8>>> {
-        let mut entries = vec![encode("clocks", &(None::<(i64, Timestamp)>, self.watermark, self.oldest, self.now))?];
+        let mut entries =
+            vec![encode("clocks", &(None::<(i64, Timestamp)>, self.watermark, self.oldest, self.now))?];
         for waiting in &self.waiting {
             entries.push(encode("waiting", &(Some(waiting), self.watermark, self.oldest, self.now))?);
         }
@@ -73,7 +77,8 @@ impl SinkWriter<i64> for Sorted {
     }
     fn restore(&mut self, entries: Vec<Vec<u8>>) -> UserResult {
         for entry in entries {
-            let (waiting, watermark, oldest, now) = decode::<(Option<(i64, Timestamp)>, _, _, _)>("waiting", &entry)?;
+            let (waiting, watermark, oldest, now) =
+                decode::<(Option<(i64, Timestamp)>, _, _, _)>("waiting", &entry)?;
             self.waiting.extend(waiting);
             (self.watermark, self.oldest, self.now) = (watermark, oldest, now);
         }
@@ -192,7 +197,8 @@ fn sink_writer_with_state() {
         P55 => +"3@3" +"9@9"
         +4@4
         E => +"4@4" +"finished" E
-    "#]].assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::of_one_subtask()));
+    "#]]
+    .assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::of_one_subtask()));
     for seed in SEEDS {
         let input = random_stream(seed, LENGTH, |rng| rng.range(0..=99));
         TestDriver::check_snapshots(make, &input, &SnapshotCheck::of_one_subtask());

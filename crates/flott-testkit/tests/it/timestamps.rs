@@ -19,7 +19,9 @@ fn strategies() -> [WatermarkStrategy<i64>; 4] {
     [
         assigned(WatermarkStrategy::for_bounded_out_of_orderness(3 * MS)),
         assigned(WatermarkStrategy::for_monotonous_timestamps()).with_idleness(15 * MS),
-        assigned(WatermarkStrategy::for_punctuated(|record, timestamp| (record % 3 == 0).then_some(timestamp))),
+        assigned(WatermarkStrategy::for_punctuated(|record, timestamp| {
+            (record % 3 == 0).then_some(timestamp)
+        })),
         WatermarkStrategy::no_watermarks().without_idleness(),
     ]
 }
@@ -43,14 +45,16 @@ fn bounded_out_of_orderness() {
         +43 => +43@43 W39
         W+inf => W+inf
         E => E
-    "#]].assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::of_one_subtask()));
+    "#]]
+    .assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::of_one_subtask()));
 }
 
 #[test]
 fn idle_times_show() {
     let [_, monotonous, ..] = strategies();
     let mut driver = driver(monotonous);
-    expect!["+10@10 W9 I A +20@20 W19 I A +30@30 W29"].assert_eq(&driver.run("+10 P16 +20 W7 I P50 +30").unwrap());
+    expect!["+10@10 W9 I A +20@20 W19 I A +30@30 W29"]
+        .assert_eq(&driver.run("+10 P16 +20 W7 I P50 +30").unwrap());
 }
 
 #[test]
@@ -58,14 +62,20 @@ fn strategies_on_random_streams() {
     for strategy in strategies() {
         for seed in SEEDS {
             let input = random_stream(seed, LENGTH, |rng| rng.range(0..=60));
-            TestDriver::check_snapshots(|| driver(strategy.clone()), &input, &SnapshotCheck::of_one_subtask());
+            TestDriver::check_snapshots(
+                || driver(strategy.clone()),
+                &input,
+                &SnapshotCheck::of_one_subtask(),
+            );
         }
     }
 }
 
 #[test]
 fn default_settings() {
-    let strategy = WatermarkStrategy::for_monotonous_timestamps().with_timestamp_assigner(|record, _| *record);
+    let strategy =
+        WatermarkStrategy::for_monotonous_timestamps().with_timestamp_assigner(|record, _| *record);
     let mut driver = TestDriver::assign_timestamps_and_watermarks(strategy);
-    expect!["+1000@1000 W999 +999@999 +2000@2000 W1999 E"].assert_eq(&driver.run("+1000 +999 +2000 E").unwrap());
+    expect!["+1000@1000 W999 +999@999 +2000@2000 W1999 E"]
+        .assert_eq(&driver.run("+1000 +999 +2000 E").unwrap());
 }

@@ -7,7 +7,9 @@ use flott_api::{
     KeyedCoProcessFunction, KeyedContext, ProcessContext, TimeDomain, UserResult,
 };
 use flott_state::{BroadcastState, ListState, OperatorListState, OperatorStateBackend, ValueState};
-use flott_testkit::{Input, KeyValue, SnapshotCheck, TwoInputTestDriver, parse_stream, random_two_input_stream};
+use flott_testkit::{
+    Input, KeyValue, SnapshotCheck, TwoInputTestDriver, parse_stream, random_two_input_stream,
+};
 use flott_types::{StreamStatus, Timestamp};
 
 #[derive(Clone)]
@@ -18,7 +20,12 @@ struct Merge {
 impl Merge {
     fn see(&self, what: String, ctx: &mut ProcessContext<'_>, out: &mut Collector<'_, String>) -> UserResult {
         self.seen.add(ctx.state, what)?;
-        out.collect(format!("{}@{}/{}", self.seen.get(ctx.state)?.join(","), ctx.watermark, ctx.processing_time));
+        out.collect(format!(
+            "{}@{}/{}",
+            self.seen.get(ctx.state)?.join(","),
+            ctx.watermark,
+            ctx.processing_time
+        ));
         Ok(())
     }
 }
@@ -56,9 +63,11 @@ fn co_process_function() {
         2:+"b" => +"1,a,2,b@W2/7"
         W+inf => W+inf
         E => E
-    "#]].assert_eq(&TwoInputTestDriver::check_snapshots(make, &input, &SnapshotCheck::of_one_subtask()));
+    "#]]
+    .assert_eq(&TwoInputTestDriver::check_snapshots(make, &input, &SnapshotCheck::of_one_subtask()));
     for seed in SEEDS {
-        let input = random_two_input_stream(seed, LENGTH, |rng| rng.range(0..=9), |rng| rng.range(0..=9).to_string());
+        let input =
+            random_two_input_stream(seed, LENGTH, |rng| rng.range(0..=9), |rng| rng.range(0..=9).to_string());
         TwoInputTestDriver::check_snapshots(make, &input, &SnapshotCheck::of_one_subtask());
     }
 }
@@ -132,7 +141,8 @@ fn keyed_co_process_function() {
         P20 => +"a:forgets Some(3) at 15"
         +"b"=6@15
         E => E
-    "#]].assert_eq(&TwoInputTestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
+    "#]]
+    .assert_eq(&TwoInputTestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
     for seed in SEEDS {
         TwoInputTestDriver::check_snapshots(make, &two_keyed_streams(seed), &SnapshotCheck::default());
     }
@@ -191,7 +201,8 @@ fn broadcast_process_function() {
         2:+"a"=9@6
         +"a"=2@7 => +"a:2"@7
         E => E
-    "#]].assert_eq(&TwoInputTestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
+    "#]]
+    .assert_eq(&TwoInputTestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
     for seed in SEEDS {
         TwoInputTestDriver::check_snapshots(make, &two_keyed_streams(seed), &SnapshotCheck::default());
     }
@@ -263,7 +274,8 @@ fn keyed_broadcast_process_function() {
         +"b"=3@22 => +"b:5>=5"@22
         P40 => +"a:None<Some(5):ProcessingTime" +"b:None<Some(5):ProcessingTime"
         E => E
-    "#]].assert_eq(&TwoInputTestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
+    "#]]
+    .assert_eq(&TwoInputTestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
     for seed in SEEDS {
         let input = random_two_input_stream(seed, LENGTH, keyed, keyed);
         TwoInputTestDriver::check_snapshots(make, &input, &SnapshotCheck::default());

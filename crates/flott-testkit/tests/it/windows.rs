@@ -4,9 +4,9 @@ use crate::support::{LENGTH, SEEDS, keyed, keyed_stream};
 use expect_test::expect;
 use flott_api::windowing::{
     ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountEvictor, CountTrigger, DeltaEvictor,
-    DeltaTrigger, EventTimeSessionWindows, EventTimeTrigger, EventTimeoutTrigger, GlobalWindow, GlobalWindows,
-    ProcessingTimeSessionWindows, ProcessingTimeoutTrigger, PurgingTrigger, SlidingEventTimeWindows,
-    SlidingProcessingTimeWindows, TimeEvictor, TimeWindow, TumblingEventTimeWindows,
+    DeltaTrigger, EventTimeSessionWindows, EventTimeTrigger, EventTimeoutTrigger, GlobalWindow,
+    GlobalWindows, ProcessingTimeSessionWindows, ProcessingTimeoutTrigger, PurgingTrigger,
+    SlidingEventTimeWindows, SlidingProcessingTimeWindows, TimeEvictor, TimeWindow, TumblingEventTimeWindows,
     TumblingProcessingTimeWindows, WindowAssigner,
 };
 use flott_api::{AggregateFunction, Collector, OutputTag, UserResult, WindowContext};
@@ -91,9 +91,8 @@ fn check<A: WindowAssigner<KeyValue, Window: Show>>(make: impl Fn() -> Windows<A
     for seed in SEEDS {
         let aggregate = || make().aggregate_with(Values, show);
         TestDriver::check_snapshots(aggregate, &keyed_stream(seed), &SnapshotCheck::default());
-        let with_late = || {
-            make().side_output_late_data(&late()).aggregate_with(Values, show).print_side_output(&late())
-        };
+        let with_late =
+            || make().side_output_late_data(&late()).aggregate_with(Values, show).print_side_output(&late());
         TestDriver::check_snapshots(with_late, &keyed_stream(seed), &SnapshotCheck::default());
         let process = || make().process(show_records);
         TestDriver::check_snapshots(process, &keyed_stream(seed), &SnapshotCheck::default());
@@ -137,8 +136,23 @@ fn tumbling_windows() {
             .aggregate_with(Values, show)
             .print_side_output(&late())
     };
-    let input = parse_stream("+a=1@-1 +a=2@0 +b=3@9 W-1 +a=4@9 +a=5@-3 W8 W9 +a=6@9 +b=7@25 W+inf E").unwrap();
-    expect![[""]].assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
+    let input =
+        parse_stream("+a=1@-1 +a=2@0 +b=3@9 W-1 +a=4@9 +a=5@-3 W8 W9 +a=6@9 +b=7@25 W+inf E").unwrap();
+    expect![[r#"
+        +"a"=1@-1
+        +"a"=2@0
+        +"b"=3@9
+        W-1 => +"a/-10..0/1"@-1 W-1
+        +"a"=4@9
+        +"a"=5@-3 => late:+a=5@-3
+        W8 => W8
+        W9 => +"a/0..10/2+4"@9 +"b/0..10/3"@9 W9
+        +"a"=6@9 => late:+a=6@9
+        +"b"=7@25
+        W+inf => +"b/20..30/7"@29 W+inf
+        E => E
+    "#]]
+    .assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
 }
 
 #[test]
@@ -157,8 +171,23 @@ fn session_windows() {
     check_fast(|| windows(EventTimeSessionWindows::with_dynamic_gap(gap_of)));
     check(|| windows(EventTimeSessionWindows::with_gap(ms(4))).allowed_lateness(ms(5)));
     let make = || windows(EventTimeSessionWindows::with_gap(ms(5))).aggregate_with(Values, show);
-    let input = parse_stream("+a=1@1 +a=2@20 +a=3@10 +b=4@3 W4 +a=5@6 +a=6@15 W7 +b=7@4 W24 +a=8@25 E").unwrap();
-    expect![[""]].assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
+    let input =
+        parse_stream("+a=1@1 +a=2@20 +a=3@10 +b=4@3 W4 +a=5@6 +a=6@15 W7 +b=7@4 W24 +a=8@25 E").unwrap();
+    expect![[r#"
+        +"a"=1@1
+        +"a"=2@20
+        +"a"=3@10
+        +"b"=4@3
+        W4 => W4
+        +"a"=5@6
+        +"a"=6@15
+        W7 => +"b/3..8/4"@7 W7
+        +"b"=7@4
+        W24 => +"b/4..9/7"@8 +"a/1..25/1+2+3+5+6"@24 W24
+        +"a"=8@25
+        E => E
+    "#]]
+    .assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
 }
 
 #[test]
@@ -178,14 +207,17 @@ fn processing_time_windows() {
         +"a"=4
         P30 => +"a/10..20/4"@19
         E => E
-    "#]].assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
+    "#]]
+    .assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
 }
 
 #[test]
 fn count_windows() {
     check(|| windows(GlobalWindows).trigger(PurgingTrigger::of(CountTrigger::of(2))));
     check(|| windows(GlobalWindows).trigger(CountTrigger::of(2)).evictor(CountEvictor::of(3)));
-    check(|| windows(GlobalWindows).trigger(CountTrigger::of(2)).evictor(CountEvictor::of(2).do_evict_after()));
+    check(|| {
+        windows(GlobalWindows).trigger(CountTrigger::of(2)).evictor(CountEvictor::of(2).do_evict_after())
+    });
     let counts = || PurgingTrigger::of(CountTrigger::of(3));
     check(|| windows(GlobalWindows).trigger(ProcessingTimeoutTrigger::of(counts(), ms(15))));
     check(|| windows(GlobalWindows).trigger(EventTimeoutTrigger::of(counts(), ms(15))));
@@ -198,7 +230,19 @@ fn count_windows() {
         windows(GlobalWindows).trigger(trigger).aggregate_with(Values, show)
     };
     let input = parse_stream("+a=1 +a=2 +b=3 P5 +a=4 +a=5 P10 P15 +b=6 E").unwrap();
-    expect![[""]].assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
+    expect![[r#"
+        +"a"=1
+        +"a"=2
+        +"b"=3
+        P5
+        +"a"=4 => +"a/all/1+2+4"@9223372036854775807
+        +"a"=5
+        P10
+        P15 => +"b/all/3"@9223372036854775807
+        +"b"=6
+        E => E
+    "#]]
+    .assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
 }
 
 #[test]
@@ -209,7 +253,9 @@ fn triggers() {
     check(|| tumbling().trigger(ContinuousProcessingTimeTrigger::of(ms(8))).allowed_lateness(ms(3)));
     check(|| tumbling().trigger(CountTrigger::of(2)));
     check(|| windows(EventTimeSessionWindows::with_gap(ms(6))).trigger(CountTrigger::of(3)));
-    check(|| windows(EventTimeSessionWindows::with_gap(ms(6))).trigger(ContinuousEventTimeTrigger::of(ms(5))));
+    check(|| {
+        windows(EventTimeSessionWindows::with_gap(ms(6))).trigger(ContinuousEventTimeTrigger::of(ms(5)))
+    });
     check(|| windows(EventTimeSessionWindows::with_gap(ms(6))).trigger(PurgingTrigger::of(EventTimeTrigger)));
     let delta = |last: &KeyValue, next: &KeyValue| (next.value - last.value) as f64;
     check(|| windows(GlobalWindows).trigger(PurgingTrigger::of(DeltaTrigger::of(3.0, delta))));
@@ -246,7 +292,8 @@ fn window_joins_and_co_groups() {
             out.collect(format!("{}:{}+{}", left.key, left.value, right.value));
             UserResult::Ok(())
         };
-        TestDriver::window(key_of_either, TumblingEventTimeWindows::of(ms(10))).process(JoinWindowFunction::new(join))
+        TestDriver::window(key_of_either, TumblingEventTimeWindows::of(ms(10)))
+            .process(JoinWindowFunction::new(join))
     };
     let co_group = || {
         let co_group = |key: &String,

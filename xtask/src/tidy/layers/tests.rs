@@ -24,10 +24,7 @@ fn problems(workspace: &[&str]) -> Vec<String> {
         .collect();
     let metadata = json!({ "packages": packages, "workspace_root": "/repo" });
     let metadata = Metadata::parse(metadata.to_string().as_bytes()).unwrap();
-    check(&metadata, &[])
-        .into_iter()
-        .map(|problem| problem.what)
-        .collect()
+    check(&metadata, &[]).into_iter().map(|problem| problem.what).collect()
 }
 
 #[test]
@@ -52,27 +49,18 @@ fn layers_in_order_are_fine() {
 #[test]
 fn contracts_do_not_see_the_data_plane() {
     let found = problems(&["flott-api: flott-exchange", "flott-exchange:"]);
-    assert_eq!(
-        found,
-        ["flott-api (Contracts) must not depend on flott-exchange (DataPlane)"]
-    );
+    assert_eq!(found, ["flott-api (Contracts) must not depend on flott-exchange (DataPlane)"]);
 }
 
 #[test]
 fn graph_sees_the_vocabulary_only() {
     let found = problems(&["flott-graph: flott-api flott-types", "flott-api:", "flott-types:"]);
-    assert_eq!(
-        found,
-        ["flott-graph (Contracts) must not depend on flott-api (Contracts)"]
-    );
+    assert_eq!(found, ["flott-graph (Contracts) must not depend on flott-api (Contracts)"]);
 }
 
 #[test]
 fn data_and_control_plane_do_not_see_each_other() {
-    let found = problems(&[
-        "flott-runtime: flott-coordinator",
-        "flott-coordinator: flott-runtime",
-    ]);
+    let found = problems(&["flott-runtime: flott-coordinator", "flott-coordinator: flott-runtime"]);
     assert_eq!(
         found,
         [
@@ -85,10 +73,7 @@ fn data_and_control_plane_do_not_see_each_other() {
 #[test]
 fn operators_do_not_see_the_runtime() {
     let found = problems(&["flott-operators: flott-runtime", "flott-runtime:"]);
-    assert_eq!(
-        found,
-        ["flott-operators (DataPlane) must not depend on flott-runtime (DataPlane)"]
-    );
+    assert_eq!(found, ["flott-operators (DataPlane) must not depend on flott-runtime (DataPlane)"]);
 }
 
 #[test]
@@ -109,10 +94,7 @@ fn connector_does_not_see_the_builder_or_another_connector() {
 
 #[test]
 fn dev_dependency_is_exempt() {
-    assert_eq!(
-        problems(&["flott-types: dev:flott-testkit", "flott-testkit:"]),
-        Vec::<String>::new()
-    );
+    assert_eq!(problems(&["flott-types: dev:flott-testkit", "flott-testkit:"]), Vec::<String>::new());
 }
 
 #[test]
@@ -131,11 +113,7 @@ fn key_is_found_in_the_manifest() {
 /// The names that `layer` is allowed to use, by the table.
 fn users_of(name: &str) -> Vec<&'static str> {
     let used = Row::of(name).unwrap();
-    TABLE
-        .iter()
-        .filter(|row| row.may_use(used, used.name))
-        .map(|row| row.name)
-        .collect()
+    TABLE.iter().filter(|row| row.may_use(used, used.name)).map(|row| row.name).collect()
 }
 
 #[test]
@@ -151,11 +129,7 @@ fn table_is_sorted_bottom_up() {
     let position = |name: &str| TABLE.iter().position(|row| row.name == name).unwrap();
     for row in TABLE {
         for user in users_of(row.name) {
-            assert!(
-                position(row.name) < position(user),
-                "{user} stands above {}",
-                row.name
-            );
+            assert!(position(row.name) < position(user), "{user} stands above {}", row.name);
         }
     }
 }

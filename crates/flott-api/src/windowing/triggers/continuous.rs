@@ -69,7 +69,12 @@ impl<T: 'static, W: Window> Trigger<T, W> for ContinuousEventTimeTrigger {
         Ok(TriggerResult::Continue)
     }
 
-    fn on_event_time(&self, at: Timestamp, window: &W, ctx: &mut dyn TriggerContext) -> UserResult<TriggerResult> {
+    fn on_event_time(
+        &self,
+        at: Timestamp,
+        window: &W,
+        ctx: &mut dyn TriggerContext,
+    ) -> UserResult<TriggerResult> {
         if at == window.max_timestamp() {
             return Ok(TriggerResult::Fire);
         }
@@ -80,7 +85,12 @@ impl<T: 'static, W: Window> Trigger<T, W> for ContinuousEventTimeTrigger {
         Ok(TriggerResult::Fire)
     }
 
-    fn on_processing_time(&self, _: Timestamp, _: &W, _: &mut dyn TriggerContext) -> UserResult<TriggerResult> {
+    fn on_processing_time(
+        &self,
+        _: Timestamp,
+        _: &W,
+        _: &mut dyn TriggerContext,
+    ) -> UserResult<TriggerResult> {
         Ok(TriggerResult::Continue)
     }
 

@@ -24,7 +24,13 @@ impl CountTrigger {
 }
 
 impl<T: 'static, W: Window> Trigger<T, W> for CountTrigger {
-    fn on_element(&self, _: &T, _: Timestamp, _: &W, ctx: &mut dyn TriggerContext) -> UserResult<TriggerResult> {
+    fn on_element(
+        &self,
+        _: &T,
+        _: Timestamp,
+        _: &W,
+        ctx: &mut dyn TriggerContext,
+    ) -> UserResult<TriggerResult> {
         let state = ctx.state();
         let count = state.get::<u64>(COUNT)?.unwrap_or(0) + 1;
         if count >= self.n {
@@ -39,7 +45,12 @@ impl<T: 'static, W: Window> Trigger<T, W> for CountTrigger {
         Ok(TriggerResult::Continue)
     }
 
-    fn on_processing_time(&self, _: Timestamp, _: &W, _: &mut dyn TriggerContext) -> UserResult<TriggerResult> {
+    fn on_processing_time(
+        &self,
+        _: Timestamp,
+        _: &W,
+        _: &mut dyn TriggerContext,
+    ) -> UserResult<TriggerResult> {
         Ok(TriggerResult::Continue)
     }
 

@@ -58,7 +58,12 @@ impl<T: Data, W: Window> Trigger<T, W> for DeltaTrigger<T> {
         Ok(TriggerResult::Continue)
     }
 
-    fn on_processing_time(&self, _: Timestamp, _: &W, _: &mut dyn TriggerContext) -> UserResult<TriggerResult> {
+    fn on_processing_time(
+        &self,
+        _: Timestamp,
+        _: &W,
+        _: &mut dyn TriggerContext,
+    ) -> UserResult<TriggerResult> {
         Ok(TriggerResult::Continue)
     }
 

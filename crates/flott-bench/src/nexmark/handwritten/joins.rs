@@ -31,7 +31,9 @@ fn read_persons_and_auctions(events: u64, house: &mut impl House) {
         persons.clear();
         persons.extend((start..end.min(all_persons.len())).map(|position| all_persons.get(position)));
         auctions.clear();
-        auctions.extend((start * 3..(end * 3).min(all_auctions.len())).map(|position| all_auctions.get(position)));
+        auctions.extend(
+            (start * 3..(end * 3).min(all_auctions.len())).map(|position| all_auctions.get(position)),
+        );
         let mut auctions = black_box(&auctions).chunks(3);
         for person in black_box(&persons) {
             house.on_person(*person);
@@ -115,7 +117,8 @@ pub(super) fn q4(events: u64) -> Results {
             now = event.date_time();
             early.clear();
             if open.len() >= sweep_at {
-                open.extract_if(|_, auction| auction.expires < now).for_each(|(_, auction)| averages.close(&auction));
+                open.extract_if(|_, auction| auction.expires < now)
+                    .for_each(|(_, auction)| averages.close(&auction));
                 sweep_at = SWEEP_AT_MIN.max(open.len() * 2);
             }
         }

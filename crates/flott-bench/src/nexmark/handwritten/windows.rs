@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 
 use flott_api::windowing::TimeWindow;
+use flott_connector_nexmark::Bid;
 use flott_connector_nexmark::queries::{
     BidderCount, BidderSession, HOT_ITEMS_SIZE_MS, HOT_ITEMS_SLIDE_MS, HotItem, SESSION_GAP_MS, WINDOW_MS,
 };
-use flott_connector_nexmark::Bid;
 use flott_types::Timestamp;
 
 use super::{KeyMap, Results, for_each, for_each_block};

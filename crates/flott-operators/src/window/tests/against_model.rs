@@ -2,13 +2,13 @@
 
 use super::model::{Model, Windows, dynamic_gap, strategies};
 use super::support::{Element, Fired, Gather, Rec, Step, key, late_tag, run_everywhere, show};
+use crate::test_support::Feed;
 use crate::{Aggregate, KeepRecords, ProcessRecords, WindowConfig, WindowOperator};
 use flott_api::windowing::{
-    EventTimeSessionWindows, ProcessingTimeSessionWindows, SlidingEventTimeWindows, SlidingProcessingTimeWindows,
-    TimeWindow, WindowAssigner,
+    EventTimeSessionWindows, ProcessingTimeSessionWindows, SlidingEventTimeWindows,
+    SlidingProcessingTimeWindows, TimeWindow, WindowAssigner,
 };
 use flott_api::{Collector, UserResult, WindowContext};
-use crate::test_support::Feed;
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -40,7 +40,11 @@ fn run_lists<A: WindowAssigner<Rec, Window = TimeWindow>>(
     lateness: i64,
     elements: &[Element],
 ) -> Vec<Step> {
-    let process = |key: &char, ctx: &WindowContext<'_, TimeWindow>, records: Vec<Rec>, out: &mut Collector<'_, Fired>| -> UserResult {
+    let process = |key: &char,
+                   ctx: &WindowContext<'_, TimeWindow>,
+                   records: Vec<Rec>,
+                   out: &mut Collector<'_, Fired>|
+     -> UserResult {
         out.collect(Fired::new(*key, ctx.window, records.iter().map(|record| record.value).collect()));
         Ok(())
     };

@@ -8,9 +8,16 @@ use flott_types::Timestamp;
 /// The windows of the model; lengths in milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Windows {
-    Sliding { size: i64, slide: i64, offset: i64 },
+    Sliding {
+        size: i64,
+        slide: i64,
+        offset: i64,
+    },
     /// The gap is `gap` and, if dynamic, a few more that depend on the value.
-    Session { gap: i64, is_dynamic: bool },
+    Session {
+        gap: i64,
+        is_dynamic: bool,
+    },
 }
 
 pub(crate) fn dynamic_gap(gap: i64, record: &Rec) -> i64 {
@@ -70,7 +77,9 @@ impl Model {
             let mut values = vec![record.value];
             if is_session {
                 let touches = |open: &Open| {
-                    open.key == record.key && open.window.start <= window.end && window.start <= open.window.end
+                    open.key == record.key
+                        && open.window.start <= window.end
+                        && window.start <= open.window.end
                 };
                 let (parts, others): (Vec<_>, Vec<_>) = self.open.clone().into_iter().partition(touches);
                 for part in parts {
@@ -118,7 +127,9 @@ impl Model {
         let mut steps = vec![Step::new()];
         for element in elements {
             match element {
-                Feed::Batch1(records) => records.iter().for_each(|(record, timestamp)| self.record(*record, *timestamp)),
+                Feed::Batch1(records) => {
+                    records.iter().for_each(|(record, timestamp)| self.record(*record, *timestamp))
+                }
                 Feed::Watermark(watermark) => {
                     self.watermark(*watermark);
                     self.step.sort();
@@ -172,7 +183,11 @@ pub(crate) mod strategies {
     }
 
     pub(crate) fn sliding() -> impl Strategy<Value = Windows> {
-        (1..30_i64, 1..30_i64, -40..40_i64).prop_map(|(size, slide, offset)| Windows::Sliding { size, slide, offset })
+        (1..30_i64, 1..30_i64, -40..40_i64).prop_map(|(size, slide, offset)| Windows::Sliding {
+            size,
+            slide,
+            offset,
+        })
     }
 
     pub(crate) fn sessions() -> impl Strategy<Value = Windows> {

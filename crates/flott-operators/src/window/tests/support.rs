@@ -117,7 +117,8 @@ pub(crate) fn elements(text: &str) -> Vec<Element> {
         } else {
             let (record, timestamp) = word.split_once('@').unwrap();
             let (key, value) = record.split_at(1);
-            let record = (Rec { key: key.chars().next().unwrap(), value: value.parse().unwrap() }, time(timestamp));
+            let record =
+                (Rec { key: key.chars().next().unwrap(), value: value.parse().unwrap() }, time(timestamp));
             match elements.last_mut() {
                 Some(Feed::Batch1(records)) => records.push(record),
                 _ => elements.push(Feed::Batch1(vec![record])),
@@ -150,7 +151,8 @@ fn steps(subtasks: &mut [Harness<Rec, (), Fired>], elements: &[Element]) -> Vec<
             subtask.feed(&element).expect("the operator does not fail");
             let lines = subtask.take();
             if matches!(element, Feed::Watermark(_)) {
-                let ends: Vec<i64> = lines.iter().filter_map(|line| line.rsplit_once('@')?.1.parse().ok()).collect();
+                let ends: Vec<i64> =
+                    lines.iter().filter_map(|line| line.rsplit_once('@')?.1.parse().ok()).collect();
                 assert!(ends.is_sorted(), "windows fire in the order of their ends: {lines:?}");
             }
             // Each subtask forwards the watermark behind the records, to both outputs.
@@ -169,7 +171,10 @@ fn steps(subtasks: &mut [Harness<Rec, (), Fired>], elements: &[Element]) -> Vec<
     steps
 }
 
-fn open<Op: Operator<Rec, Fired> + 'static>(make: &impl Fn() -> Op, ctx: &OperatorContext) -> Harness<Rec, (), Fired> {
+fn open<Op: Operator<Rec, Fired> + 'static>(
+    make: &impl Fn() -> Op,
+    ctx: &OperatorContext,
+) -> Harness<Rec, (), Fired> {
     Harness::at(one(make()), ctx).with_side(&late_tag())
 }
 
