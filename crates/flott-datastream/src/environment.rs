@@ -40,6 +40,7 @@ pub struct StreamExecutionEnvironment {
     program: SharedProgram,
 }
 
+#[expect(clippy::wrong_self_convention, reason = "from_source and the like are the names that users know")]
 impl StreamExecutionEnvironment {
     /// An environment of the real world with the configuration of the process: see [`load_configuration`].
     ///

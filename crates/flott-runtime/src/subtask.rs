@@ -57,13 +57,15 @@ pub(crate) struct Subtask {
     pub(crate) state: LoopState,
 }
 
+type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// What the loop remembers between polls.
 #[derive(Default)]
 pub(crate) struct LoopState {
     ended: bool,
     told_processing_time: Option<Timestamp>,
     last_flush: Option<Instant>,
-    alarm: Option<(Instant, Pin<Box<dyn Future<Output = ()> + Send>>)>,
+    alarm: Option<(Instant, Sleep)>,
 }
 
 impl Subtask {

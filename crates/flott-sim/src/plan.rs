@@ -500,7 +500,7 @@ impl Step {
         let copies = (0..mix(record.uid, 9) % (most + 1)).map(|idx| Record {
             uid: mix(record.uid, idx),
             seq: record.seq * 4 + idx,
-            value: record.value + idx as i64,
+            value: record.value.wrapping_add(idx as i64),
             ..record.clone()
         });
         copies.collect()

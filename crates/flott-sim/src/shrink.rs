@@ -14,8 +14,7 @@ pub fn shrink(plan: &Plan, failure: &Failure, tries_max: usize) -> (Plan, Failur
     let mut tries = 0;
     loop {
         let mut improved = false;
-        let mut candidates = candidates(&best.0).into_iter();
-        while let Some(candidate) = candidates.next() {
+        for candidate in candidates(&best.0) {
             if tries >= tries_max {
                 return best;
             }

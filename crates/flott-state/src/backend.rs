@@ -155,7 +155,8 @@ impl<K: Key> KeyedStateBackend<K> {
     /// Whether the state at a place has this name; the same `Arc` makes it cheap.
     #[inline]
     pub(crate) fn is_at(&self, idx: usize, name: &Arc<str>) -> bool {
-        self.states.get(idx).is_some_and(|(known, _)| known == name)
+        // Comparing an `Arc<str>` does not look at the pointers first.
+        self.states.get(idx).is_some_and(|(known, _)| Arc::ptr_eq(known, name) || known == name)
     }
 
     /// The state at a place that [`KeyedStateBackend::bind`] returned, with the key in scope.

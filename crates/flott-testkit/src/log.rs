@@ -17,10 +17,12 @@ enum Emitted<O> {
     Side(SideBuffer),
 }
 
+type Print = Box<dyn Fn(&dyn Any) -> Vec<String> + Send>;
+
 /// How the records of a side output are written.
 struct SidePrinter {
     tag: TagId,
-    print: Box<dyn Fn(&dyn Any) -> Vec<String> + Send>,
+    print: Print,
 }
 
 /// Stands for records of a side output that nobody knows to print; those that are printed start with `+`.

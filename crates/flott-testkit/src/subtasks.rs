@@ -61,10 +61,12 @@ type MakeSubject<A, B, O> = Rc<dyn Fn(&OperatorContext) -> Result<Subject<A, B, 
 type Split<T> = Rc<dyn Fn(Vec<(T, Timestamp)>, u32, u32) -> Vec<Vec<(T, Timestamp)>>>;
 
 /// How the records of an input are divided among subtasks.
+type Hash<T> = Rc<dyn Fn(&T) -> u64>;
+
 pub(crate) struct Route<T> {
     split: Split<T>,
     /// The hash of a record's key.
-    pub(crate) hash: Option<Rc<dyn Fn(&T) -> u64>>,
+    pub(crate) hash: Option<Hash<T>>,
     /// Whether each record goes to all.
     pub(crate) is_broadcast: bool,
 }

@@ -14,6 +14,12 @@
 //! 8. [`async_io`]: calls to the outside, many at a time.
 //! 9. [`sinks`]: where results go, and a sink of your own.
 
+// Of two definitions of a link the first one counts: these are for rustdoc, the page's own for the repository.
+#[doc = "[event time]: super::event_time"]
+#[doc = "[windows]: super::windows"]
+#[doc = "[sources]: super::sources"]
+#[doc = "[state and timers]: super::state"]
+#[doc = "[sinks]: super::sinks"]
 #[doc = include_str!("../../../docs/getting-started.md")]
 pub mod getting_started {}
 

@@ -38,7 +38,7 @@
 //! * [`windowing`]: assigners, triggers, evictors. [`state`]: handles of keyed, operator and broadcast state.
 //! * [`sources`], [`sinks`]: those that need nothing outside the process. [`connectors`]: the others, each behind a
 //!   cargo feature. [`mod@format`]: how records stand in files.
-//! * [`env`]: the seam to clock, files and tasks, with a simulated version for tests.
+//! * [`mod@env`]: the seam to clock, files and tasks, with a simulated version for tests.
 //!
 //! It is *not* where anything is implemented: this crate re-exports the crates below it, so that programs need not know
 //! how the engine is divided.

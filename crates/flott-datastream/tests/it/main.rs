@@ -1,5 +1,7 @@
 //! Programs run whole, in the real world and in the simulated one.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
+
 mod basics;
 mod life_cycle;
 mod programs;

@@ -80,7 +80,7 @@ impl ProcessFunction<u64, u64> for Router {
         _: &mut ProcessContext<'_>,
         out: &mut Collector<'_, u64>,
     ) -> UserResult {
-        if record % 3 == 0 {
+        if record.is_multiple_of(3) {
             out.output(&self.0, format!("three times {}", record / 3));
         } else {
             out.collect(record);

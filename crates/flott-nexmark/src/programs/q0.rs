@@ -1,3 +1,5 @@
+//! Nexmark query 0.
+
 use super::{EventTime, bids};
 use flott_connector_nexmark::{Bid, NexmarkConfig};
 use flott_datastream::{DataStream, StreamExecutionEnvironment};

@@ -1,3 +1,5 @@
+//! Nexmark query 1.
+
 use super::{EventTime, bids};
 use flott_connector_nexmark::queries::dollars_to_euros;
 use flott_connector_nexmark::{Bid, NexmarkConfig};

@@ -1,3 +1,5 @@
+//! Nexmark query 11.
+
 use super::{Count, EventTime, bids};
 use flott_api::windowing::EventTimeSessionWindows;
 use flott_connector_nexmark::NexmarkConfig;

@@ -1,3 +1,5 @@
+//! Nexmark query 12.
+
 use super::{Count, EventTime, bids};
 use flott_api::UserResult;
 use flott_api::windowing::{

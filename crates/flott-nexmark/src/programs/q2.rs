@@ -1,3 +1,5 @@
+//! Nexmark query 2.
+
 use super::{EventTime, bids};
 use flott_connector_nexmark::NexmarkConfig;
 use flott_connector_nexmark::queries::{AuctionPrice, is_selected};

@@ -1,3 +1,5 @@
+//! Nexmark query 3.
+
 use super::{EventTime, auctions, persons};
 use flott_api::{Collector, KeyedCoProcessFunction, KeyedContext, UserResult};
 use flott_connector_nexmark::queries::{LOCAL_CATEGORY, LocalItem, is_local};

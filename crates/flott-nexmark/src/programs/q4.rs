@@ -1,3 +1,5 @@
+//! Nexmark query 4.
+
 use super::{EventTime, events};
 use flott_api::windowing::{EventTimeTrigger, GlobalWindows};
 use flott_api::{AggregateFunction, Collector, KeyedContext, KeyedProcessFunction, UserResult};

@@ -1,3 +1,5 @@
+//! Nexmark query 5.
+
 use super::highest::{Highest, Ranked, may_be_highest};
 use super::{Count, EventTime, bids};
 use flott_api::windowing::{SlidingEventTimeWindows, TumblingEventTimeWindows};

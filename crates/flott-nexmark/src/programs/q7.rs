@@ -1,3 +1,5 @@
+//! Nexmark query 7.
+
 use super::highest::{Highest, Ranked, may_be_highest};
 use super::{EventTime, bids};
 use flott_api::windowing::TumblingEventTimeWindows;

@@ -1,3 +1,5 @@
+//! Nexmark query 8.
+
 use super::{EventTime, auctions, persons};
 use flott_api::AggregateFunction;
 use flott_api::windowing::TumblingEventTimeWindows;

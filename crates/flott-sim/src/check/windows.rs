@@ -167,7 +167,7 @@ impl<'a> Case<'a> {
         let inputs = by_uid(&self.input.records);
         let mut firings: BTreeMap<Slot, Vec<&Record>> = BTreeMap::new();
         let length = windows_of(self.plan.windows, 0).first().map(|(start, end)| end - start);
-        let length = length.or_else(|| match self.plan.windows {
+        let length = length.or(match self.plan.windows {
             Windows::Sliding { size_ms, .. } => Some(size_ms),
             _ => None,
         });

@@ -2,7 +2,6 @@
 
 use super::{Exchange, KeyedFunction, Node, Op, Plan, Port, Step, Watermarks, WindowPlan, WindowTrigger};
 use crate::record::Record;
-use flott_types::Timestamp;
 use std::collections::BTreeSet;
 
 /// In what order the records of a split (or of an operator that makes records) come out.
@@ -27,6 +26,9 @@ pub struct PortFacts {
     pub timed: bool,
     /// The records are those of sources, with their origin, position and horizon.
     pub lineage: bool,
+    /// Something that it depends on may be idle and wake up. What an operator then makes by its watermark may be late
+    /// downstream: another subtask may have woken up and gone ahead before.
+    pub wakes: bool,
     /// A record may come several times with the same uid: a window fired again with nothing new.
     pub repeats: bool,
     /// The sources that it comes from.
@@ -115,13 +117,13 @@ fn source_facts(plan: &Plan, idx: usize, node: &Node) -> Result<PortFacts, Strin
     let in_time = |record: &Record| record.timestamp > record.horizon;
     let bounded =
         (0..source.splits.len()).all(|split| source.records(idx, split, &plan.config).iter().all(in_time));
-    let has_watermarks = source.ceiling() > Timestamp::MIN;
     Ok(PortFacts {
         order: Order::Split,
-        on_time: !has_watermarks || (bounded && !source.may_wake(&plan.config)),
+        on_time: bounded && !source.may_wake(&plan.config),
         timed: true,
         lineage: true,
         repeats: false,
+        wakes: source.may_wake(&plan.config),
         sources: BTreeSet::from([idx]),
         parallelism: node.parallelism,
         size: source.splits.iter().map(|split| split.records.len() as f64).sum(),
@@ -181,12 +183,12 @@ fn one_input(input: &PortFacts, node: &Node) -> Result<PortFacts, String> {
         Op::Reduce | Op::Keyed(KeyedFunction::Running | KeyedFunction::Distinct { .. }) => hashed,
         Op::Keyed(KeyedFunction::Groups { .. } | KeyedFunction::Quiet { .. }) => {
             ensure(input.timed, "timers without timestamps")?;
-            made
+            PortFacts { on_time: input.on_time && !input.wakes, ..made }
         }
         Op::Window(window) => {
             ensure(input.timed, "windows without timestamps")?;
             ensure(!window.over_all || p == 1, "windows over all records in several subtasks")?;
-            let on_time = input.on_time || window.lateness_ms == 0;
+            let on_time = (input.on_time || window.lateness_ms == 0) && !input.wakes;
             let copies = match window.windows {
                 super::Windows::Sliding { size_ms, slide_ms, .. } => {
                     (size_ms as f64 / slide_ms as f64).max(1.0)
@@ -208,7 +210,7 @@ fn one_input(input: &PortFacts, node: &Node) -> Result<PortFacts, String> {
         Op::Reassign { .. } => {
             ensure(input.timed, "watermarks without timestamps")?;
             // What order records of several splits or subtasks come in is not known.
-            PortFacts { on_time: false, ..plain }
+            PortFacts { on_time: false, wakes: true, ..plain }
         }
         Op::Source(_)
         | Op::Union
@@ -232,6 +234,7 @@ fn two_inputs(left: &PortFacts, right: &PortFacts, node: &Node) -> Result<PortFa
         timed: left.timed && right.timed,
         lineage: left.lineage && right.lineage,
         repeats: false,
+        wakes: left.wakes || right.wakes,
         sources: left.sources.union(&right.sources).copied().collect(),
         parallelism: p,
         size: left.size + right.size,
@@ -244,10 +247,11 @@ fn two_inputs(left: &PortFacts, right: &PortFacts, node: &Node) -> Result<PortFa
             ensure(both.timed, "an interval join without timestamps")?;
             ensure(lower_ms <= upper_ms, "an empty interval")?;
             ensure(both.on_time || *late_output, "late records that nobody sees")?;
-            PortFacts { on_time: true, ..pairs }
+            PortFacts { on_time: !both.wakes, ..pairs }
         }
         Op::WindowJoin { co_group, .. } => {
             ensure(both.timed && both.on_time, "a window join of records that may be late")?;
+            let pairs = PortFacts { on_time: !both.wakes, ..pairs };
             if *co_group { PortFacts { size: both.size, ..pairs } } else { pairs }
         }
         Op::BroadcastJoin => {

@@ -1,6 +1,6 @@
 //! Asynchronous functions.
 
-use crate::support::SEEDS;
+use crate::support::seeds;
 use expect_test::expect;
 use flott_api::{AsyncFunction, AsyncRetryStrategy, UserResult};
 use flott_env::Env;
@@ -25,7 +25,7 @@ impl AsyncFunction<u64, u64> for Wait {
             if record > 90 && n_failures.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
                 return Err("not now".into());
             }
-            Ok(if record == 0 { vec![] } else { vec![record; 1 + usize::from(record % 5 == 0)] })
+            Ok(if record == 0 { vec![] } else { vec![record; 1 + usize::from(record.is_multiple_of(5))] })
         }
     }
 
@@ -121,7 +121,7 @@ fn ordered_results_survive_restarts() {
         E => +95@4 +95@4 W4 +5@6 +5@6 W+inf E
     "#]]
     .assert_eq(&TestDriver::check_snapshots(make, &input, &check));
-    for seed in SEEDS {
+    for seed in seeds() {
         for capacity in [1, 3, 50] {
             let make = || driver(config(AsyncOutputMode::Ordered, capacity));
             TestDriver::check_snapshots(make, &random_stream(seed, 20, |rng| rng.below(100)), &check);
@@ -132,7 +132,7 @@ fn ordered_results_survive_restarts() {
 #[test]
 fn unordered_results_survive_restarts() {
     let check = SnapshotCheck::default().with_order(OutputOrder::BetweenWatermarks);
-    for seed in SEEDS {
+    for seed in seeds() {
         for capacity in [1, 3, 50] {
             let make = || driver(config(AsyncOutputMode::Unordered, capacity));
             TestDriver::check_snapshots(make, &random_stream(seed, 20, |rng| rng.below(100)), &check);

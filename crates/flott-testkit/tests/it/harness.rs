@@ -65,7 +65,7 @@ impl Operator<KeyValue, KeyValue> for Sums {
             let sum = self.sums.get_or_insert_with(key_hash(&key), &key, || 0);
             *sum += value;
             sums.push(KeyValue::new(key, *sum), timestamp);
-            self.timer.get_or_insert(1_000);
+            self.timer.get_or_insert(8);
         }
         if self.flaw == Flaw::CountsBatches {
             let key = "z".to_owned();
@@ -181,9 +181,7 @@ fn flaws_are_found() {
     );
     check(
         Flaw::FiresOldWatermarks,
-        expect![[
-            r#"a watermark from before the restart after element 3, +"a"=5@-10: the output is another one"#
-        ]],
+        expect![[r#"a watermark from before the restart after element 2, +"b"=8@-13: the output is another one"#]],
     );
     check(Flaw::LosesTimer, expect!["nothing is wrong"]);
 }

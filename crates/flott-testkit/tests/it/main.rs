@@ -1,5 +1,7 @@
 //! The kit on every operator there is, and on operators that are broken.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
+
 mod asynchronous;
 mod drivers;
 mod harness;
