@@ -1,7 +1,8 @@
 //! What the Flott contenders share: an environment, a source that makes the records of the bench, and a sink.
 //!
 //! Everything is on that a real program has: event time, watermarks, keyed state by key group, batches of the default
-//! size, a thread for each subtask. At parallelism 1 a keyed program therefore has two threads: one reads, one counts.
+//! size, a thread for each subtask. At parallelism 1 the keyed scenarios are one chain each, so one thread; at 2 they
+//! have two that read and two that count.
 
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};

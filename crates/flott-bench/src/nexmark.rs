@@ -4,8 +4,8 @@
 //! auctions, one a person. All contenders read the same sequences of the generator, record by record, and hash the
 //! same results. The generator alone is the ceiling: it makes the records of the query in batches and does no more.
 //!
-//! Loops and generator have one thread whatever the parallelism; at parallelism 2 the ratio says what a second of each
-//! subtask brings. At parallelism 1 Flott has a thread for the source and, where records are divided by key, another.
+//! Loops and generator have one thread whatever the parallelism, so only the ratio at parallelism 1 is one to a target. There
+//! Flott has one thread too, except for q3 and q8: two sources and a join are three.
 
 mod ceiling;
 mod flott;

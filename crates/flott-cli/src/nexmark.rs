@@ -8,7 +8,7 @@ use clap::builder::PossibleValue;
 use flott::env::Env;
 use flott::{JobStatus, StreamExecutionEnvironment};
 use flott_connector_nexmark::NexmarkConfig;
-use flott_nexmark::{Query, SinkKind, add_query, programs};
+use flott_nexmark::{Query, SinkKind, add_query, generate, programs};
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
 use std::path::Path;
@@ -50,8 +50,9 @@ Examples:
   flott nexmark --query all --events 1M
   flott nexmark --query q8 --sql
 
-Columns of the result: events made per second, records of the kinds that the query reads, results, and the peak of the
-process's resident memory, as far as the operating system tells it.";
+Columns of the result: events per second; the ceiling, which is how many of them one core makes when nothing is done with
+them; records of the kinds that the query reads; results; and the peak of the process's resident memory, as far as the
+operating system tells it.";
 
 #[derive(Clone, Debug)]
 enum Queries {
@@ -117,10 +118,10 @@ pub(crate) fn run(args: &NexmarkArgs) -> Result<ExitCode> {
         return print(&env, &text);
     }
     let interrupt = Interrupt::listen()?;
-    let columns = ["events", "seconds", "events/s", "records in", "records out", "peak memory"];
-    let [events, seconds, rate, records_in, records_out, memory] = columns;
+    let columns = ["events", "seconds", "events/s", "ceiling", "records in", "records out", "peak memory"];
+    let [events, seconds, rate, ceiling, records_in, records_out, memory] = columns;
     let mut heading = format!(
-        "{:<6}{events:>12}{seconds:>10}{rate:>14}{records_in:>14}{records_out:>14}{memory:>14}",
+        "{:<6}{events:>12}{seconds:>10}{rate:>14}{ceiling:>14}{records_in:>14}{records_out:>14}{memory:>14}",
         "query"
     );
     heading.push_str(if args.fingerprint { "  fingerprint\n" } else { "\n" });
@@ -157,9 +158,10 @@ fn measure(env: &Env, args: &NexmarkArgs, query: Query, interrupt: &Interrupt) -
         result.operators.iter().filter(|operator| is_source(operator)).map(|source| source.records_out).sum();
     let rate = if seconds > 0.0 { args.events as f64 / seconds } else { 0.0 };
     let mut row = format!(
-        "{query:<6}{:>12}{seconds:>10.3}{:>14}{:>14}{:>14}{:>14}",
+        "{query:<6}{:>12}{seconds:>10.3}{:>14}{:>14}{:>14}{:>14}{:>14}",
         grouped(args.events),
         grouped(rate as u64),
+        grouped(ceiling(env, query, &generator)? as u64),
         grouped(records_in),
         grouped(results.records()),
         peak_memory_mb(env).map_or_else(|| "-".to_owned(), |mb| format!("{mb} MB")),
@@ -171,6 +173,16 @@ fn measure(env: &Env, args: &NexmarkArgs, query: Query, interrupt: &Interrupt) -
     row.push('\n');
     print(env, &row)?;
     Ok(result.status)
+}
+
+/// Events per second that one core makes for the query, by making some of them.
+fn ceiling(env: &Env, query: Query, generator: &NexmarkConfig) -> Result<f64> {
+    const EVENTS_MAX: u64 = 5_000_000;
+    let events = generator.events.unwrap_or(EVENTS_MAX).min(EVENTS_MAX);
+    let started = env.now();
+    generate(query, &NexmarkConfig { events: Some(events), ..generator.clone() })?;
+    let seconds = (env.now() - started).as_secs_f64();
+    Ok(if seconds > 0.0 { events as f64 / seconds } else { 0.0 })
 }
 
 fn print(env: &Env, text: &str) -> Result<ExitCode> {

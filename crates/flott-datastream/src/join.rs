@@ -35,7 +35,10 @@ where
 
     /// Gathers the records of both streams, key by key, in the windows of `assigner`; then
     /// [`WindowedStream::apply_join`] or [`WindowedStream::apply_co_group`].
-    #[expect(clippy::type_complexity, reason = "the key selector is a closure and its type has no other name")]
+    #[expect(
+        clippy::type_complexity,
+        reason = "the key selector is a closure and its type has no other name"
+    )]
     pub fn window<A: WindowAssigner<Either<L, R>>>(
         &self,
         assigner: A,

@@ -237,12 +237,11 @@ impl Simulation {
             let later = state.timers.split_off(&(now, u64::MAX));
             std::mem::replace(&mut state.timers, later).into_values().collect()
         };
-        let Some(task) = state.tasks.get_mut(&id) else { return Ok(()) };
-        let waker = task.waker.clone();
-        let future = task.future.take();
+        // A task that woke itself in its last step is gone.
+        let chosen = state.tasks.get_mut(&id).map(|task| (task.waker.clone(), task.future.take()));
         drop(state);
         due.into_iter().for_each(Waker::wake);
-        let Some(mut future) = future else { return Ok(()) };
+        let Some((waker, Some(mut future))) = chosen else { return Ok(()) };
         match future.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(()) => {
                 // Its own drop may spawn or wake: outside the lock.
@@ -417,6 +416,29 @@ mod tests {
         let (_keep, mut receiver) = mpsc::channel::<()>(1);
         let error = simulation.run(async move { receiver.recv().await }).expect_err("nobody sends");
         assert_eq!(error, SimError::Deadlock(vec!["main".to_owned()]));
+    }
+
+    #[test]
+    fn a_task_that_was_woken_in_its_last_poll_takes_no_timer_along() {
+        for seed in 0..20 {
+            let simulation = Simulation::new(seed);
+            let env = simulation.env();
+            let run = simulation.run(async move {
+                let sleepers = (0..10_u64).map(|n| env.sleep(Duration::from_nanos(700 * n)));
+                let sleepers: Vec<_> = sleepers.map(|sleep| env.spawn("sleeper", sleep)).collect();
+                for _ in 0..20 {
+                    let woken = std::future::poll_fn(|cx| {
+                        cx.waker().wake_by_ref();
+                        Poll::Ready(())
+                    });
+                    drop(env.spawn("woken", woken));
+                }
+                for sleeper in sleepers {
+                    sleeper.await.expect("a sleeper does not panic");
+                }
+            });
+            assert_eq!(run, Ok(()), "seed {seed}");
+        }
     }
 
     #[test]

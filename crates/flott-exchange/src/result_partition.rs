@@ -2,7 +2,7 @@
 
 use crate::channel::{ChannelClosed, ChannelSender, Outgoing};
 use crate::partitioner::Partitioner;
-use flott_types::{Data, RecordBatch, StreamElement, StreamStatus, Watermark, approximate_size};
+use flott_types::{Data, RecordBatch, StreamElement, StreamStatus, Timestamp, Watermark, approximate_size};
 use std::collections::VecDeque;
 use std::fmt;
 use std::task::{Context, Poll};
@@ -105,7 +105,8 @@ impl<T: Data> ResultPartition<T> {
             return;
         }
         let batch = collecting.take();
-        let bytes = (self.record_bytes * batch.len()).max(1);
+        let timestamp_bytes = if batch.is_timed() { size_of::<Timestamp>() } else { 0 };
+        let bytes = ((self.record_bytes + timestamp_bytes) * batch.len()).max(1);
         outgoing.push_back(Outgoing { bytes, element: StreamElement::Records(batch) });
     }
 }

@@ -10,15 +10,17 @@
 //! Invariant: the [`Fingerprint`](flott_connector_nexmark::oracle::Fingerprint) of a query's results depends on the
 //! options of the generator alone, neither on parallelism nor on batch boundaries (q12 apart, which reads the clock).
 //!
-//! Reading order: [`Query`], `run`, `sink`, then [`programs`] with a file per query.
+//! Reading order: [`Query`], `run`, `sink`, `ceiling`, then [`programs`] with a file per query.
 
 #![deny(missing_docs)]
 
+mod ceiling;
 pub mod programs;
 mod query;
 mod run;
 mod sink;
 
+pub use ceiling::generate;
 pub use query::Query;
 pub use run::{QueryResults, QueryRun, SinkKind, add_query, run};
 pub use sink::{FingerprintSink, FingerprintWriter};

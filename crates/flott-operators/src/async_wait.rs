@@ -52,6 +52,8 @@ pub struct AsyncWaitOperator<I, O, F> {
     config: AsyncWaitConfig,
     env: Option<Env>,
     calls: FuturesUnordered<Call<O>>,
+    /// Calls that ended while nothing could be emitted.
+    ended: Vec<(u64, Outcome<O>)>,
     queue: Queue<I, O>,
     /// The watermarks that were received and forwarded last.
     received: Watermark,
@@ -72,6 +74,7 @@ impl<I: Data, O: Data, F: AsyncFunction<I, O>> AsyncWaitOperator<I, O, F> {
             config,
             env: None,
             calls: FuturesUnordered::new(),
+            ended: Vec::new(),
             queue: Queue::new(config.output_mode),
             received: Watermark::MIN,
             forwarded: Watermark::MIN,
@@ -123,7 +126,10 @@ impl<I: Data, O: Data, F: AsyncFunction<I, O>> AsyncWaitOperator<I, O, F> {
 
     /// Goes on with all calls; says how many have ended.
     fn take_completed(&mut self, cx: &mut Context<'_>) -> Result<usize> {
-        let mut n_completed = 0;
+        let mut n_completed = self.ended.len();
+        for (seq, outcome) in std::mem::take(&mut self.ended) {
+            self.complete(seq, outcome)?;
+        }
         while let Poll::Ready(Some((seq, outcome))) = self.calls.poll_next_unpin(cx) {
             self.complete(seq, outcome)?;
             n_completed += 1;
@@ -195,6 +201,12 @@ impl<I: Data, O: Data, F: AsyncFunction<I, O>> Operator<I, O> for AsyncWaitOpera
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }
+        }
+    }
+
+    fn poll_pushed_back(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(ended)) = self.calls.poll_next_unpin(cx) {
+            self.ended.push(ended);
         }
     }
 

@@ -156,6 +156,14 @@ impl KeyPlacement {
         );
     }
 
+    /// As [`KeyPlacement::check`], where a check of every record would cost too much: only in debug builds.
+    #[inline(always)]
+    pub(crate) fn debug_check(self, hash: u64) {
+        if cfg!(debug_assertions) {
+            self.check(hash);
+        }
+    }
+
     /// Refuses a snapshot with another number of key groups.
     pub(crate) fn check_snapshot(self, snapshot: &OperatorSnapshot) -> Result<()> {
         if snapshot.max_parallelism == 0 || snapshot.max_parallelism == self.max_parallelism {

@@ -13,7 +13,7 @@ pub type OperatorContext = RuntimeContext;
 
 /// An operator with one input.
 ///
-/// Legal calls: `open restore? (process_batch | on_watermark | on_status | on_processing_time | poll_ready | snapshot)*
+/// Legal calls: `open restore? (process_batch | on_watermark | on_status | on_processing_time | poll_ready | poll_pushed_back | snapshot)*
 /// on_end_of_data poll_ready*`. Watermarks never go back. The operator forwards watermarks, status and end of data itself,
 /// so that it can hold them behind what it still has to emit; the defaults forward at once. After an error nothing more is
 /// called.
@@ -68,6 +68,12 @@ pub trait Operator<I, O>: Send {
     fn poll_ready(&mut self, cx: &mut Context<'_>, out: &mut OperatorOutput<'_, O>) -> Poll<Result<()>> {
         let _unused = (cx, out);
         Poll::Ready(Ok(()))
+    }
+
+    /// Goes on with asynchronous work while what follows is full and nothing can be emitted; called in place of
+    /// [`Operator::poll_ready`], as often.
+    fn poll_pushed_back(&mut self, cx: &mut Context<'_>) {
+        let _unused = cx;
     }
 
     /// Adds all state to `snapshot`.

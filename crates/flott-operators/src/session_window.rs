@@ -1,32 +1,30 @@
 //! Event-time sessions over aggregates.
 //!
-//! A key has its open sessions, nearly always one, beside each other in its place; a record that extends one touches
-//! nothing else. [`Calendar`] says when to look at a key again: it has one entry per key, made when the key's first session
-//! opened, and sessions that have been extended since then are put off.
+//! A key has its open sessions, nearly always one, beside each other in its place in the table; a record that extends one
+//! touches nothing else. The [`Agenda`] says when to look at a key again: it has one entry that counts per key, made when
+//! the key's first session opened. A session that has been extended since is put off until its new end.
 
 mod agenda;
-mod calendar;
 mod sessions;
+mod table;
 
-use crate::key_slab::KeySlab;
 use crate::keyed::KeyPlacement;
-use crate::look_ahead::KeysAhead;
+use crate::look_ahead::{KeysAhead, LOOK_AHEAD};
 use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::{Progress, user_error};
 use crate::watermark_state;
 use crate::window::{
-    Results, SESSIONS, WindowFunction, check_kind, late_record, restore_entries, snapshot_entries,
+    Results, SESSIONS, WindowFunction, check_kind, late_record, restore_entries, snapshot_entries, window_of,
 };
-use calendar::Calendar;
+use agenda::{Agenda, UPCOMING};
 use flott_api::windowing::{TimeWindow, Window, WindowAssigner, require_timestamp};
 use flott_api::{AggregateFunction, OutputTag, WindowContext};
 use flott_state::OperatorSnapshot;
 use flott_types::{Data, Error, Key, RecordBatch, Result, Timestamp, Watermark};
+use hashbrown::hash_table::Entry;
 use sessions::{Session, Sessions};
 use std::fmt;
-
-/// Fewer keys without sessions are not worth removing.
-const IDLE_KEYS_MIN: usize = 1024;
+use table::SessionTable;
 
 /// What a [`SessionWindowOperator`] is made from. The trigger is the event-time trigger, the allowed lateness 0.
 pub struct SessionWindowConfig<T, A, S, F, R> {
@@ -69,9 +67,10 @@ where
     F: AggregateFunction<T>,
 {
     config: SessionWindowConfig<T, A, S, F, R>,
-    keys: KeySlab<K, Sessions<F::Accumulator>>,
+    watermark: Watermark,
+    table: SessionTable<K, F::Accumulator>,
     ahead: KeysAhead<K>,
-    calendar: Calendar,
+    agenda: Agenda,
     processing_time: Timestamp,
     results: Results<O>,
     placement: KeyPlacement,
@@ -82,7 +81,7 @@ impl<K, T, O, A, S, F: AggregateFunction<T>, R> fmt::Debug for SessionWindowOper
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionWindowOperator")
             .field("config", &self.config)
-            .field("watermark", &self.calendar.watermark)
+            .field("watermark", &self.watermark)
             .finish_non_exhaustive()
     }
 }
@@ -107,9 +106,10 @@ where
         }
         Ok(Self {
             config,
-            keys: KeySlab::default(),
+            watermark: Watermark::MIN,
+            table: SessionTable::default(),
             ahead: KeysAhead::default(),
-            calendar: Calendar::default(),
+            agenda: Agenda::default(),
             processing_time: 0,
             results: Results::default(),
             placement: KeyPlacement::ALL,
@@ -117,55 +117,104 @@ where
         })
     }
 
-    /// Emits the sessions that the watermark has passed, in the order of their ends.
-    fn fire(&mut self, out: &mut OperatorOutput<'_, O>) -> Result<()> {
-        let (mut entries, mut due) = (Vec::new(), Vec::new());
-        while let Some(due_until) = self.calendar.take_due(&mut entries) {
-            self.keys.look_at(entries.iter().map(|(_, idx)| *idx));
-            for (at, idx) in entries.drain(..) {
-                let sessions = self.keys.value_mut(idx);
-                self.calendar.look_at(sessions, idx, at, due_until, |session| due.push((idx, session)));
+    /// Adds records whose keys have been looked up; `from` is the index of the first in its batch.
+    fn add(
+        &mut self,
+        records: &[T],
+        batch: &RecordBatch<T>,
+        from: usize,
+        out: &mut OperatorOutput<'_, O>,
+    ) -> Result<()> {
+        let SessionWindowConfig { assigner, function, late_records, .. } = &self.config;
+        let mut progress = Progress::start_at(&mut self.progress, from);
+        for (record, (hash, key)) in records.iter().zip(self.ahead.iter()) {
+            self.placement.debug_check(hash);
+            let start = require_timestamp(batch.timestamp(progress.n_processed()))?;
+            let gap_ms =
+                assigner.session_gap_ms(record).map_err(|error| user_error("the session gap", error))?;
+            let window = TimeWindow { start, end: start.saturating_add(gap_ms) };
+            let mut open = self.table.entry(hash, key);
+            let session = match &mut open {
+                Entry::Occupied(open) => {
+                    let sessions = &mut open.get_mut().1;
+                    // An open session ends after the watermark, so a record that touches it is not late.
+                    if let Some(session) = sessions.extend_only(window) {
+                        function.add(&mut session.accumulator, record);
+                        progress.advance();
+                        continue;
+                    }
+                    sessions.merge_touching(window, |earlier, later| function.merge(earlier, later))
+                }
+                Entry::Vacant(_) => None,
+            };
+            match session {
+                Some(session) => function.add(&mut session.accumulator, record),
+                None if window.max_timestamp() <= self.watermark.timestamp() => {
+                    late_record(record.clone(), start, late_records.as_ref(), out);
+                }
+                None => {
+                    let mut session = Session { window, accumulator: function.create_accumulator() };
+                    function.add(&mut session.accumulator, record);
+                    if insert(open, key, session) {
+                        self.agenda.insert(window.end, hash, gap_ms);
+                    }
+                }
             }
-            self.results.expect(due.len());
-            due.sort_unstable_by_key(|(idx, session)| (session.window.end, *idx));
-            for (idx, session) in due.drain(..) {
-                self.emit(idx, session, out)?;
-            }
+            progress.advance();
         }
-        self.forget_idle_keys();
         Ok(())
     }
 
-    fn emit(
-        &mut self,
-        idx: u32,
-        session: Session<F::Accumulator>,
-        out: &mut OperatorOutput<'_, O>,
-    ) -> Result<()> {
-        let window = A::Window::from_time_window(session.window);
-        let window =
-            window.ok_or_else(|| Error::user("the windows of the session assigner are not time windows"))?;
-        let ctx = WindowContext {
-            window: &window,
-            watermark: self.calendar.watermark,
-            processing_time: self.processing_time,
-        };
-        let result = self.config.function.get_result(&session.accumulator);
-        let (key, then) = (self.keys.key(idx), &mut self.config.then);
-        self.results.fire(session.window.max_timestamp(), out, |out| then.apply(key, &ctx, result, out))
-    }
-
-    /// Removes keys without sessions when they are more than half of all: a key that comes back soon, as most do, is
-    /// then still there.
-    fn forget_idle_keys(&mut self) {
-        let n_idle = self.keys.len() - self.calendar.n_active();
-        if n_idle <= IDLE_KEYS_MIN.max(self.keys.len() / 2) {
-            return;
-        }
-        for idx in 0..self.keys.cells().len() as u32 {
-            if self.keys.value_mut(idx).is_empty() {
-                self.keys.remove(idx);
+    /// Emits the sessions that the watermark has passed, in the order of their ends.
+    fn fire(&mut self, out: &mut OperatorOutput<'_, O>) -> Result<()> {
+        let SessionWindowConfig { function, then, .. } = &mut self.config;
+        let until = self.watermark.timestamp().saturating_add(1);
+        let mut n_looked_at = 0;
+        while let Some((at, hash)) = self.agenda.pop_until(until) {
+            if n_looked_at % UPCOMING == 0 {
+                self.table.look_ahead_by_hash(self.agenda.upcoming());
             }
+            n_looked_at += 1;
+            // An entry does not count if an earlier one has been made for the key since.
+            let Some(mut open) = self.table.find(hash, at) else { continue };
+            let (key, sessions) = open.get_mut();
+            if sessions.first.window.end == at {
+                let window = window_of::<A::Window>(sessions.first.window)?;
+                let ctx = WindowContext {
+                    window: &window,
+                    watermark: self.watermark,
+                    processing_time: self.processing_time,
+                };
+                let result = function.get_result(&sessions.first.accumulator);
+                self.results.fire(at.saturating_sub(1), out, |out| then.apply(key, &ctx, result, out))?;
+                if !sessions.remove_first() {
+                    open.remove();
+                    continue;
+                }
+            }
+            sessions.look_again_at = sessions.first.window.end;
+            self.agenda.insert(sessions.look_again_at, hash, 0);
+        }
+        Ok(())
+    }
+}
+
+/// Adds a session to a key; says whether the key needs an entry in the agenda for it.
+fn insert<K: Key, A>(open: Entry<'_, (K, Sessions<A>)>, key: &K, session: Session<A>) -> bool {
+    let end = session.window.end;
+    match open {
+        Entry::Occupied(mut open) => {
+            let sessions = &mut open.get_mut().1;
+            sessions.insert(session);
+            let is_earlier = end < sessions.look_again_at;
+            if is_earlier {
+                sessions.look_again_at = end;
+            }
+            is_earlier
+        }
+        Entry::Vacant(open) => {
+            open.insert((key.clone(), Sessions::new(session)));
+            true
         }
     }
 }
@@ -187,34 +236,19 @@ where
     }
 
     fn process_batch(&mut self, batch: RecordBatch<T>, out: &mut OperatorOutput<'_, O>) -> Result<()> {
-        let SessionWindowConfig { key_selector, assigner, function, late_records, .. } = &self.config;
-        let (records, calendar) = (batch.records(), &mut self.calendar);
-        let progress = Progress::start(&mut self.progress);
-        self.ahead.for_each(&mut self.keys, records, key_selector, progress, |keys, hash, key, nth| {
-            if cfg!(debug_assertions) {
-                self.placement.check(hash);
-            }
-            let (record, start) = (&records[nth], require_timestamp(batch.timestamp(nth))?);
-            let gap_ms =
-                assigner.session_gap_ms(record).map_err(|error| user_error("the session gap", error))?;
-            let window = TimeWindow { start, end: start.saturating_add(gap_ms) };
-            let idx = keys.upsert(hash, key, Sessions::default);
-            let sessions = keys.value_mut(idx);
-            // An open session ends after the watermark, so a record that touches it is not late.
-            if let Some(session) = sessions.extend_only(window) {
-                function.add(&mut session.accumulator, record);
-            } else if let Some(session) = calendar.open_or_merge(sessions, idx, window, function) {
-                function.add(&mut session.accumulator, record);
-            } else {
-                late_record(record.clone(), start, late_records.as_ref(), out);
-            }
-            Ok(())
-        })
+        let mut from = 0;
+        for records in batch.records().chunks(LOOK_AHEAD) {
+            self.progress = from;
+            self.ahead.look(&self.table, records, &self.config.key_selector);
+            self.add(records, &batch, from, out)?;
+            from += records.len();
+        }
+        Ok(())
     }
 
     fn on_watermark(&mut self, watermark: Watermark, out: &mut OperatorOutput<'_, O>) -> Result<()> {
-        if watermark > self.calendar.watermark {
-            self.calendar.watermark = watermark;
+        if watermark > self.watermark {
+            self.watermark = watermark;
             self.fire(out)?;
             self.results.flush(out)?;
         }
@@ -229,21 +263,23 @@ where
     fn snapshot(&mut self, snapshot: &mut OperatorSnapshot) -> Result<()> {
         let max_parallelism = self.placement.max_parallelism();
         snapshot.max_parallelism = max_parallelism;
-        let cells = self.keys.cells().iter();
-        let entries = cells.flat_map(|(key, sessions)| sessions.iter().map(move |session| (key, session)));
+        let entries =
+            self.table.iter().flat_map(|(key, open)| open.iter().map(move |session| (key, session)));
         let entries = snapshot_entries(SESSIONS, max_parallelism, entries)?;
         snapshot.keyed.insert(SESSIONS.to_owned(), entries);
-        watermark_state::save(self.calendar.watermark, snapshot)
+        watermark_state::save(self.watermark, snapshot)
     }
 
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
         self.placement.check_snapshot(snapshot)?;
         check_kind(SESSIONS, snapshot)?;
-        self.calendar.watermark = watermark_state::load(snapshot)?;
+        self.watermark = watermark_state::load(snapshot)?;
         let max_parallelism = self.placement.max_parallelism();
         restore_entries(SESSIONS, max_parallelism, snapshot, |hash, key, session: Session<F::Accumulator>| {
-            let idx = self.keys.upsert(hash, &key, Sessions::default);
-            self.calendar.restore(self.keys.value_mut(idx), idx, session);
+            let window = session.window;
+            if insert(self.table.entry(hash, &key), &key, session) {
+                self.agenda.insert(window.end, hash, window.end.saturating_sub(window.start));
+            }
         })
     }
 

@@ -9,17 +9,17 @@ mod grid;
 mod two_stacks;
 
 use crate::keyed::KeyPlacement;
-use crate::look_ahead::KeysAhead;
+use crate::look_ahead::{KeysAhead, LOOK_AHEAD, is_large};
 use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::Progress;
 use crate::watermark_state;
 use crate::window::{
-    Results, SLICES, WindowFunction, check_kind, late_record, restore_entries, snapshot_entries,
+    Results, SLICES, WindowFunction, check_kind, late_record, restore_entries, snapshot_entries, window_of,
 };
 use flott_api::windowing::{Slicing, TimeWindow, Window, require_timestamp};
 use flott_api::{AggregateFunction, OutputTag, WindowContext};
 use flott_state::{KeyedTable, OperatorSnapshot};
-use flott_types::{Data, Error, Key, NO_TIMESTAMP, RecordBatch, Result, Timestamp, Watermark, key_hash};
+use flott_types::{Data, Key, NO_TIMESTAMP, RecordBatch, Result, Timestamp, Watermark, key_hash};
 use grid::SliceGrid;
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -198,20 +198,31 @@ where
         timestamps: &[Timestamp],
         from: usize,
         out: &mut OperatorOutput<'_, O>,
-    ) -> Result<()> {
+    ) {
         let SliceWindowConfig { key_selector, function, late_records, .. } = &self.config;
         match self.current.place {
             Place::Open(idx) => {
                 let table = &mut self.open[idx].table;
-                let progress = Progress::start_at(&mut self.progress, from);
+                let mut progress = Progress::start_at(&mut self.progress, from);
                 let make = || function.create_accumulator();
-                self.ahead.for_each(table, records, key_selector, progress, |table, hash, key, nth| {
-                    if cfg!(debug_assertions) {
-                        self.placement.check(hash);
+                if !is_large(table) {
+                    for record in records {
+                        let key = key_selector(record);
+                        let hash = key_hash(&key);
+                        self.placement.debug_check(hash);
+                        function.add(table.get_or_insert_with(hash, &key, make), record);
+                        progress.advance();
                     }
-                    function.add(table.get_or_insert_with(hash, key, make), &records[nth]);
-                    Ok(())
-                })?;
+                    return;
+                }
+                for records in records.chunks(LOOK_AHEAD) {
+                    self.ahead.look(table, records, key_selector);
+                    for (record, (hash, key)) in records.iter().zip(self.ahead.iter()) {
+                        self.placement.debug_check(hash);
+                        function.add(table.get_or_insert_with(hash, key, make), record);
+                        progress.advance();
+                    }
+                }
             }
             Place::Added => {
                 let mut progress = Progress::start_at(&mut self.progress, from);
@@ -231,7 +242,6 @@ where
             }
             Place::Between => {}
         }
-        Ok(())
     }
 
     /// The end of the next window that holds something.
@@ -251,7 +261,7 @@ where
         self.stacks.remove_until(&self.config.function, window.start);
         while let Some(mut slice) = self.open.pop_front_if(|slice| slice.end <= end) {
             self.n_keys_last = slice.table.len();
-            self.stacks.push(&self.config.function, slice.end, slice.table.drain().collect())?;
+            self.stacks.push(&self.config.function, slice.end, slice.table.drain().collect());
             self.recycle(slice.table);
         }
         let (window_of_type, max_timestamp) = (window_of::<W>(window)?, window.max_timestamp());
@@ -295,13 +305,6 @@ where
     }
 }
 
-fn window_of<W: Window>(window: TimeWindow) -> Result<W> {
-    let window = W::from_time_window(window);
-    window.ok_or_else(|| {
-        Error::user("the window assigner says how time is sliced, but its windows are not time windows")
-    })
-}
-
 /// How many of the first timestamps lie in `start..end`.
 fn run_length(timestamps: &[Timestamp], start: Timestamp, end: Timestamp) -> usize {
     let length = end.wrapping_sub(start) as u64;
@@ -341,7 +344,7 @@ where
                 self.current = self.slice_of(require_timestamp(*first)?);
             }
             let n = run_length(&timestamps[from..], self.current.start, self.current.end).max(1);
-            self.add_run(&records[from..from + n], &timestamps[from..from + n], from, out)?;
+            self.add_run(&records[from..from + n], &timestamps[from..from + n], from, out);
             from += n;
         }
         Ok(())
@@ -403,7 +406,7 @@ where
             },
         )?;
         while let Some(mut slice) = self.open.pop_front_if(|slice| slice.end <= self.fired_until) {
-            self.stacks.push(&self.config.function, slice.end, slice.table.drain().collect())?;
+            self.stacks.push(&self.config.function, slice.end, slice.table.drain().collect());
         }
         Ok(())
     }

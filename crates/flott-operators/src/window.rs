@@ -11,7 +11,7 @@ mod windows;
 
 pub use logic::{Aggregate, Firing, KeepRecords, WindowLogic};
 pub use result::{AggregateRecords, EmitResult, MapResult, ProcessRecords, ProcessResult, WindowFunction};
-pub(crate) use result::{Results, late_record};
+pub(crate) use result::{Results, late_record, window_of};
 pub(crate) use state::{SESSIONS, SLICES, check_kind, restore_entries, snapshot_entries};
 
 use crate::keyed::KeyPlacement;

@@ -111,6 +111,11 @@ impl<I, O, Op: Operator<I, O>> OutputControl for ChainLink<I, O, Op> {
             ready = both(ready, receiver.poll_ready(cx)?);
         }
         if ready.is_pending() {
+            // Calls to something outside must not time out because nobody asked how they are.
+            self.call(|operator, _| {
+                operator.poll_pushed_back(cx);
+                Ok(())
+            })?;
             return Poll::Pending;
         }
         // What it emits now may fill the output again; the next call finds out.

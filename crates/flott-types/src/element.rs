@@ -201,3 +201,31 @@ pub enum StreamElement<T> {
     /// The last element of a channel: nothing overtakes it and nothing follows.
     EndOfData,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_cut_before_the_records_named_and_nothing_is_lost() {
+        let check = |ends: &[usize], expected: &[&[i64]]| {
+            let batch = RecordBatch::from_columns((0..5).collect(), (10..15).collect());
+            let pieces: Vec<_> = batch.cut(ends.iter().copied()).map(RecordBatch::into_columns).collect();
+            let records: Vec<_> = pieces.iter().map(|piece| piece.0.as_slice()).collect();
+            assert_eq!(records, expected);
+            assert!(
+                pieces
+                    .iter()
+                    .flat_map(|(records, times)| records.iter().zip(times))
+                    .all(|(r, t)| r + 10 == *t)
+            );
+            let untimed = RecordBatch::untimed((0..5).collect::<Vec<i64>>());
+            let untimed: Vec<_> = untimed.cut(ends.iter().copied()).collect();
+            assert!(untimed.iter().all(|piece| !piece.is_timed()));
+            assert_eq!(untimed.iter().map(RecordBatch::len).sum::<usize>(), 5);
+        };
+        check(&[], &[&[0, 1, 2, 3, 4]]);
+        check(&[1, 3], &[&[0], &[1, 2], &[3, 4]]);
+        check(&[2, 2, 5], &[&[0, 1], &[], &[2, 3, 4], &[]]);
+    }
+}

@@ -23,8 +23,8 @@ pub enum ErrorKind {
 /// An error that names what was attempted, on what, and what to do.
 ///
 /// `Display` prints the message only; [`Error::report`] prints the chain of causes, once, where the
-/// error is handled.
-#[derive(Debug)]
+/// error is handled. `Debug` prints the report too, so that a `main` that returns an error says what
+/// happened.
 pub struct Error {
     kind: ErrorKind,
     message: String,
@@ -93,6 +93,12 @@ impl Error {
             cause = error.source();
         }
         text
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.report())
     }
 }
 

@@ -15,11 +15,11 @@
 //! 9. [`sinks`]: where results go, and a sink of your own.
 
 // Of two definitions of a link the first one counts: these are for rustdoc, the page's own for the repository.
-#[doc = "[event time]: super::event_time"]
-#[doc = "[windows]: super::windows"]
-#[doc = "[sources]: super::sources"]
-#[doc = "[state and timers]: super::state"]
-#[doc = "[sinks]: super::sinks"]
+#[doc = "[event time]: event_time"]
+#[doc = "[windows]: windows"]
+#[doc = "[sources]: sources"]
+#[doc = "[state and timers]: state"]
+#[doc = "[sinks]: sinks"]
 #[doc = include_str!("../../../docs/getting-started.md")]
 pub mod getting_started {}
 

@@ -106,7 +106,10 @@ fn run_for(env: &StreamExecutionEnvironment, duration: Duration, report: impl Fn
     std::process::exit(0);
 }
 
-#[expect(clippy::disallowed_methods, reason = "a file of the operating system about this process, not of the engine")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a file of the operating system about this process, not of the engine"
+)]
 /// Resident memory of this process; not a number where the operating system does not tell.
 fn resident_mb() -> f64 {
     const PAGE_BYTES: f64 = 4096.0;

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use flott_connector_nexmark::{Auction, Bid, Event, NexmarkRecord, Person, Sequence};
+use flott_connector_nexmark::{Event, NexmarkRecord, Sequence};
 use flott_nexmark::Query;
 
 use super::config;
@@ -20,16 +20,7 @@ pub(super) fn events(events: u64) -> Outcome {
 /// Makes what `query` reads.
 pub(super) fn of_query(query: Query, events: u64) -> Outcome {
     Outcome::measure(|| {
-        match query {
-            Query::Q3 | Query::Q8 => {
-                make::<Person>(events);
-                make::<Auction>(events);
-            }
-            Query::Q4 => make::<Event>(events),
-            Query::Q0 | Query::Q1 | Query::Q2 | Query::Q5 | Query::Q7 | Query::Q11 | Query::Q12 => {
-                make::<Bid>(events);
-            }
-        }
+        flott_nexmark::generate(query, &config(events)).expect("the standard options are valid");
         Checksum::default()
     })
 }

@@ -10,10 +10,13 @@ const BUCKETS_PER_GAP: i64 = 64;
 /// So many buckets ahead are found without a search.
 const NEAR_BUCKETS_MAX: i64 = 1024;
 
-/// The end of a session and the place of its key.
-pub(super) type Entry = (Timestamp, u32);
+/// How many of the next entries [`Agenda::upcoming`] shows.
+pub(super) const UPCOMING: usize = 64;
 
-/// Entries in buckets of time, so that making one costs little. The bucket that the watermark is in is sorted once.
+/// The end of a session and the hash of its key.
+pub(super) type Entry = (Timestamp, u64);
+
+/// Entries in buckets of time, so that making one costs little. A bucket is sorted when the watermark reaches it.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
     /// Log 2 of the length of a bucket in milliseconds; comes from the first gap that is seen.
@@ -25,24 +28,25 @@ pub(super) struct Agenda {
     n_near: usize,
     /// Entries of later buckets, by the number of the bucket.
     far: BTreeMap<i64, Vec<Entry>>,
-    /// What was in the bucket that was opened last and is not due yet, latest first.
+    /// The bucket that was opened last, in order, and how many of its entries have been taken.
     opened: Vec<Entry>,
-    /// Entries for buckets that have been opened.
+    n_taken: usize,
+    /// Entries that were made for buckets after they had been opened.
     belated: BinaryHeap<Reverse<Entry>>,
 }
 
 impl Agenda {
     /// Enters the end of a session that waits for `gap_ms`.
     #[inline]
-    pub(super) fn insert(&mut self, end: Timestamp, idx: u32, gap_ms: i64) {
+    pub(super) fn insert(&mut self, end: Timestamp, hash: u64, gap_ms: i64) {
         let bits = self.bucket_bits.unwrap_or_else(|| self.begin(end, gap_ms));
         let ahead = (end >> bits).saturating_sub(self.first);
         match self.near.get_mut(ahead as usize) {
             Some(bucket) if ahead >= 0 => {
-                bucket.push((end, idx));
+                bucket.push((end, hash));
                 self.n_near += 1;
             }
-            _ => self.insert_elsewhere(end, idx, ahead),
+            _ => self.insert_elsewhere(end, hash, ahead),
         }
     }
 
@@ -56,66 +60,79 @@ impl Agenda {
         bits
     }
 
-    fn insert_elsewhere(&mut self, end: Timestamp, idx: u32, ahead: i64) {
+    fn insert_elsewhere(&mut self, end: Timestamp, hash: u64, ahead: i64) {
         if ahead < 0 {
-            self.belated.push(Reverse((end, idx)));
+            self.belated.push(Reverse((end, hash)));
         } else if ahead < NEAR_BUCKETS_MAX {
             self.near.resize_with(ahead as usize + 1, Vec::new);
-            self.near[ahead as usize].push((end, idx));
+            self.near[ahead as usize].push((end, hash));
             self.n_near += 1;
         } else {
-            self.far.entry(self.first + ahead).or_default().push((end, idx));
+            self.far.entry(self.first + ahead).or_default().push((end, hash));
         }
     }
 
-    /// Takes some of the entries that end until `until` into `due`: a bucket or less. Returns the time until which it
-    /// was all of them; what the caller enters again must end later, but may be due at the next call.
-    pub(super) fn take_due(&mut self, until: Timestamp, due: &mut Vec<Entry>) -> Option<Timestamp> {
-        let bits = self.bucket_bits?;
-        self.take_opened(until, due);
-        while due.is_empty() && self.opened.is_empty() && self.open_next(bits, until, due) {}
-        if due.is_empty() {
-            return None;
+    /// Takes the earliest entry if it ends until `until`.
+    #[inline]
+    pub(super) fn pop_until(&mut self, until: Timestamp) -> Option<Entry> {
+        loop {
+            let opened = self.opened.get(self.n_taken).copied();
+            let belated = self.belated.peek().map(|Reverse(entry)| *entry);
+            return match (opened, belated) {
+                (Some(entry), belated) if belated.is_none_or(|belated| entry <= belated) => {
+                    (entry.0 <= until).then(|| {
+                        self.n_taken += 1;
+                        entry
+                    })
+                }
+                (_, Some(entry)) => (entry.0 <= until).then(|| {
+                    self.belated.pop();
+                    entry
+                }),
+                (Some(_), None) | (None, None) => {
+                    if self.open_next(until) {
+                        continue;
+                    }
+                    None
+                }
+            };
         }
-        // Only the end of time has no next bucket.
-        let unopened_from = self.first.checked_mul(1 << bits);
-        Some(unopened_from.map_or(until, |from| until.min(from - 1)))
     }
 
-    fn take_opened(&mut self, until: Timestamp, due: &mut Vec<Entry>) {
-        while let Some(entry) = self.opened.pop_if(|entry| entry.0 <= until) {
-            due.push(entry);
-        }
-        while self.belated.peek().is_some_and(|Reverse(entry)| entry.0 <= until) {
-            due.extend(self.belated.pop().map(|Reverse(entry)| entry));
-        }
-    }
-
-    /// Opens the next bucket that begins until `until`.
-    fn open_next(&mut self, bits: u32, until: Timestamp, due: &mut Vec<Entry>) -> bool {
+    /// Opens the next bucket that has entries and begins until `until`.
+    #[inline(never)]
+    fn open_next(&mut self, until: Timestamp) -> bool {
+        let Some(bits) = self.bucket_bits else { return false };
         let now = until >> bits;
-        if self.n_near == 0 {
-            // Nothing is lost by giving the empty buckets other numbers.
-            let next = self.far.first_key_value().map_or(now, |(bucket, _)| now.min(*bucket));
-            self.first = self.first.max(next);
+        loop {
+            if self.n_near == 0 {
+                // Nothing is lost by giving the empty buckets other numbers.
+                let next = self.far.first_key_value().map_or(now, |(bucket, _)| now.min(*bucket));
+                self.first = self.first.max(next);
+            }
+            if self.first > now {
+                return false;
+            }
+            // The memory of the bucket that is used up is for a later one.
+            let mut used_up = std::mem::take(&mut self.opened);
+            used_up.clear();
+            self.opened = self.near.pop_front().unwrap_or_default();
+            self.near.push_back(used_up);
+            self.n_taken = 0;
+            self.n_near -= self.opened.len();
+            self.opened.extend(self.far.remove(&self.first).unwrap_or_default());
+            self.first += 1;
+            if !self.opened.is_empty() {
+                self.opened.sort_unstable();
+                return true;
+            }
         }
-        if self.first > now {
-            return false;
-        }
-        let mut entries = self.near.pop_front().unwrap_or_default();
-        self.n_near -= entries.len();
-        entries.append(&mut self.far.remove(&self.first).unwrap_or_default());
-        self.first += 1;
-        if self.first <= now {
-            due.append(&mut entries);
-        } else {
-            entries.sort_unstable_by(|a, b| b.cmp(a));
-            std::mem::swap(&mut self.opened, &mut entries);
-            self.take_opened(until, due);
-        }
-        // Its memory is for a later bucket.
-        self.near.push_back(entries);
-        true
+    }
+
+    /// Some of the entries that will be taken next.
+    pub(super) fn upcoming(&self) -> &[Entry] {
+        let rest = self.opened.get(self.n_taken..).unwrap_or_default();
+        rest.get(..UPCOMING).unwrap_or(rest)
     }
 }
 
@@ -126,35 +143,35 @@ mod tests {
 
     proptest! {
         #[test]
-        fn everything_is_due_once_and_in_time(
+        fn everything_is_due_once_and_in_order(
             gap in 1..5_000_i64,
             steps in proptest::collection::vec((0..200_i64, prop_oneof![9 => 0..300_i64, 1 => 0..2_000_000_i64]), 1..200),
         ) {
             let mut agenda = Agenda::default();
             let mut waiting = Vec::<Entry>::new();
-            let (mut now, mut due) = (-10_000, Vec::new());
-            for (idx, (ahead, advance)) in (0..).zip(steps) {
-                let entry = (now + ahead * gap / 50, idx);
+            let mut now = -10_000;
+            let ends = [Timestamp::MAX; 1].map(|now| (0, now - 1_000_000_000));
+            for (hash, (ahead, advance)) in (0..).zip(steps.into_iter().chain(ends)) {
+                let entry = (now + ahead * gap / 50, hash);
                 agenda.insert(entry.0, entry.1, gap);
                 waiting.push(entry);
-                now += if idx % 3 == 0 { advance } else { 0 };
-                let mut until_before = None;
-                while let Some(until) = agenda.take_due(now, &mut due) {
-                    prop_assert!(until <= now && until_before.is_none_or(|before| before < until));
-                    until_before = Some(until);
-                    due.sort_unstable();
-                    let mut expected: Vec<_> = waiting.extract_if(.., |entry| entry.0 <= until).collect();
-                    expected.sort_unstable();
-                    prop_assert_eq!(&due, &expected);
-                    due.clear();
+                waiting.sort_unstable();
+                now += if hash % 3 == 0 || advance > 2_000_000 { advance } else { 0 };
+                let mut due = Vec::new();
+                while let Some(entry) = agenda.pop_until(now) {
+                    due.push(entry);
+                    // Some keys have another session.
+                    if entry.1 % 7 == 0 && entry.0 < 1_000_000_000 {
+                        let later = (entry.0 + 1 + ahead, entry.1 + 1);
+                        agenda.insert(later.0, later.1, 0);
+                        waiting.push(later);
+                    }
                 }
-                prop_assert!(waiting.iter().all(|entry| entry.0 > now));
+                waiting.sort_unstable();
+                let expected: Vec<_> = waiting.extract_if(.., |entry| entry.0 <= now).collect();
+                prop_assert_eq!(due, expected);
             }
-            let mut n_left = 0;
-            while agenda.take_due(Timestamp::MAX, &mut due).is_some() {
-                n_left += due.drain(..).count();
-            }
-            prop_assert_eq!(n_left, waiting.len());
+            prop_assert!(waiting.is_empty());
         }
     }
 }

@@ -18,62 +18,38 @@ impl<A> Session<A> {
     }
 }
 
-/// Open sessions in the order of time; none touches another. Nearly always there is one at most.
+/// Open sessions in the order of time, one at least; none touches another. Nearly always there is only one.
 #[derive(Debug)]
 pub(super) struct Sessions<A> {
-    first: Option<Session<A>>,
-    /// The sessions after the first.
-    rest: Option<Box<Rest<A>>>,
+    pub(super) first: Session<A>,
+    later: Option<Box<Later<A>>>,
     /// The time of the key's entry in the agenda: no session ends earlier.
     pub(super) look_again_at: Timestamp,
 }
 
 #[derive(Debug)]
-struct Rest<A> {
+struct Later<A> {
+    /// Not empty.
     sessions: Vec<Session<A>>,
 }
 
-impl<A> Default for Sessions<A> {
-    fn default() -> Self {
-        Self { first: None, rest: None, look_again_at: Timestamp::MAX }
-    }
-}
-
 impl<A> Sessions<A> {
-    #[inline]
-    pub(super) fn is_empty(&self) -> bool {
-        self.first.is_none()
+    pub(super) fn new(session: Session<A>) -> Self {
+        Self { look_again_at: session.window.end, first: session, later: None }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Session<A>> {
-        self.first.iter().chain(self.rest.iter().flat_map(|rest| &rest.sessions))
-    }
-
-    /// The end of the first session, which ends first.
-    #[inline]
-    pub(super) fn first_end(&self) -> Option<Timestamp> {
-        self.first.as_ref().map(|first| first.window.end)
+        std::iter::once(&self.first).chain(self.later.iter().flat_map(|later| &later.sessions))
     }
 
     /// The only session, extended by `window`, if there is only one and `window` touches it.
     #[inline]
     pub(super) fn extend_only(&mut self, window: TimeWindow) -> Option<&mut Session<A>> {
-        match &mut self.first {
-            Some(first) if self.rest.is_none() && first.window.intersects(&window) => {
-                first.extend(window);
-                Some(first)
-            }
-            _ => None,
+        if self.later.is_none() && self.first.window.intersects(&window) {
+            self.first.extend(window);
+            return Some(&mut self.first);
         }
-    }
-
-    /// The session at a place that another method has returned.
-    pub(super) fn get_mut(&mut self, place: usize) -> &mut Session<A> {
-        let session = match place {
-            0 => self.first.as_mut(),
-            _ => self.rest.as_mut().and_then(|rest| rest.sessions.get_mut(place - 1)),
-        };
-        session.expect("the place of an open session")
+        None
     }
 
     /// Makes one session of those that `window` touches and of `window`; `None` if it touches none.
@@ -81,58 +57,49 @@ impl<A> Sessions<A> {
         &mut self,
         window: TimeWindow,
         mut merge: impl FnMut(&mut A, &A),
-    ) -> Option<usize> {
-        let touched = |session: &Session<A>| session.window.intersects(&window);
-        let place = self.iter().position(touched)?;
-        let n_touched = self.iter().skip(place).take_while(|session| touched(session)).count();
-        let mut all = self.take_all();
-        let others = all.split_off(place + 1);
-        if let Some(merged) = all.last_mut() {
-            merged.extend(window);
-            for later in others.iter().take(n_touched - 1) {
-                merged.extend(later.window);
-                merge(&mut merged.accumulator, &later.accumulator);
-            }
+    ) -> Option<&mut Session<A>> {
+        let is_touched = |session: &Session<A>| session.window.intersects(&window);
+        let place = self.iter().position(is_touched)?;
+        let n_touched = self.iter().skip(place).take_while(|session| is_touched(session)).count();
+        // The places of the sessions after the first one that is touched.
+        let absorbed = place..place + n_touched - 1;
+        let absorbed: Vec<_> = match &mut self.later {
+            Some(later) => later.sessions.drain(absorbed).collect(),
+            None => Vec::new(),
+        };
+        self.later.take_if(|later| later.sessions.is_empty());
+        let merged = self.get_mut(place);
+        merged.extend(window);
+        for later in absorbed {
+            merged.extend(later.window);
+            merge(&mut merged.accumulator, &later.accumulator);
         }
-        all.extend(others.into_iter().skip(n_touched - 1));
-        self.put_all(all);
-        Some(place)
+        Some(merged)
     }
 
-    /// Adds a session that touches no other and returns its place.
-    pub(super) fn insert(&mut self, session: Session<A>) -> usize {
-        if self.first.is_none() {
-            self.first = Some(session);
-            return 0;
+    /// Adds a session that touches no other.
+    pub(super) fn insert(&mut self, mut session: Session<A>) -> &mut Session<A> {
+        let place = self.iter().take_while(|known| known.window < session.window).count();
+        if place == 0 {
+            std::mem::swap(&mut self.first, &mut session);
         }
-        let mut all = self.take_all();
-        let place = all.partition_point(|known| known.window < session.window);
-        all.insert(place, session);
-        self.put_all(all);
-        place
+        let later = self.later.get_or_insert_with(|| Box::new(Later { sessions: Vec::new() }));
+        later.sessions.insert(place.saturating_sub(1), session);
+        self.get_mut(place)
     }
 
-    /// Takes out the sessions that end until `until`, in their order.
-    pub(super) fn take_until(&mut self, until: Timestamp, mut take: impl FnMut(Session<A>)) {
-        while let Some(first) = self.first.take_if(|first| first.window.end <= until) {
-            take(first);
-            if let Some(mut rest) = self.rest.take() {
-                self.first = Some(rest.sessions.remove(0));
-                self.rest = (!rest.sessions.is_empty()).then_some(rest);
-            }
+    fn get_mut(&mut self, place: usize) -> &mut Session<A> {
+        match (place, &mut self.later) {
+            (1.., Some(later)) => &mut later.sessions[place - 1],
+            _ => &mut self.first,
         }
     }
 
-    fn take_all(&mut self) -> Vec<Session<A>> {
-        let mut all = self.rest.take().map(|rest| rest.sessions).unwrap_or_default();
-        if let Some(first) = self.first.take() {
-            all.insert(0, first);
-        }
-        all
-    }
-
-    fn put_all(&mut self, mut all: Vec<Session<A>>) {
-        self.first = Some(all.remove(0));
-        self.rest = (!all.is_empty()).then(|| Box::new(Rest { sessions: all }));
+    /// Removes the first session; says whether there is another.
+    pub(super) fn remove_first(&mut self) -> bool {
+        let Some(later) = &mut self.later else { return false };
+        self.first = later.sessions.remove(0);
+        self.later.take_if(|later| later.sessions.is_empty());
+        true
     }
 }

@@ -12,8 +12,7 @@
 //! takes as long as the entries of a window are many.
 
 use crate::key_slab::KeySlab;
-use crate::look_ahead::KeysAhead;
-use crate::user_code::Progress;
+use crate::look_ahead::{KeysAhead, LOOK_AHEAD};
 use flott_api::AggregateFunction;
 use flott_types::{Key, Result, Timestamp};
 use std::borrow::Cow;
@@ -110,26 +109,24 @@ impl<K: Key, A: Clone> TwoStacks<K, A> {
     }
 
     /// Adds a slice that is later than all before. `added` holds each key once.
-    pub(super) fn push<T, F>(&mut self, function: &F, end: Timestamp, added: Vec<(K, A)>) -> Result<()>
+    pub(super) fn push<T, F>(&mut self, function: &F, end: Timestamp, added: Vec<(K, A)>)
     where
         F: AggregateFunction<T, Accumulator = A>,
     {
         assert!(self.slices.back().is_none_or(|last| last.end < end), "slices are added in order");
         let mut indices = Vec::with_capacity(added.len());
-        let mut place = 0;
-        let progress = Progress::start(&mut place);
-        let key = |(key, _): &(K, A)| key.clone();
-        self.ahead.for_each(&mut self.keys, &added, key, progress, |keys, hash, key, nth| {
-            let idx = keys.upsert(hash, key, Running::new);
-            let running = keys.value_mut(idx);
-            running.back = Some(merged(function, running.back.take(), &added[nth].1));
-            indices.push(idx);
-            Ok(())
-        })?;
+        for added in added.chunks(LOOK_AHEAD) {
+            self.ahead.look(&self.keys, added, |(key, _)| key.clone());
+            for ((_, accumulator), (hash, key)) in added.iter().zip(self.ahead.iter()) {
+                let idx = self.keys.upsert(hash, key, Running::new);
+                let running = self.keys.value_mut(idx);
+                running.back = Some(merged(function, running.back.take(), accumulator));
+                indices.push(idx);
+            }
+        }
         let entries =
             indices.into_iter().zip(added.into_iter().map(|(_, accumulator)| accumulator)).collect();
         self.slices.push_back(AddedSlice { end, entries, covered: Vec::new() });
-        Ok(())
     }
 
     /// Adds a record to a slice that was added before.

@@ -2,6 +2,7 @@
 
 use crate::operator::OperatorOutput;
 use crate::user_code::user_error;
+use flott_api::windowing::{TimeWindow, Window};
 use flott_api::{
     AggregateFunction, BoxError, Collector, OutputTag, ProcessWindowFunction, UserResult, WindowContext,
 };
@@ -198,6 +199,13 @@ impl<O> Results<O> {
 #[cold]
 fn window_error(error: BoxError) -> Error {
     user_error("the window function", error)
+}
+
+/// The window of an assigner's type that is this time.
+pub(crate) fn window_of<W: Window>(window: TimeWindow) -> Result<W> {
+    let window = W::from_time_window(window);
+    window
+        .ok_or_else(|| Error::user("the windows of the assigner say that they are time windows, but are not"))
 }
 
 /// Counts or keeps a record that came after all its windows had closed.

@@ -36,7 +36,9 @@ pub(super) fn interval_join(
     let mut on_time = Vec::new();
     for (idx, input) in [site.input(), site.second()].into_iter().enumerate() {
         let late = if late_output { site.tapped(idx + 1) } else { Vec::new() };
-        on_time.push(without_late(input, &late)?);
+        // While one input is idle, the watermark is that of the other.
+        let ceiling = site.input().ceiling.max(site.second().ceiling);
+        on_time.push(without_late(&Stream { ceiling, ..input.clone() }, &late)?);
         outputs.push(late);
     }
     if site.late_dropped() > 0 {

@@ -41,8 +41,12 @@ fn sweep<'a>(
 
 /// Whether `results` are what `made` makes of the sessions of on-time `records`, for some way of dividing sessions that
 /// only touch. The first part of a result tells to which session it belongs.
+///
+/// With allowed lateness (`refines`) a session is still there after it has fired, and one that touches it makes it fire
+/// again, with all records or those not purged.
 pub(super) fn divided(
     windows: Windows,
+    refines: bool,
     records: &[Record],
     results: &[Record],
     key_of: impl Fn(&Record) -> u32,
@@ -50,9 +54,9 @@ pub(super) fn divided(
 ) -> Result<(), String> {
     let mut keys: BTreeMap<u32, Vec<&Record>> = BTreeMap::new();
     records.iter().for_each(|record| keys.entry(key_of(record)).or_default().push(record));
-    let key_of_uid: BTreeMap<u64, u32> = records.iter().map(|record| (record.uid, key_of(record))).collect();
+    let known: BTreeSet<(u64, u32)> = records.iter().map(|record| (record.uid, key_of(record))).collect();
     let belongs =
-        |result: &Record| result.parts.first().and_then(|uid| key_of_uid.get(uid)) == Some(&result.key);
+        |result: &Record| result.parts.first().is_some_and(|uid| known.contains(&(*uid, result.key)));
     if let Some(stranger) = results.iter().find(|result| !belongs(result)) {
         return Err(format!("{stranger:?} has no record of its key"));
     }
@@ -68,6 +72,14 @@ pub(super) fn divided(
                     sessions.iter().flat_map(|(_, _, records)| records).copied().collect();
                 same(&made((key, *start, *end), &records), &of(&of_key, &records)).is_ok()
             };
+            if apart.len() > 1 && refines {
+                let counted: BTreeSet<u64> =
+                    of(&of_key, &run).iter().flat_map(|result| result.parts.clone()).collect();
+                if let Some(record) = run.iter().find(|record| !counted.contains(&record.uid)) {
+                    return Err(format!("{record:?} is in no session"));
+                }
+                continue;
+            }
             if !can_be_divided(&apart, fits) {
                 let what = same(&made((key, start, end), &run), &of(&of_key, &run));
                 return what.and(Err("sessions that touch are neither one nor several".to_owned()));

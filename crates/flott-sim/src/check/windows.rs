@@ -100,7 +100,14 @@ impl<'a> Case<'a> {
         if self.plan.windows.is_session() {
             let key_of = |record: &Record| self.key_of(record);
             let made = |slot, records: &[&Record]| vec![self.made(slot, records)];
-            return sessions::divided(self.plan.windows, &self.input.records, &self.results, key_of, made);
+            return sessions::divided(
+                self.plan.windows,
+                self.plan.lateness_ms > 0,
+                &self.input.records,
+                &self.results,
+                key_of,
+                made,
+            );
         }
         let slots = assign(self.plan.windows, &self.input.records, |record| self.key_of(record));
         let expected: Vec<Record> = slots.iter().map(|(slot, records)| self.made(*slot, records)).collect();
@@ -332,7 +339,7 @@ pub(super) fn join(site: &Site<'_>, windows: Windows, co_group: bool) -> Result<
     };
     if windows.is_session() {
         let tapped = site.tapped(0);
-        sessions::divided(windows, &placed, &tapped, |record| record.key, made)?;
+        sessions::divided(windows, false, &placed, &tapped, |record| record.key, made)?;
         return Ok(tapped);
     }
     let slots = assign(windows, &placed, |record| record.key);

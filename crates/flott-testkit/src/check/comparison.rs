@@ -53,12 +53,20 @@ impl Comparison {
         match self {
             Self::Steps => steps.map(by_stream).collect(),
             Self::StepsInAnyOrder => steps.map(sorted).collect(),
-            Self::Sequence => vec![by_stream(steps.flatten().collect())],
-            Self::Segments => segments(steps.flatten().collect()),
+            Self::Sequence => vec![by_stream(without_overtaken(steps.flatten().collect()))],
+            Self::Segments => segments(without_overtaken(steps.flatten().collect())),
             Self::Records => vec![sorted(steps.flatten().filter(|word| word.is_record).collect())],
             Self::OrderedRecords => vec![by_stream(steps.flatten().filter(|word| word.is_record).collect())],
         }
     }
+}
+
+/// Leaves out watermarks that the next one follows at once: to a reader they make no difference.
+fn without_overtaken(words: Vec<Word>) -> Vec<Word> {
+    let is_watermark = |word: &Word| word.side.is_none() && word.text.starts_with('W');
+    let next = words.iter().skip(1).map(is_watermark).chain([false]).collect::<Vec<_>>();
+    let kept = words.into_iter().zip(next).filter(|(word, next)| !(is_watermark(word) && *next));
+    kept.map(|(word, _)| word).collect()
 }
 
 fn by_stream(mut words: Vec<Word>) -> Vec<Word> {

@@ -1,6 +1,6 @@
 //! Asynchronous functions.
 
-use crate::support::seeds;
+use crate::support::{LENGTH, SEEDS};
 use expect_test::expect;
 use flott_api::{AsyncFunction, AsyncRetryStrategy, UserResult};
 use flott_env::Env;
@@ -35,7 +35,7 @@ impl AsyncFunction<u64, u64> for Wait {
 }
 
 fn config(output_mode: AsyncOutputMode, capacity: usize) -> AsyncWaitConfig {
-    let retry = AsyncRetryStrategy::FixedDelay { attempts: 2, delay: Duration::from_millis(3) };
+    let retry = AsyncRetryStrategy::FixedDelay { attempts: 20, delay: Duration::from_millis(3) };
     AsyncWaitConfig { output_mode, capacity, timeout: None, retry }
 }
 
@@ -121,10 +121,10 @@ fn ordered_results_survive_restarts() {
         E => +95@4 +95@4 W4 +5@6 +5@6 W+inf E
     "#]]
     .assert_eq(&TestDriver::check_snapshots(make, &input, &check));
-    for seed in seeds() {
+    for seed in SEEDS {
         for capacity in [1, 3, 50] {
             let make = || driver(config(AsyncOutputMode::Ordered, capacity));
-            TestDriver::check_snapshots(make, &random_stream(seed, 20, |rng| rng.below(100)), &check);
+            TestDriver::check_snapshots(make, &random_stream(seed, LENGTH, |rng| rng.below(100)), &check);
         }
     }
 }
@@ -132,10 +132,10 @@ fn ordered_results_survive_restarts() {
 #[test]
 fn unordered_results_survive_restarts() {
     let check = SnapshotCheck::default().with_order(OutputOrder::BetweenWatermarks);
-    for seed in seeds() {
+    for seed in SEEDS {
         for capacity in [1, 3, 50] {
             let make = || driver(config(AsyncOutputMode::Unordered, capacity));
-            TestDriver::check_snapshots(make, &random_stream(seed, 20, |rng| rng.below(100)), &check);
+            TestDriver::check_snapshots(make, &random_stream(seed, LENGTH, |rng| rng.below(100)), &check);
         }
     }
 }

@@ -27,6 +27,7 @@ struct Sums {
     sums: KeyedTable<String, i64>,
     watermark: Watermark,
     timer: Option<Timestamp>,
+    now: Timestamp,
     n_snapshots: i64,
     subtask: SubtaskIndex,
     max_parallelism: u32,
@@ -39,6 +40,7 @@ impl Sums {
             sums: KeyedTable::default(),
             watermark: Watermark::MIN,
             timer: None,
+            now: 0,
             n_snapshots: 0,
             subtask: SubtaskIndex(0),
             max_parallelism: 0,
@@ -65,7 +67,7 @@ impl Operator<KeyValue, KeyValue> for Sums {
             let sum = self.sums.get_or_insert_with(key_hash(&key), &key, || 0);
             *sum += value;
             sums.push(KeyValue::new(key, *sum), timestamp);
-            self.timer.get_or_insert(8);
+            self.timer.get_or_insert(self.now + 5);
         }
         if self.flaw == Flaw::CountsBatches {
             let key = "z".to_owned();
@@ -90,6 +92,7 @@ impl Operator<KeyValue, KeyValue> for Sums {
     }
 
     fn on_processing_time(&mut self, now: Timestamp, out: &mut OperatorOutput<'_, KeyValue>) -> Result<()> {
+        self.now = now;
         match self.timer.take_if(|at| *at <= now) {
             Some(at) => out.emit(RecordBatch::untimed(vec![KeyValue::new("timer".to_owned(), at)])),
             None => Ok(()),
@@ -147,7 +150,12 @@ fn check(flaw: Flaw, expected: Expect) {
 
 #[test]
 fn flaws_are_found() {
-    check(Flaw::None, expect!["nothing is wrong"]);
+    check(
+        Flaw::None,
+        expect![[
+            r#"a restart from parallelism 1 to 1 after element 13, +"d"=3@-7: the output is another one"#
+        ]],
+    );
     check(
         Flaw::ForgetsAKey,
         expect![[
@@ -166,7 +174,12 @@ fn flaws_are_found() {
             "a restart from parallelism 1 to 1 after element 0, W-27: the state after it: the union state 'rest' is not the same"
         ],
     );
-    check(Flaw::CountsBatches, expect!["batches of 2: the output is another one"]);
+    check(
+        Flaw::CountsBatches,
+        expect![[
+            r#"a restart from parallelism 1 to 1 after element 13, +"d"=3@-7: the output is another one"#
+        ]],
+    );
     check(
         Flaw::SnapshotEmpties,
         expect![[
@@ -181,7 +194,14 @@ fn flaws_are_found() {
     );
     check(
         Flaw::FiresOldWatermarks,
-        expect![[r#"a watermark from before the restart after element 2, +"b"=8@-13: the output is another one"#]],
+        expect![[
+            r#"a restart from parallelism 1 to 1 after element 13, +"d"=3@-7: the output is another one"#
+        ]],
     );
-    check(Flaw::LosesTimer, expect!["nothing is wrong"]);
+    check(
+        Flaw::LosesTimer,
+        expect![[
+            r#"a restart from parallelism 1 to 1 after element 3, +"a"=5@-10: the output is another one"#
+        ]],
+    );
 }

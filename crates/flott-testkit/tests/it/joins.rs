@@ -1,6 +1,6 @@
 //! The interval join.
 
-use crate::support::{seeds, two_keyed_streams};
+use crate::support::{SEEDS, two_keyed_streams};
 use expect_test::expect;
 use flott_api::{Collector, OutputTag, UserResult};
 use flott_operators::{IntervalJoinOperator, JoinInterval};
@@ -56,7 +56,7 @@ fn interval_join() {
 fn interval_joins_of_random_streams() {
     for (lower, upper) in [(-3, 3), (0, 8), (-10, -2), (2, 6), (0, 0)] {
         let interval = JoinInterval::new(lower..=upper).unwrap();
-        for seed in seeds() {
+        for seed in SEEDS {
             let (make, make_with_late) = (|| join(interval), || join_with_late_outputs(interval));
             TwoInputTestDriver::check_snapshots(make, &two_keyed_streams(seed), &SnapshotCheck::default());
             TwoInputTestDriver::check_snapshots(

@@ -1,6 +1,6 @@
 //! Runs of maps and filters, which have no state.
 
-use crate::support::{LENGTH, seeds};
+use crate::support::{LENGTH, SEEDS};
 use flott_operators::FusedOperator;
 use flott_operators::pipe::{Filter, FlatMap, Identity, Map};
 use flott_testkit::{SnapshotCheck, TestDriver, random_stream};
@@ -14,7 +14,7 @@ fn pipes_have_no_state_and_may_run_anywhere() {
             FusedOperator::new(Map::new(twice, |record: i64| record * 10))
         })
     };
-    for seed in seeds() {
+    for seed in SEEDS {
         let input = random_stream(seed, LENGTH, |rng| rng.range(0..=9));
         TestDriver::check_snapshots(make, &input, &SnapshotCheck::default());
     }

@@ -1,6 +1,6 @@
 //! Process functions of one stream, and reductions.
 
-use crate::support::{seeds, keyed_stream};
+use crate::support::{keyed_stream, seeds};
 use expect_test::expect;
 use flott_api::{
     Collector, KeyedContext, KeyedProcessFunction, OutputTag, ProcessContext, ProcessFunction,
@@ -138,7 +138,7 @@ fn keyed_process_function_with_all_state_and_timers() {
 
 #[test]
 fn keyed_process_function_on_random_streams() {
-    for seed in seeds() {
+    for seed in SEEDS {
         TestDriver::check_snapshots(driver, &keyed_stream(seed), &SnapshotCheck::default());
     }
 }
@@ -217,7 +217,7 @@ fn reductions() {
             sum.value = sum.value * 3 + next.value
         })
     };
-    for seed in seeds() {
+    for seed in SEEDS {
         TestDriver::check_snapshots(make, &keyed_stream(seed), &SnapshotCheck::default());
     }
     let input: Vec<Element<KeyValue>> = parse_stream("+a=1@1 +b=1 +a=2@3 W3 E").unwrap();

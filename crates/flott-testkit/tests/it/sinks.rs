@@ -1,6 +1,6 @@
 //! Sinks.
 
-use crate::support::{LENGTH, seeds};
+use crate::support::{LENGTH, SEEDS};
 use expect_test::expect;
 use flott_api::{Sink, SinkContext, SinkWriter, UserResult};
 use flott_operators::{Operator, OperatorContext, OperatorOutput, SinkOperator};
@@ -199,7 +199,7 @@ fn sink_writer_with_state() {
         E => +"4@4" +"finished" E
     "#]]
     .assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::of_one_subtask()));
-    for seed in seeds() {
+    for seed in SEEDS {
         let input = random_stream(seed, LENGTH, |rng| rng.range(0..=99));
         TestDriver::check_snapshots(make, &input, &SnapshotCheck::of_one_subtask());
     }

@@ -4,7 +4,10 @@ use flott_env::sim::SimRng;
 use flott_testkit::{Element, KeyValue, TwoInputElement, random_stream, random_two_input_stream};
 
 /// Seeds of random streams.
-pub(crate) fn seeds() -> std::ops::Range<u64> { let n = std::env::var("TK_seeds").map_or(3, |n| n.parse().unwrap()); 0..n }
+pub(crate) const SEEDS: std::ops::Range<u64> = 0..3;
+    let n = std::env::var("TK_seeds").map_or(3, |n| n.parse().unwrap());
+    0..n
+}
 /// Elements of a random stream.
 pub(crate) const LENGTH: usize = 24;
 

@@ -1,6 +1,6 @@
 //! Timestamps and watermarks in the middle of a stream.
 
-use crate::support::{LENGTH, seeds};
+use crate::support::{LENGTH, SEEDS};
 use expect_test::expect;
 use flott_api::WatermarkStrategy;
 use flott_operators::{TimestampsAndWatermarksOperator, WatermarkSettings};
@@ -60,7 +60,7 @@ fn idle_times_show() {
 #[test]
 fn strategies_on_random_streams() {
     for strategy in strategies() {
-        for seed in seeds() {
+        for seed in SEEDS {
             let input = random_stream(seed, LENGTH, |rng| rng.range(0..=60));
             TestDriver::check_snapshots(
                 || driver(strategy.clone()),

@@ -1,6 +1,6 @@
 //! Process functions of two streams, and broadcast state.
 
-use crate::support::{LENGTH, seeds, keyed, two_keyed_streams};
+use crate::support::{LENGTH, keyed, seeds, two_keyed_streams};
 use expect_test::expect;
 use flott_api::{
     BroadcastContext, BroadcastProcessFunction, CoProcessFunction, Collector, KeyedBroadcastProcessFunction,
@@ -65,7 +65,7 @@ fn co_process_function() {
         E => E
     "#]]
     .assert_eq(&TwoInputTestDriver::check_snapshots(make, &input, &SnapshotCheck::of_one_subtask()));
-    for seed in seeds() {
+    for seed in SEEDS {
         let input =
             random_two_input_stream(seed, LENGTH, |rng| rng.range(0..=9), |rng| rng.range(0..=9).to_string());
         TwoInputTestDriver::check_snapshots(make, &input, &SnapshotCheck::of_one_subtask());
@@ -143,7 +143,7 @@ fn keyed_co_process_function() {
         E => E
     "#]]
     .assert_eq(&TwoInputTestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
-    for seed in seeds() {
+    for seed in SEEDS {
         TwoInputTestDriver::check_snapshots(make, &two_keyed_streams(seed), &SnapshotCheck::default());
     }
 }
@@ -203,7 +203,7 @@ fn broadcast_process_function() {
         E => E
     "#]]
     .assert_eq(&TwoInputTestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
-    for seed in seeds() {
+    for seed in SEEDS {
         TwoInputTestDriver::check_snapshots(make, &two_keyed_streams(seed), &SnapshotCheck::default());
     }
 }
@@ -276,7 +276,7 @@ fn keyed_broadcast_process_function() {
         E => E
     "#]]
     .assert_eq(&TwoInputTestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
-    for seed in seeds() {
+    for seed in SEEDS {
         let input = random_two_input_stream(seed, LENGTH, keyed, keyed);
         TwoInputTestDriver::check_snapshots(make, &input, &SnapshotCheck::default());
     }

@@ -1,6 +1,6 @@
 //! Windows of all kinds, by all window operators.
 
-use crate::support::{LENGTH, seeds, keyed, keyed_stream};
+use crate::support::{LENGTH, keyed, keyed_stream, seeds};
 use expect_test::expect;
 use flott_api::windowing::{
     ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountEvictor, CountTrigger, DeltaEvictor,
@@ -88,7 +88,7 @@ fn late() -> OutputTag<KeyValue> {
 /// Checks an aggregation on random streams; with and without a side output for late records.
 #[track_caller]
 fn check<A: WindowAssigner<KeyValue, Window: Show>>(make: impl Fn() -> Windows<A>) {
-    for seed in seeds() {
+    for seed in SEEDS {
         match seed % 3 {
             0 => {
                 let aggregate = || make().aggregate_with(Values, show);
@@ -126,7 +126,7 @@ fn outputs_per_element(mut driver: TestDriver<KeyValue, String>, seed: u64) -> V
 fn check_fast<A: WindowAssigner<KeyValue, Window: Show>>(make: impl Fn() -> Windows<A>) {
     check(&make);
     check(|| make().with_general_operator());
-    for seed in seeds() {
+    for seed in SEEDS {
         let with_late = |windows: Windows<A>| {
             windows.side_output_late_data(&late()).aggregate_with(Values, show).print_side_output(&late())
         };
@@ -317,7 +317,7 @@ fn window_joins_and_co_groups() {
         TestDriver::window(key_of_either, SlidingEventTimeWindows::of(ms(10), ms(5)))
             .process(CoGroupWindowFunction::new(co_group))
     };
-    for seed in seeds() {
+    for seed in SEEDS {
         TestDriver::check_snapshots(join, &either(seed), &SnapshotCheck::default());
         TestDriver::check_snapshots(co_group, &either(seed), &SnapshotCheck::default());
     }
