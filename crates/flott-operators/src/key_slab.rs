@@ -49,13 +49,6 @@ impl<K: Key, V> KeySlab<K, V> {
         }
     }
 
-    /// Makes room for `additional` more keys.
-    pub(crate) fn reserve(&mut self, additional: usize) {
-        let Self { index, cells, free } = self;
-        index.reserve(additional, |idx| key_hash(&cells[*idx as usize].0));
-        cells.reserve(additional.saturating_sub(free.len()));
-    }
-
     #[inline]
     pub(crate) fn key(&self, idx: u32) -> &K {
         &self.cells[idx as usize].0
@@ -92,14 +85,6 @@ impl<K: Key, V> KeySlab<K, V> {
         self.index.clear();
         self.cells.clear();
         self.free.clear();
-    }
-
-    /// Reads the cells at some indices, so that the cache misses overlap.
-    pub(crate) fn look_at(&self, indices: impl Iterator<Item = u32>) {
-        let Some((some_key, _)) = self.cells.first() else { return };
-        let n_equal =
-            indices.filter(|idx| self.cells.get(*idx as usize).is_some_and(|cell| cell.0 == *some_key));
-        black_box(n_equal.count());
     }
 }
 

@@ -13,10 +13,10 @@ pub type OperatorContext = RuntimeContext;
 
 /// An operator with one input.
 ///
-/// Legal calls: `open restore? (process_batch | on_watermark | on_status | on_processing_time | poll_ready | poll_pushed_back | snapshot)*
-/// on_end_of_data poll_ready*`. Watermarks never go back. The operator forwards watermarks, status and end of data itself,
-/// so that it can hold them behind what it still has to emit; the defaults forward at once. After an error nothing more is
-/// called.
+/// Legal calls: `open restore? (process_batch | on_watermark | on_status | on_processing_time | poll_ready |
+/// poll_pushed_back | snapshot)* on_end_of_data (poll_ready | poll_pushed_back)*`. Watermarks never go back. The operator
+/// forwards watermarks, status and end of data itself, so that it can hold them behind what it still has to emit; the
+/// defaults forward at once. After an error nothing more is called.
 #[expect(
     clippy::missing_errors_doc,
     reason = "every error fails the subtask, as the trait's text says of all of them"

@@ -213,6 +213,12 @@ impl<A: Clone, B: Clone, O: Debug + 'static> Harness<A, B, O> {
         }
     }
 
+    pub(crate) fn poll_pushed_back(&mut self, cx: &mut Context<'_>) {
+        if let Subject::One(operator) = &mut self.subject {
+            operator.poll_pushed_back(cx);
+        }
+    }
+
     /// What came out since the last call.
     pub(crate) fn take(&mut self) -> Vec<String> {
         std::mem::take(&mut *self.lines.lock().unwrap())

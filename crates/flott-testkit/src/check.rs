@@ -90,18 +90,20 @@ where
     B: Clone + fmt::Debug + 'static,
     O: fmt::Debug + Send + 'static,
 {
-    let routed = make();
+    let routed = make_subtasks(make);
     let (first, second) = (&routed.first, &routed.second);
     let hashes = hashes(&steps, first, second);
+    let crowded = &crowded_groups(&hashes, routed.max_parallelism());
     for hash in &hashes {
         let steps = records_where(&steps, first, second, |known| known == *hash);
         let settings = SnapshotCheck::of_one_subtask().with_order(settings.order);
-        let checked = Checked { make, steps, settings, keeps_order: true };
+        let checked = Checked { make, steps, settings, keeps_order: true, crowded };
         let reference = checked.reference();
         checked.check_one_restart(&reference);
         checked.check_restarts_everywhere(&reference);
     }
-    let checked = Checked { make, steps, settings: settings.clone(), keeps_order: hashes.is_empty() };
+    let checked =
+        Checked { make, steps, settings: settings.clone(), keeps_order: hashes.is_empty(), crowded };
     let reference = checked.reference();
     checked.check_batches(&reference);
     checked.check_one_restart(&reference);
@@ -129,6 +131,27 @@ fn hashes<A: 'static, B: 'static>(
         }
     }
     hashes
+}
+
+/// The subtasks under test, with key groups that mostly have but one key.
+fn make_subtasks<A, B, O>(make: &dyn Fn() -> Subtasks<A, B, O>) -> Subtasks<A, B, O>
+where
+    A: 'static,
+    B: 'static,
+    O: Send + 'static,
+{
+    let mut subtasks = make();
+    subtasks.prefer_max_parallelism(MAX_MAX_PARALLELISM);
+    subtasks
+}
+
+/// The key groups with several keys. Tables have no order of keys, so that only of other groups the bytes are known.
+fn crowded_groups(hashes: &BTreeSet<u64>, max_parallelism: u32) -> BTreeSet<KeyGroup> {
+    let mut n_keys = BTreeMap::<KeyGroup, usize>::new();
+    for hash in hashes {
+        *n_keys.entry(key_group(*hash, max_parallelism)).or_default() += 1;
+    }
+    n_keys.into_iter().filter(|(_, n_keys)| *n_keys > 1).map(|(group, _)| group).collect()
 }
 
 /// The steps without the records of keys whose hashes are not wanted.
@@ -159,6 +182,7 @@ struct Checked<'a, A, B, O> {
     settings: SnapshotCheck,
     /// Whether the output keeps its order when one subtask is restarted.
     keeps_order: bool,
+    crowded: &'a BTreeSet<KeyGroup>,
 }
 
 impl<A, B, O> Checked<'_, A, B, O>
@@ -181,8 +205,7 @@ where
         steps: &[Step<A, B>],
         mut after: impl FnMut(usize, &mut Subtasks<A, B, O>),
     ) -> StepWords {
-        let mut subtasks = (self.make)();
-        subtasks.prefer_max_parallelism(MAX_MAX_PARALLELISM);
+        let mut subtasks = make_subtasks(self.make);
         subtasks.parallelism = parallelism;
         let mut words = Vec::new();
         for (idx, step) in steps.iter().enumerate() {
@@ -297,9 +320,9 @@ where
         expect_success(subtasks.restart(to), &what);
         let after = self.dump(subtasks, &what);
         let strictness = if (from, to) == (1, 1) {
-            Strictness::Restored { crowded: self.crowded_groups(subtasks) }
+            Strictness::Restored { crowded: self.crowded }
         } else if self.settings.order == OutputOrder::PerElement {
-            Strictness::Rescaled { crowded: self.crowded_groups(subtasks) }
+            Strictness::Rescaled { crowded: self.crowded }
         } else {
             // What is under way is put in another order, and watermarks between it go.
             return;
@@ -311,16 +334,6 @@ where
     fn dump(&self, subtasks: &mut Subtasks<A, B, O>, what: impl Fn() -> String) -> Dump {
         let parts: Vec<OperatorSnapshot> = expect_success(subtasks.snapshot(), &what);
         Dump::new(&parts, what)
-    }
-
-    /// The key groups in which several keys of the input lie. Tables have no order of keys, so that only of other groups
-    /// the bytes are known.
-    fn crowded_groups(&self, subtasks: &Subtasks<A, B, O>) -> BTreeSet<KeyGroup> {
-        let (mut n_keys, max_parallelism) = (BTreeMap::<KeyGroup, usize>::new(), subtasks.max_parallelism());
-        for hash in hashes(&self.steps, &subtasks.first, &subtasks.second) {
-            *n_keys.entry(key_group(hash, max_parallelism)).or_default() += 1;
-        }
-        n_keys.into_iter().filter(|(_, n_keys)| *n_keys > 1).map(|(group, _)| group).collect()
     }
 
     #[track_caller]

@@ -113,6 +113,32 @@ fn simulate<F: AsyncFunction<Record, u32>>(
 }
 
 #[test]
+fn calls_do_not_time_out_because_the_output_is_full() {
+    for output_mode in [ORDERED, UNORDERED] {
+        let simulation = Simulation::new(7);
+        let env = simulation.env();
+        let timeout = Some(Duration::from_millis(50));
+        let mut harness = open(&env, &Wait::new(&env), AsyncWaitConfig { timeout, ..config(output_mode) });
+        let ended = simulation.run(async move {
+            drive(&env, &mut harness, &[records(&[(1, 30), (2, 10)]), watermark(2)]).await?;
+            let mut pushed_back = env.sleep(Duration::from_millis(100));
+            poll_fn(|cx| {
+                harness.poll_pushed_back(cx);
+                pushed_back.as_mut().poll(cx)
+            })
+            .await;
+            assert_eq!(harness.take(), [""; 0], "nothing is emitted");
+            assert_eq!(harness.snapshot().list[RECORDS].len(), 2, "and nothing is forgotten");
+            drive(&env, &mut harness, &[END]).await?;
+            Ok::<_, Error>(harness.take().join(" "))
+        });
+        let seen = ended.expect("no deadlock").expect("no time-out");
+        let expected = if output_mode == ORDERED { "+1@1 +2@2 W2 end" } else { "+2@2 +1@1 W2 end" };
+        assert_eq!(seen, expected);
+    }
+}
+
+#[test]
 fn ordered_results_keep_the_order_of_the_records() {
     let steps =
         vec![records(&[(1, 30), (2, 10)]), watermark(2), records(&[(3, 5), (4, 20)]), watermark(4), END];

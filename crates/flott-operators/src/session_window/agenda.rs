@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 const BUCKETS_PER_GAP: i64 = 64;
 
 /// So many buckets ahead are found without a search.
-const NEAR_BUCKETS_MAX: i64 = 1024;
+const NEAR_BUCKETS_MAX: i64 = 4096;
 
 /// How many of the next entries [`Agenda::upcoming`] shows.
 pub(super) const UPCOMING: usize = 64;

@@ -17,14 +17,14 @@ pub(super) struct Dump {
 }
 
 /// Which differences between two dumps count.
-#[derive(Clone, Debug)]
-pub(super) enum Strictness {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Strictness<'a> {
     /// All.
     Exact,
     /// All, but for the order of entries in key groups with several keys.
-    Restored { crowded: BTreeSet<KeyGroup> },
+    Restored { crowded: &'a BTreeSet<KeyGroup> },
     /// As `Restored`, and the order of lists does not count.
-    Rescaled { crowded: BTreeSet<KeyGroup> },
+    Rescaled { crowded: &'a BTreeSet<KeyGroup> },
 }
 
 impl Dump {
@@ -63,8 +63,8 @@ impl Dump {
 
     /// Fails with the first state that differs.
     #[track_caller]
-    pub(super) fn assert_same(&self, other: &Self, strictness: Strictness, what: impl Fn() -> String) {
-        let (this, other) = (self.normal_form(&strictness), other.normal_form(&strictness));
+    pub(super) fn assert_same(&self, other: &Self, strictness: Strictness<'_>, what: impl Fn() -> String) {
+        let (this, other) = (self.normal_form(strictness), other.normal_form(strictness));
         assert_same_map(
             "keyed",
             &this.keyed,
@@ -77,7 +77,7 @@ impl Dump {
         assert_same_map("broadcast", &this.broadcast, &other.broadcast, String::clone, &what);
     }
 
-    fn normal_form(&self, strictness: &Strictness) -> Self {
+    fn normal_form(&self, strictness: Strictness<'_>) -> Self {
         let mut dump = self.clone();
         let (crowded, sort_lists) = match strictness {
             Strictness::Exact => return dump,

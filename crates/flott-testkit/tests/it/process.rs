@@ -1,6 +1,6 @@
 //! Process functions of one stream, and reductions.
 
-use crate::support::{keyed_stream, seeds};
+use crate::support::{SEEDS, keyed_stream};
 use expect_test::expect;
 use flott_api::{
     Collector, KeyedContext, KeyedProcessFunction, OutputTag, ProcessContext, ProcessFunction,

@@ -1,6 +1,6 @@
 //! Process functions of two streams, and broadcast state.
 
-use crate::support::{LENGTH, keyed, seeds, two_keyed_streams};
+use crate::support::{LENGTH, SEEDS, keyed, two_keyed_streams};
 use expect_test::expect;
 use flott_api::{
     BroadcastContext, BroadcastProcessFunction, CoProcessFunction, Collector, KeyedBroadcastProcessFunction,

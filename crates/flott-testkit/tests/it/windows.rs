@@ -1,6 +1,6 @@
 //! Windows of all kinds, by all window operators.
 
-use crate::support::{LENGTH, keyed, keyed_stream, seeds};
+use crate::support::{LENGTH, SEEDS, keyed, keyed_stream};
 use expect_test::expect;
 use flott_api::windowing::{
     ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountEvictor, CountTrigger, DeltaEvictor,
