@@ -106,11 +106,11 @@ impl<T: Data> TestDriver<T, ()> {
     /// use flott_testkit::{KeyValue, TestDriver};
     /// use std::time::Duration;
     ///
-    /// let minutes = TumblingEventTimeWindows::of(Duration::from_millis(60));
-    /// let mut driver = TestDriver::window(KeyValue::key_of, minutes)
+    /// let windows = TumblingEventTimeWindows::of(Duration::from_millis(60));
+    /// let mut driver = TestDriver::window(KeyValue::key_of, windows)
     ///     .reduce(|sum: &mut KeyValue, next| sum.value += next.value);
-    /// assert_eq!(driver.run("+a=1@10 +b=2@20 +a=3@30 W58")?, "W58");
-    /// assert_eq!(driver.run("+a=4@70 W59")?, "+b=2@59 +a=4@59 W59");
+    /// assert_eq!(driver.run("+a=1@10 +a=2@70 +a=3@30 W58")?, "W58");
+    /// assert_eq!(driver.run("W59")?, "+a=4@59 W59");
     /// # Ok::<(), flott_types::Error>(())
     /// ```
     pub fn window<K, S, A>(key_selector: S, assigner: A) -> WindowDriver<K, T, S, A>

@@ -142,10 +142,10 @@ impl<I: 'static, O: Send + 'static> TestDriver<I, O> {
     /// let sums = || TestDriver::reduce(KeyValue::key_of, |sum: &mut KeyValue, next| sum.value += next.value);
     /// let input = parse_stream("+a=1@10 +b=2@11 W11 +a=3@12 E")?;
     /// assert_eq!(TestDriver::check_snapshots(sums, &input, &SnapshotCheck::default()), "\
-    /// +a=1@10 => +\"a\"=1@10
-    /// +b=2@11 => +\"b\"=2@11
+    /// +a=1@10 => +a=1@10
+    /// +b=2@11 => +b=2@11
     /// W11 => W11
-    /// +a=3@12 => +\"a\"=4@12
+    /// +a=3@12 => +a=4@12
     /// E => E
     /// ");
     /// # Ok::<(), flott_types::Error>(())
