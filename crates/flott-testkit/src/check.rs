@@ -2,19 +2,21 @@
 
 mod comparison;
 mod dump;
+mod keys;
 
 pub use comparison::OutputOrder;
 
 use crate::element::Element;
 use crate::log::{UNPRINTABLE, Word};
 use crate::subtask::Records;
-use crate::subtasks::{Control, Input, Route, Step, Subtasks};
+use crate::subtasks::{Control, Input, Step, Subtasks};
 use crate::text::print_debug;
 use comparison::{Comparison, StepWords};
 use dump::{Dump, Strictness};
 use flott_state::OperatorSnapshot;
-use flott_types::{KeyGroup, MAX_MAX_PARALLELISM, Result, Timestamp, Watermark, key_group};
-use std::collections::{BTreeMap, BTreeSet};
+use flott_types::{KeyGroup, MAX_MAX_PARALLELISM, Result, Timestamp, Watermark};
+use keys::{crowded_groups, hashes, records_of_key};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::fmt;
 
@@ -95,7 +97,7 @@ where
     let hashes = hashes(&steps, first, second);
     let crowded = &crowded_groups(&hashes, routed.max_parallelism());
     for hash in &hashes {
-        let steps = records_where(&steps, first, second, |known| known == *hash);
+        let steps = records_of_key(&steps, first, second, *hash);
         let settings = SnapshotCheck::of_one_subtask().with_order(settings.order);
         let checked = Checked { make, steps, settings, keeps_order: true, crowded };
         let reference = checked.reference();
@@ -112,27 +114,6 @@ where
     checked.print(&checked.steps, &reference)
 }
 
-/// The hashes of all keys; none if the keys are not known.
-fn hashes<A: 'static, B: 'static>(
-    steps: &[Step<A, B>],
-    first: &Route<A>,
-    second: &Route<B>,
-) -> BTreeSet<u64> {
-    let mut hashes = BTreeSet::new();
-    for step in steps {
-        match (step, &first.hash, &second.hash) {
-            (Step::Records(Records::First(records)), Some(hash), _) => {
-                hashes.extend(records.iter().map(|(record, _)| hash(record)));
-            }
-            (Step::Records(Records::Second(records)), _, Some(hash)) => {
-                hashes.extend(records.iter().map(|(record, _)| hash(record)));
-            }
-            _ => {}
-        }
-    }
-    hashes
-}
-
 /// The subtasks under test, with key groups that mostly have but one key.
 fn make_subtasks<A, B, O>(make: &dyn Fn() -> Subtasks<A, B, O>) -> Subtasks<A, B, O>
 where
@@ -143,34 +124,6 @@ where
     let mut subtasks = make();
     subtasks.prefer_max_parallelism(MAX_MAX_PARALLELISM);
     subtasks
-}
-
-/// The key groups with several keys. Tables have no order of keys, so that only of other groups the bytes are known.
-fn crowded_groups(hashes: &BTreeSet<u64>, max_parallelism: u32) -> BTreeSet<KeyGroup> {
-    let mut n_keys = BTreeMap::<KeyGroup, usize>::new();
-    for hash in hashes {
-        *n_keys.entry(key_group(*hash, max_parallelism)).or_default() += 1;
-    }
-    n_keys.into_iter().filter(|(_, n_keys)| *n_keys > 1).map(|(group, _)| group).collect()
-}
-
-/// The steps without the records of keys whose hashes are not wanted.
-fn records_where<A: Clone, B: Clone>(
-    steps: &[Step<A, B>],
-    first: &Route<A>,
-    second: &Route<B>,
-    is_wanted: impl Fn(u64) -> bool,
-) -> Vec<Step<A, B>> {
-    let is_kept = |step: &&Step<A, B>| match (step, &first.hash, &second.hash) {
-        (Step::Records(Records::First(records)), Some(hash), _) => {
-            records.iter().all(|(record, _)| is_wanted(hash(record)))
-        }
-        (Step::Records(Records::Second(records)), _, Some(hash)) => {
-            records.iter().all(|(record, _)| is_wanted(hash(record)))
-        }
-        _ => true,
-    };
-    steps.iter().filter(is_kept).cloned().collect()
 }
 
 /// Sends a watermark again.

@@ -42,9 +42,10 @@ impl<K: fmt::Display, V: fmt::Display> fmt::Display for KeyValue<K, V> {
     }
 }
 
-impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for KeyValue<K, V> {
+/// As it is displayed, so that it reads the same wherever it is printed.
+impl<K: fmt::Display, V: fmt::Display> fmt::Debug for KeyValue<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}={:?}", self.key, self.value)
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -171,7 +171,7 @@ macro_rules! common_methods {
                 .collect()
         }
 
-        /// Takes the records that were emitted, with their timestamps.
+        /// Takes the records that were emitted, with their timestamps. Watermarks and the like before them are gone, too.
         pub fn take_outputs(&mut self) -> Vec<(O, Timestamp)> {
             let records = self.take_elements().into_iter().filter_map(|element| match element {
                 Element::Record(record, timestamp) => Some((record, timestamp)),

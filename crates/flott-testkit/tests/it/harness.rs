@@ -14,6 +14,7 @@ enum Flaw {
     None,
     ForgetsAKey,
     RestoresOthersKeys,
+    WritesOthersKeys,
     ForgetsTheWatermark,
     CountsBatches,
     SnapshotEmpties,
@@ -67,7 +68,9 @@ impl Operator<KeyValue, KeyValue> for Sums {
             let sum = self.sums.get_or_insert_with(key_hash(&key), &key, || 0);
             *sum += value;
             sums.push(KeyValue::new(key, *sum), timestamp);
-            self.timer.get_or_insert(self.now + 5);
+            if self.flaw != Flaw::WritesOthersKeys {
+                self.timer.get_or_insert(self.now + 5);
+            }
         }
         if self.flaw == Flaw::CountsBatches {
             let key = "z".to_owned();
@@ -79,8 +82,12 @@ impl Operator<KeyValue, KeyValue> for Sums {
     fn on_watermark(&mut self, watermark: Watermark, out: &mut OperatorOutput<'_, KeyValue>) -> Result<()> {
         if watermark > self.watermark || self.flaw == Flaw::FiresOldWatermarks {
             self.watermark = self.watermark.max(watermark);
-            let mut sums: Vec<_> =
-                self.sums.iter().map(|(key, sum)| KeyValue::new(key.clone(), -sum)).collect();
+            let mut sums: Vec<_> = self
+                .sums
+                .iter()
+                .filter(|(key, _)| *key != "other")
+                .map(|(key, sum)| KeyValue::new(key.clone(), -sum))
+                .collect();
             sums.sort();
             out.emit(RecordBatch::untimed(sums))?;
         }
@@ -101,7 +108,11 @@ impl Operator<KeyValue, KeyValue> for Sums {
 
     fn snapshot(&mut self, snapshot: &mut OperatorSnapshot) -> Result<()> {
         snapshot.max_parallelism = self.max_parallelism;
-        snapshot.keyed.insert("sums".to_owned(), self.sums.snapshot("sums", self.max_parallelism)?);
+        let mut sums = self.sums.clone();
+        if self.flaw == Flaw::WritesOthersKeys {
+            sums.insert(key_hash("other"), &"other".to_owned(), 0);
+        }
+        snapshot.keyed.insert("sums".to_owned(), sums.snapshot("sums", self.max_parallelism)?);
         let timer = self.timer.filter(|_| self.flaw != Flaw::LosesTimer);
         snapshot.union.insert("rest".to_owned(), vec![encode("rest", &(self.watermark, timer))?]);
         self.n_snapshots += 1;
@@ -137,9 +148,9 @@ impl Operator<KeyValue, KeyValue> for Sums {
 
 /// The first line of what the harness says about a flaw.
 #[expect(clippy::needless_pass_by_value, reason = "expectations are written in place")]
-fn check(flaw: Flaw, expected: Expect) {
+fn check(flaw: Flaw, parallelisms: &[u32], expected: Expect) {
     let make = || TestDriver::new(move || Sums::new(flaw)).with_key_selector(KeyValue::key_of);
-    let check = SnapshotCheck::of_one_subtask();
+    let check = SnapshotCheck::at_parallelisms(parallelisms);
     let run = || TestDriver::check_snapshots(make, &keyed_stream(3), &check);
     let message = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(_) => "nothing is wrong".to_owned(),
@@ -150,48 +161,68 @@ fn check(flaw: Flaw, expected: Expect) {
 
 #[test]
 fn flaws_are_found() {
-    check(Flaw::None, expect!["nothing is wrong"]);
+    check(Flaw::None, &[1], expect!["nothing is wrong"]);
     check(
         Flaw::ForgetsAKey,
-        expect![[
-            r#"a restart from parallelism 1 to 1 after element 3, +"a"=5@-10: the state after it: the keyed state 'sums, key group 44443' is not the same"#
-        ]],
+        &[1],
+        expect![
+            "a restart from parallelism 1 to 1 after element 3, +a=5@-10: the state after it: the keyed state 'sums, key group 44443' is not the same"
+        ],
     );
     check(
         Flaw::RestoresOthersKeys,
+        &[1],
         expect![
             "a restart from parallelism 1 to 1 after element 0, W-27: the state after it: the keyed state 'sums, key group 7298' is not the same"
         ],
     );
     check(
         Flaw::ForgetsTheWatermark,
+        &[1],
         expect![
             "a restart from parallelism 1 to 1 after element 0, W-27: the state after it: the union state 'rest' is not the same"
         ],
     );
-    check(Flaw::CountsBatches, expect!["batches of 2: the output is another one"]);
+    check(Flaw::CountsBatches, &[1], expect!["batches of 2: the output is another one"]);
     check(
         Flaw::SnapshotEmpties,
-        expect![[
-            r#"a restart from parallelism 1 to 1 after element 3, +"a"=5@-10: a second snapshot: the keyed state 'sums, key group 44443' is not the same"#
-        ]],
+        &[1],
+        expect![
+            "a restart from parallelism 1 to 1 after element 3, +a=5@-10: a second snapshot: the keyed state 'sums, key group 44443' is not the same"
+        ],
     );
     check(
         Flaw::SnapshotChangesState,
+        &[1],
         expect![
             "a restart from parallelism 1 to 1 after element 0, W-27: a second snapshot: the list state 'n' is not the same"
         ],
     );
     check(
         Flaw::FiresOldWatermarks,
-        expect![[
-            r#"a watermark from before the restart after element 2, +"b"=8@-13: the output is another one"#
-        ]],
+        &[1],
+        expect!["a watermark from before the restart after element 2, +b=8@-13: the output is another one"],
     );
     check(
         Flaw::LosesTimer,
-        expect![[
-            r#"a restart from parallelism 1 to 1 after element 3, +"a"=5@-10: the output is another one"#
-        ]],
+        &[1],
+        expect!["a restart from parallelism 1 to 1 after element 3, +a=5@-10: the output is another one"],
+    );
+}
+
+#[test]
+fn flaws_at_other_parallelisms_are_found() {
+    // Each subtask restores the timer and fires it.
+    check(
+        Flaw::None,
+        &[1, 2],
+        expect!["a restart from parallelism 1 to 2 after element 0, W-27: the output is another one"],
+    );
+    check(
+        Flaw::WritesOthersKeys,
+        &[2, 2],
+        expect![
+            "a restart from parallelism 2 to 2 after element 0, W-27: subtask 1 has key group 5510 of state 'sums'"
+        ],
     );
 }

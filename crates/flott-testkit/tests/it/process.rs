@@ -118,18 +118,18 @@ fn keyed_process_function_with_all_state_and_timers() {
     let input =
         parse_stream("+a=2@1 +b=4@2 +a=3@4 W5 +a=1@5 P9 W7 P10 +b=9@12 W17 P40 +b=1@20 W+inf E").unwrap();
     expect![[r#"
-        +"a"=2@1 => +"a:2/None"@1
-        +"b"=4@2 => +"b:4/None"@2
-        +"a"=3@4 => +"a:5/Some(2)"@4
+        +a=2@1 => +"a:2/None"@1
+        +b=4@2 => +"b:4/None"@2
+        +a=3@4 => +"a:5/Some(2)"@4
         W5 => W5
-        +"a"=1@5 => late:+a@5
+        +a=1@5 => late:+a@5
         P9
         W7 => +"a:times:[(1, 2), (4, 3)]"@6 +"b:times:[(2, 4)]"@7 W7
         P10 => +"a:values:[2, 3]<=Some(3)~Some(25)" +"b:values:[4]<=Some(4)~Some(40)"
-        +"b"=9@12 => +"b:13/Some(4)"@12
+        +b=9@12 => +"b:13/Some(4)"@12
         W17 => +"a:times:[]"@9 +"b:times:[(12, 9)]"@17 W17
         P40
-        +"b"=1@20 => +"b:14/None"@20
+        +b=1@20 => +"b:14/None"@20
         W+inf => +"b:times:[(20, 1)]"@25 W+inf
         E => E
     "#]]
@@ -222,9 +222,9 @@ fn reductions() {
     }
     let input: Vec<Element<KeyValue>> = parse_stream("+a=1@1 +b=1 +a=2@3 W3 E").unwrap();
     expect![[r#"
-        +"a"=1@1 => +"a"=1@1
-        +"b"=1 => +"b"=1
-        +"a"=2@3 => +"a"=5@3
+        +a=1@1 => +a=1@1
+        +b=1 => +b=1
+        +a=2@3 => +a=5@3
         W3 => W3
         E => E
     "#]]

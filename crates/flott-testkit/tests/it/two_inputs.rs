@@ -131,15 +131,15 @@ fn keyed_co_process_function() {
     };
     let input = parse_stream("1:+a=1@1 2:+a=2@2 1:+a=3@3 2:+b=4@4 P10 2:+a=5@6 W14 P20 1:+b=6@15 E").unwrap();
     expect![[r#"
-        +"a"=1@1
-        2:+"a"=2@2
-        +"a"=3@3 => +"a:3+2"@3
-        2:+"b"=4@4
+        +a=1@1
+        2:+a=2@2
+        +a=3@3 => +"a:3+2"@3
+        2:+b=4@4
         P10
-        2:+"a"=5@6
+        2:+a=5@6
         W14 => +"a:Some(3)?+5"@12 +"b:None?+4"@14 W14
         P20 => +"a:forgets Some(3) at 15"
-        +"b"=6@15
+        +b=6@15
         E => E
     "#]]
     .assert_eq(&TwoInputTestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
@@ -192,14 +192,14 @@ fn broadcast_process_function() {
     };
     let input = parse_stream("1:+a=2@1 2:+a=3@2 1:+a=2@3 2:+b=4@4 1:+b=2@5 W5 2:+a=9@6 1:+a=2@7 E").unwrap();
     expect![[r#"
-        +"a"=2@1 => +"a:2"@1
-        2:+"a"=3@2
-        +"a"=2@3 => +"a:6"@3
-        2:+"b"=4@4
-        +"b"=2@5 => +"b:8"@5
+        +a=2@1 => +"a:2"@1
+        2:+a=3@2
+        +a=2@3 => +"a:6"@3
+        2:+b=4@4
+        +b=2@5 => +"b:8"@5
         W5 => W5
-        2:+"a"=9@6
-        +"a"=2@7 => +"a:2"@7
+        2:+a=9@6
+        +a=2@7 => +"a:2"@7
         E => E
     "#]]
     .assert_eq(&TwoInputTestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
@@ -266,12 +266,12 @@ fn keyed_broadcast_process_function() {
     };
     let input = parse_stream("1:+a=7@1 1:+b=2@2 2:+x=5@2 1:+a=2@3 W21 1:+b=3@22 P40 E").unwrap();
     expect![[r#"
-        +"a"=7@1
-        +"b"=2@2
-        2:+"x"=5@2
-        +"a"=2@3 => +"a:9>=5"@3
+        +a=7@1
+        +b=2@2
+        2:+x=5@2
+        +a=2@3 => +"a:9>=5"@3
         W21 => +"a:None<Some(5):EventTime"@21 W21
-        +"b"=3@22 => +"b:5>=5"@22
+        +b=3@22 => +"b:5>=5"@22
         P40 => +"a:None<Some(5):ProcessingTime" +"b:None<Some(5):ProcessingTime"
         E => E
     "#]]

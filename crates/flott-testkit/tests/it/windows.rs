@@ -149,20 +149,30 @@ fn tumbling_windows() {
     let input =
         parse_stream("+a=1@-1 +a=2@0 +b=3@9 W-1 +a=4@9 +a=5@-3 W8 W9 +a=6@9 +b=7@25 W+inf E").unwrap();
     expect![[r#"
-        +"a"=1@-1
-        +"a"=2@0
-        +"b"=3@9
+        +a=1@-1
+        +a=2@0
+        +b=3@9
         W-1 => +"a/-10..0/1"@-1 W-1
-        +"a"=4@9
-        +"a"=5@-3 => late:+a=5@-3
+        +a=4@9
+        +a=5@-3 => late:+a=5@-3
         W8 => W8
         W9 => +"a/0..10/2+4"@9 +"b/0..10/3"@9 W9
-        +"a"=6@9 => late:+a=6@9
-        +"b"=7@25
+        +a=6@9 => late:+a=6@9
+        +b=7@25
         W+inf => +"b/20..30/7"@29 W+inf
         E => E
     "#]]
     .assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
+}
+
+#[test]
+fn late_records_are_counted() {
+    let mut driver = windows(TumblingEventTimeWindows::of(ms(10))).aggregate_with(Values, show);
+    assert_eq!(
+        driver.run("+a=1@5 W9 +a=2@6 +b=3@7 +b=4@10 W19").unwrap(),
+        "+a/0..10/1@9 W9 +b/10..20/4@19 W19"
+    );
+    assert_eq!(driver.metrics().late_records_dropped, 2);
 }
 
 #[test]
@@ -184,17 +194,17 @@ fn session_windows() {
     let input =
         parse_stream("+a=1@1 +a=2@20 +a=3@10 +b=4@3 W4 +a=5@6 +a=6@15 W7 +b=7@4 W24 +a=8@25 E").unwrap();
     expect![[r#"
-        +"a"=1@1
-        +"a"=2@20
-        +"a"=3@10
-        +"b"=4@3
+        +a=1@1
+        +a=2@20
+        +a=3@10
+        +b=4@3
         W4 => W4
-        +"a"=5@6
-        +"a"=6@15
+        +a=5@6
+        +a=6@15
         W7 => +"b/3..8/4"@7 W7
-        +"b"=7@4
+        +b=7@4
         W24 => +"b/4..9/7"@8 +"a/1..25/1+2+3+5+6"@24 W24
-        +"a"=8@25
+        +a=8@25
         E => E
     "#]]
     .assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
@@ -208,13 +218,13 @@ fn processing_time_windows() {
     let make = || windows(TumblingProcessingTimeWindows::of(ms(10))).aggregate_with(Values, show);
     let input = parse_stream("+a=1 P5 +a=2 P9 +b=3 P10 +a=4 P30 E").unwrap();
     expect![[r#"
-        +"a"=1
+        +a=1
         P5
-        +"a"=2
+        +a=2
         P9
-        +"b"=3
+        +b=3
         P10 => +"a/0..10/1+2"@9 +"b/0..10/3"@9
-        +"a"=4
+        +a=4
         P30 => +"a/10..20/4"@19
         E => E
     "#]]
@@ -241,15 +251,15 @@ fn count_windows() {
     };
     let input = parse_stream("+a=1 +a=2 +b=3 P5 +a=4 +a=5 P10 P15 +b=6 E").unwrap();
     expect![[r#"
-        +"a"=1
-        +"a"=2
-        +"b"=3
+        +a=1
+        +a=2
+        +b=3
         P5
-        +"a"=4 => +"a/all/1+2+4"@9223372036854775807
-        +"a"=5
+        +a=4 => +"a/all/1+2+4"@9223372036854775807
+        +a=5
         P10
         P15 => +"b/all/3"@9223372036854775807
-        +"b"=6
+        +b=6
         E => E
     "#]]
     .assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
