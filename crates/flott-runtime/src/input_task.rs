@@ -244,12 +244,17 @@ impl<A: Data, B: Data> TwoInputTask<A, B> {
         change: impl FnOnce(&mut WatermarkValve) -> ValveOutput,
     ) -> Result<Step> {
         let of_input = change(&mut self.valves[idx]);
-        if let Some(status) = of_input.status {
-            let output = self.combined.on_status(idx, status);
+        // In the order in which one input passes them on.
+        if of_input.status == Some(StreamStatus::Active) {
+            let output = self.combined.on_status(idx, StreamStatus::Active);
             self.pass_on(output)?;
         }
         if let Some(watermark) = of_input.watermark {
             let output = self.combined.on_watermark(idx, watermark);
+            self.pass_on(output)?;
+        }
+        if of_input.status == Some(StreamStatus::Idle) {
+            let output = self.combined.on_status(idx, StreamStatus::Idle);
             self.pass_on(output)?;
         }
         if of_input.end_of_data && !self.ended[idx] {
@@ -329,5 +334,80 @@ impl<A: Data, B: Data> TaskInput for TwoInputTask<A, B> {
 
     fn next_wakeup(&self) -> Option<Instant> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flott_exchange::input_gate;
+    use std::sync::Mutex;
+
+    /// Writes down what comes.
+    struct Written(Arc<Mutex<Vec<String>>>);
+
+    impl Written {
+        fn write(&self, line: String) -> Result<()> {
+            self.0.lock().unwrap().push(line);
+            Ok(())
+        }
+    }
+
+    impl OutputControl for Written {
+        fn watermark(&mut self, watermark: Watermark) -> Result<()> {
+            self.write(watermark.to_string())
+        }
+        fn status(&mut self, status: StreamStatus) -> Result<()> {
+            self.write(format!("{status:?}"))
+        }
+        fn end_of_data(&mut self) -> Result<()> {
+            self.write("end".to_owned())
+        }
+        fn processing_time(&mut self, _: Timestamp) -> Result<()> {
+            Ok(())
+        }
+        fn next_timer(&self) -> Option<Timestamp> {
+            None
+        }
+        fn flush(&mut self) -> Result<()> {
+            Ok(())
+        }
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn snapshot(&mut self, _: &mut Vec<(OperatorUid, OperatorSnapshot)>) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    impl TwoInputChain<(), ()> for Written {
+        fn emit1(&mut self, _: RecordBatch<()>) -> Result<()> {
+            Ok(())
+        }
+        fn emit2(&mut self, _: RecordBatch<()>) -> Result<()> {
+            Ok(())
+        }
+        fn as_control(&mut self) -> &mut dyn OutputControl {
+            self
+        }
+    }
+
+    /// After "idle" a reader of several subtasks would take the first watermark for that of all.
+    #[test]
+    fn an_input_that_becomes_idle_delivers_its_watermark_first() {
+        let lines = Arc::default();
+        let (first, second) = (input_gate(2, 1).0, input_gate(1, 1).0);
+        let mut task = TwoInputTask::new(first, second, Box::new(Written(Arc::clone(&lines))));
+        let steps: [(usize, usize, StreamElement<()>); 5] = [
+            (0, 0, StreamElement::Watermark(Watermark(5))),
+            (0, 1, StreamElement::Watermark(Watermark(9))),
+            (1, 0, StreamElement::Status(StreamStatus::Idle)),
+            (0, 1, StreamElement::Status(StreamStatus::Idle)),
+            (0, 0, StreamElement::Status(StreamStatus::Idle)),
+        ];
+        for (input, channel, element) in steps {
+            task.on_control(input, |valve| apply(valve, channel, &element)).unwrap();
+        }
+        assert_eq!(*lines.lock().unwrap(), ["W5", "W9", "Idle"]);
     }
 }

@@ -647,6 +647,8 @@ pub enum Mistake {
     Delay,
     /// A record is held back until the next one has passed.
     Swap,
+    /// A source promises less disorder than there is.
+    Hurry,
 }
 
 /// Makes a [`Mistake`] at the record number `at` that a subtask sees.
@@ -666,7 +668,8 @@ impl ProcessFunction<Record, Record> for Saboteur {
         _: &mut ProcessContext<'_>,
         out: &mut Collector<'_, Record>,
     ) -> UserResult {
-        let is_due = self.seen == self.at && !self.lab.notes().sabotaged;
+        let has_effect = self.mistake != Mistake::Delay || record.timestamp < Timestamp::MAX;
+        let is_due = self.seen == self.at && has_effect && !self.lab.notes().sabotaged;
         self.seen += 1;
         if !is_due {
             let timestamp = record.timestamp;
@@ -691,6 +694,7 @@ impl ProcessFunction<Record, Record> for Saboteur {
                 out.collect_with_timestamp(Record { timestamp, ..record }, timestamp);
             }
             Mistake::Swap => self.held = Some(record),
+            Mistake::Hurry => out.collect(record),
         }
         Ok(())
     }

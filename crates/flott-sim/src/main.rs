@@ -146,6 +146,12 @@ fn replay(args: &ReplayArgs) -> Result<bool, String> {
     println!("{plan}");
     match try_plan(&plan, true) {
         Ok(trial) => {
+            println!("{:<16} {:>8} {:>8} {:>8}", "operator", "in", "out", "dropped");
+            for operator in &trial.operators {
+                let (n_in, n_out, n_dropped) =
+                    (operator.records_in, operator.records_out, operator.late_records_dropped);
+                println!("{:<16} {n_in:>8} {n_out:>8} {n_dropped:>8}", operator.name);
+            }
             let (processed, late) = (trial.n_processed, trial.n_late);
             println!(
                 "right: {processed} records processed, {late} late, {:?} of virtual time",

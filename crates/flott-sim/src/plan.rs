@@ -426,12 +426,23 @@ impl SourcePlan {
         Some(self.idle_timeout_ms.unwrap_or(config.idle_timeout_ms)).filter(|timeout| *timeout > 0)
     }
 
+    /// Whether a split can be idle.
+    pub fn may_be_idle(&self, config: &Config) -> bool {
+        self.has_pause(config, |_, _| true)
+    }
+
     /// Whether a split can be idle and then go on: its records may be late then.
     pub fn may_wake(&self, config: &Config) -> bool {
+        self.has_pause(config, |before, split| before < split.records.len())
+    }
+
+    /// Whether a split makes a pause, long enough to be idle, at such a place.
+    fn has_pause(&self, config: &Config, place: impl Fn(usize, &SplitPlan) -> bool) -> bool {
         let Some(timeout) = self.effective_idle_timeout(config) else { return false };
-        self.splits.iter().any(|split| {
-            split.pauses.iter().any(|(before, ms)| *ms >= timeout && *before < split.records.len())
-        })
+        let makes_one = |split: &SplitPlan| {
+            split.pauses.iter().any(|(before, ms)| *ms >= timeout && place(*before, split))
+        };
+        self.splits.iter().any(makes_one)
     }
 
     /// The largest watermark that a split may claim after `newest`.

@@ -9,7 +9,7 @@ use crate::functions::{
 };
 use crate::lab::{Lab, Taps};
 use crate::plan::{
-    AsyncPlan, Chaining, Config, Exchange, Node, Op, Plan, Port, PortFacts, WindowFunction, facts,
+    AsyncPlan, Chaining, Config, Exchange, Node, Op, Plan, Port, PortFacts, SourcePlan, WindowFunction, facts,
 };
 use crate::record::{Record, mix};
 use crate::source::{SimSource, strategy};
@@ -64,7 +64,9 @@ pub(crate) fn build(plan: &Plan, env: Env, sabotage: Option<Sabotage>) -> Result
     let known = facts(plan).map_err(flott_types::Error::user)?;
     let lab = Lab::default();
     let job = StreamExecutionEnvironment::with_env(env, configuration(&plan.config));
-    let mut builder = Builder { plan, known: &known, job, lab, streams: Vec::new() };
+    let hurries =
+        sabotage.filter(|sabotage| sabotage.mistake == Mistake::Hurry).map(|sabotage| sabotage.node);
+    let mut builder = Builder { plan, known: &known, job, lab, hurries, streams: Vec::new() };
     for (idx, node) in plan.nodes.iter().enumerate() {
         let mut outputs = builder.node(idx, node)?;
         if let (Some(sabotage), Some(main)) =
@@ -128,6 +130,8 @@ struct Builder<'a> {
     known: &'a [Vec<PortFacts>],
     job: StreamExecutionEnvironment,
     lab: Lab,
+    /// The source that promises too much.
+    hurries: Option<usize>,
     streams: Vec<Vec<Stream>>,
 }
 
@@ -167,7 +171,9 @@ impl Builder<'_> {
         let stream = match (&node.op, inputs.as_slice()) {
             (Op::Source(source), []) => {
                 let from = SimSource::new(source, idx, &self.plan.config);
-                self.job.from_source(from, strategy(source), "source").stream()
+                let bound_ms = if self.hurries == Some(idx) { 0 } else { source.bound_ms };
+                let promised = SourcePlan { bound_ms, ..source.clone() };
+                self.job.from_source(from, strategy(&promised), "source").stream()
             }
             (Op::Stateless(steps), [input]) => stateless::fuse(input, steps),
             (Op::Exchange(exchange), [input]) => {

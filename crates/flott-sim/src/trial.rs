@@ -5,6 +5,7 @@ use crate::plan::{Config, Plan, Port, is_deterministic};
 use crate::program::Sabotage;
 use crate::record::{Record, mix};
 use crate::run::{Observed, run};
+use flott_datastream::OperatorReport;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub struct Trial {
     pub n_late: u64,
     /// The plan was also run with other batches and schedules, as its results do not depend on them.
     pub was_varied: bool,
+    /// The engine's counters.
+    pub operators: Vec<OperatorReport>,
 }
 
 /// Runs a plan and checks it. With `repeated` it runs twice, which must be the same.
@@ -55,6 +58,7 @@ pub fn try_plan(plan: &Plan, repeated: bool) -> Result<Trial, Failure> {
         n_late: n_late_tapped as u64
             + observed.operators.iter().map(|report| report.late_records_dropped).sum::<u64>(),
         was_varied,
+        operators: observed.operators,
     })
 }
 

@@ -112,7 +112,11 @@ pub(super) fn groups(site: &Site<'_>, delay_ms: i64) -> Result<Vec<Record>, Stri
         let expected: Vec<Record> =
             groups.iter().map(|((key, at), records)| made(*key, *at, records)).collect();
         same(&expected, &tapped)?;
-        return Ok(tapped);
+        let in_order = |results: &Vec<&Record>| results.is_sorted_by_key(|result| result.timestamp);
+        return match by_key(&tapped).iter().find(|(_, results)| !in_order(results)) {
+            Some((key, _)) => Err(format!("the timers of key {key} did not fire in the order of time")),
+            None => Ok(tapped),
+        };
     }
     partition(site, &tapped, |result, records| {
         let at = result.timestamp - delay_ms;

@@ -26,8 +26,8 @@ pub struct PortFacts {
     pub timed: bool,
     /// The records are those of sources, with their origin, position and horizon.
     pub lineage: bool,
-    /// Something that it depends on may be idle and wake up. What an operator then makes by its watermark may be late
-    /// downstream: another subtask may have woken up and gone ahead before.
+    /// Something that it depends on may be idle, and then wake up or end. What an operator makes by its watermark then may
+    /// be late downstream: other streams may have gone ahead.
     pub wakes: bool,
     /// A record may come several times with the same uid: a window fired again with nothing new.
     pub repeats: bool,
@@ -123,7 +123,7 @@ fn source_facts(plan: &Plan, idx: usize, node: &Node) -> Result<PortFacts, Strin
         timed: true,
         lineage: true,
         repeats: false,
-        wakes: source.may_wake(&plan.config),
+        wakes: source.may_be_idle(&plan.config),
         sources: BTreeSet::from([idx]),
         parallelism: node.parallelism,
         size: source.splits.iter().map(|split| split.records.len() as f64).sum(),
@@ -281,7 +281,7 @@ pub(crate) fn is_deterministic(plan: &Plan) -> bool {
     let Ok(known) = facts(plan) else { return false };
     let n_splits: usize = plan.sources().map(|(_, source)| source.splits.len()).sum();
     let by_records = plan.sources().all(|(_, source)| {
-        !source.may_wake(&plan.config)
+        !source.may_be_idle(&plan.config)
             && matches!(source.watermarks, Watermarks::Bounded | Watermarks::Punctuated)
     });
     let is_steady = |node: &Node| {
