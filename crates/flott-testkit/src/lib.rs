@@ -21,6 +21,7 @@ mod element;
 mod key_value;
 mod log;
 mod random;
+mod route;
 mod simulate;
 mod subtask;
 mod subtasks;

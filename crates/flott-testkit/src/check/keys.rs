@@ -1,7 +1,8 @@
 //! The keys of an input.
 
+use crate::route::Route;
 use crate::subtask::Records;
-use crate::subtasks::{Route, Step};
+use crate::subtasks::Step;
 use flott_types::{KeyGroup, key_group};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -3,8 +3,9 @@
 use super::{DriverMetrics, common_methods};
 use crate::check::{self, SnapshotCheck};
 use crate::element::{Element, parse_stream};
+use crate::route::Route;
 use crate::subtask::{Records, Subject};
-use crate::subtasks::{Control, Route, Step, Subtasks};
+use crate::subtasks::{Control, Step, Subtasks};
 use crate::text::print_record;
 use crate::world::World;
 use flott_api::OutputTag;
