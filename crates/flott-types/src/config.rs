@@ -165,6 +165,27 @@ impl ConfigValue for u32 {
     }
 }
 
+impl ConfigValue for f64 {
+    const EXPECTED: &'static str = "a number such as '1.5'";
+    fn parse(text: &str) -> Result<Self, ()> {
+        text.trim().parse().ok().filter(|number: &Self| number.is_finite()).ok_or(())
+    }
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// A setting without a default; `(none)`, as Flink's reference writes it, takes a setting back.
+impl<T: ConfigValue> ConfigValue for Option<T> {
+    const EXPECTED: &'static str = T::EXPECTED;
+    fn parse(text: &str) -> Result<Self, ()> {
+        if text.trim() == "(none)" { Ok(None) } else { T::parse(text).map(Some) }
+    }
+    fn to_text(&self) -> String {
+        self.as_ref().map_or_else(|| "(none)".to_owned(), T::to_text)
+    }
+}
+
 impl ConfigValue for String {
     const EXPECTED: &'static str = "text";
     fn parse(text: &str) -> Result<Self, ()> {
@@ -206,6 +227,9 @@ fn distance(a: &str, b: &str) -> usize {
 /// Every key that this version understands.
 pub mod options {
     use super::{ConfigOption, MemorySize, Result, check};
+    use crate::checkpoint::{
+        CheckpointingMode, ExternalizedCheckpointRetention, RecoveryClaimMode, RestartStrategyType,
+    };
     use std::time::Duration;
 
     macro_rules! options {
@@ -244,6 +268,65 @@ pub mod options {
         BUFFER_TIMEOUT: Duration = "execution.buffer-timeout.interval", Duration::from_millis(100);
         /// Bytes in flight at most in the channels into one subtask.
         CHANNEL_MEMORY: MemorySize = "taskmanager.network.memory.max-per-gate", MemorySize(4 << 20);
+
+        /// Time between two triggers of a checkpoint; without it, or with 0, none are taken.
+        CHECKPOINTING_INTERVAL: Option<Duration> = "execution.checkpointing.interval", None;
+        /// EXACTLY_ONCE or AT_LEAST_ONCE: whether barriers are aligned.
+        CHECKPOINTING_MODE: CheckpointingMode = "execution.checkpointing.mode", CheckpointingMode::ExactlyOnce;
+        /// A checkpoint that is not complete after this time is aborted.
+        CHECKPOINTING_TIMEOUT: Duration = "execution.checkpointing.timeout", Duration::from_secs(600);
+        /// Time at least between the end of one checkpoint and the trigger of the next.
+        CHECKPOINTING_MIN_PAUSE: Duration = "execution.checkpointing.min-pause", Duration::ZERO;
+        /// Checkpoints under way at a time at most; 1 whenever a minimal pause is set.
+        CHECKPOINTING_MAX_CONCURRENT: u32 = "execution.checkpointing.max-concurrent-checkpoints", 1;
+        /// Checkpoints that may fail one after the other before the job fails.
+        CHECKPOINTING_TOLERABLE_FAILED: u32 = "execution.checkpointing.tolerable-failed-checkpoints", 0;
+        /// Complete checkpoints to keep.
+        CHECKPOINTING_NUM_RETAINED: u32 = "execution.checkpointing.num-retained", 1;
+        /// Directory of checkpoints.
+        CHECKPOINTING_DIR: Option<String> = "execution.checkpointing.dir", None;
+        /// Directory of savepoints; that of checkpoints if it is not set.
+        CHECKPOINTING_SAVEPOINT_DIR: Option<String> = "execution.checkpointing.savepoint-dir", None;
+        /// Whether the retained checkpoints outlive a job that was cancelled.
+        CHECKPOINTING_RETENTION: ExternalizedCheckpointRetention = "execution.checkpointing.externalized-checkpoint-retention", ExternalizedCheckpointRetention::NoExternalizedCheckpoints;
+        /// Whether checkpoints are taken while a part of the job has already finished.
+        CHECKPOINTING_AFTER_TASKS_FINISH: bool = "execution.checkpointing.checkpoints-after-tasks-finish", true;
+        /// Whether barriers may overtake records, which then become part of the checkpoint.
+        CHECKPOINTING_UNALIGNED: bool = "execution.checkpointing.unaligned.enabled", false;
+        /// Barriers that may overtake do so only when alignment has taken this long.
+        CHECKPOINTING_ALIGNED_TIMEOUT: Duration = "execution.checkpointing.aligned-checkpoint-timeout", Duration::ZERO;
+
+        /// The savepoint or checkpoint to start from.
+        STATE_RECOVERY_PATH: Option<String> = "execution.state-recovery.path", None;
+        /// Whether state that no operator of the job claims is left behind instead of refused.
+        STATE_RECOVERY_IGNORE_UNCLAIMED: bool = "execution.state-recovery.ignore-unclaimed-state", false;
+        /// Who owns the snapshot that the job was started from.
+        STATE_RECOVERY_CLAIM_MODE: RecoveryClaimMode = "execution.state-recovery.claim-mode", RecoveryClaimMode::NoClaim;
+
+        /// none, fixed-delay, exponential-delay or failure-rate. Without it: exponential-delay if checkpoints are on, else none.
+        RESTART_STRATEGY: Option<RestartStrategyType> = "restart-strategy.type", None;
+        /// Restarts before the job fails.
+        RESTART_FIXED_DELAY_ATTEMPTS: u32 = "restart-strategy.fixed-delay.attempts", 1;
+        /// Pause before each restart.
+        RESTART_FIXED_DELAY_DELAY: Duration = "restart-strategy.fixed-delay.delay", Duration::from_secs(1);
+        /// Pause before the first restart.
+        RESTART_EXPONENTIAL_INITIAL_BACKOFF: Duration = "restart-strategy.exponential-delay.initial-backoff", Duration::from_secs(1);
+        /// The longest pause before a restart.
+        RESTART_EXPONENTIAL_MAX_BACKOFF: Duration = "restart-strategy.exponential-delay.max-backoff", Duration::from_secs(60);
+        /// What the pause is multiplied by after each failure.
+        RESTART_EXPONENTIAL_MULTIPLIER: f64 = "restart-strategy.exponential-delay.backoff-multiplier", 1.5;
+        /// A job that has run this long without a failure begins with the first pause again.
+        RESTART_EXPONENTIAL_RESET_THRESHOLD: Duration = "restart-strategy.exponential-delay.reset-backoff-threshold", Duration::from_secs(3600);
+        /// The part of the pause by which it is randomly longer or shorter.
+        RESTART_EXPONENTIAL_JITTER: f64 = "restart-strategy.exponential-delay.jitter-factor", 0.1;
+        /// Restarts within one such row before the job fails.
+        RESTART_EXPONENTIAL_ATTEMPTS: u32 = "restart-strategy.exponential-delay.attempts-before-reset-backoff", 2_147_483_647;
+        /// Pause before each restart.
+        RESTART_FAILURE_RATE_DELAY: Duration = "restart-strategy.failure-rate.delay", Duration::from_secs(1);
+        /// The time in which failures are counted.
+        RESTART_FAILURE_RATE_INTERVAL: Duration = "restart-strategy.failure-rate.failure-rate-interval", Duration::from_secs(60);
+        /// Failures within that time that the job survives.
+        RESTART_FAILURE_RATE_MAX: u32 = "restart-strategy.failure-rate.max-failures-per-interval", 1;
     }
 }
 

@@ -7,10 +7,11 @@
 //! Invariants: the key hash and the mapping from hash to key group to subtask are part of the
 //! snapshot format and never change silently ([`KEY_HASH_VERSION`]).
 //!
-//! Reading order: `time`, `element`, `key`, `id`, `error`, `config`.
+//! Reading order: `time`, `element`, `key`, `id`, `error`, `config`, `checkpoint`.
 
 #![deny(missing_docs)]
 
+mod checkpoint;
 mod config;
 mod element;
 mod error;
@@ -19,6 +20,9 @@ mod key;
 mod stable;
 mod time;
 
+pub use checkpoint::{
+    CheckpointingMode, ExternalizedCheckpointRetention, FileHandle, RecoveryClaimMode, RestartStrategyType,
+};
 pub use config::{ConfigOption, ConfigValue, Configuration, MemorySize, options};
 pub use element::{RecordBatch, RecordBatchIter, StreamElement, StreamStatus};
 pub use error::{Error, ErrorKind, Result};
