@@ -87,7 +87,7 @@ fn transcript<T: Data + std::fmt::Debug>(source: &FileSource<T>, env: &Env) -> S
 }
 
 fn writer<T, S: Sink<T>>(sink: &S, env: &Env, subtask: u32) -> S::Writer {
-    let ctx = SinkContext { env: env.clone(), subtask: SubtaskIndex(subtask), parallelism: 2, run_id: 0xabc };
+    let ctx = SinkContext::new(env.clone(), SubtaskIndex(subtask), 2, 0xabc);
     sink.create_writer(ctx).expect("a writer")
 }
 

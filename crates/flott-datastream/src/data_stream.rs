@@ -360,13 +360,11 @@ impl<T: Data, P: Pipe<Out = T, In: Data>> DataStream<T, P> {
     /// Writes the stream to a sink.
     pub fn sink_to<S: Sink<T>>(&self, sink: S) -> DataStreamSink {
         let output = self.operator::<(), _>("sink", move |ctx| {
-            let sink_ctx = SinkContext {
-                env: ctx.env.clone(),
-                subtask: ctx.id.subtask,
-                parallelism: ctx.parallelism,
-                run_id: ctx.job_id.0 as u64,
-            };
-            Ok(SinkOperator::new(sink.create_writer(sink_ctx)?))
+            let sink_ctx =
+                SinkContext::new(ctx.env.clone(), ctx.id.subtask, ctx.parallelism, ctx.job_id.0 as u64);
+            let writer = sink.create_writer(sink_ctx.clone())?;
+            let committer = sink.create_committer(sink_ctx.clone())?;
+            Ok(SinkOperator::with_committer(writer, committer, &sink_ctx))
         });
         DataStreamSink { node: output.origins.node(), program: output.program }
     }

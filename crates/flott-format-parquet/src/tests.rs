@@ -56,7 +56,7 @@ fn trip(id: u64) -> Trip {
 /// Writes one file and returns its path.
 fn write<T: Data>(env: &Env, format: ParquetFormat, records: Vec<T>) -> PathBuf {
     let sink = FileSink::format("/out", format).rolling(RollingPolicy::never());
-    let ctx = SinkContext { env: env.clone(), subtask: SubtaskIndex(0), parallelism: 1, run_id: 1 };
+    let ctx = SinkContext::new(env.clone(), SubtaskIndex(0), 1, 1);
     let mut writer = sink.create_writer(ctx).expect("a writer");
     writer.write(RecordBatch::untimed(records)).expect("written");
     writer.finish().expect("finished");
@@ -368,7 +368,7 @@ enum Either {
 #[test]
 fn records_without_columns_and_whole_file_compression_are_refused() {
     let env = Simulation::new(1).env();
-    let ctx = || SinkContext { env: env.clone(), subtask: SubtaskIndex(0), parallelism: 1, run_id: 1 };
+    let ctx = || SinkContext::new(env.clone(), SubtaskIndex(0), 1, 1);
     let sink = FileSink::format("/out", ParquetFormat::new());
     let error = sink.create_writer(ctx()).and_then(|mut writer| {
         let written = writer.write(RecordBatch::untimed(vec![Either::Left(1), Either::Right(String::new())]));
@@ -386,7 +386,7 @@ fn files_roll_by_size_and_are_hidden_until_they_have_their_index() {
     let env = Simulation::new(1).env();
     let format = ParquetFormat::new().compression(ParquetCompression::None).row_group_bytes(20_000);
     let sink = FileSink::format("/out", format).rolling(RollingPolicy::never().max_part_size(100_000));
-    let ctx = SinkContext { env: env.clone(), subtask: SubtaskIndex(0), parallelism: 1, run_id: 1 };
+    let ctx = SinkContext::new(env.clone(), SubtaskIndex(0), 1, 1);
     let mut writer = sink.create_writer(ctx).expect("a writer");
     let mut rng = flott_env::sim::SimRng::new(1);
     let records: Vec<(u64, u64)> = (0..40_000).map(|id| (id, rng.next_u64())).collect();
@@ -410,7 +410,7 @@ fn real_files_are_written_and_read() {
     let env = Env::real().expect("an environment");
     let directory = tempfile::tempdir().expect("a directory");
     let sink = FileSink::format(directory.path(), ParquetFormat::new().compression(ParquetCompression::Zstd));
-    let ctx = SinkContext { env: env.clone(), subtask: SubtaskIndex(0), parallelism: 1, run_id: 1 };
+    let ctx = SinkContext::new(env.clone(), SubtaskIndex(0), 1, 1);
     let mut writer = sink.create_writer(ctx).expect("a writer");
     let records: Vec<Trip> = (0..100).map(trip).collect();
     writer.write(RecordBatch::untimed(records.clone())).expect("written");

@@ -2,7 +2,10 @@
 
 use flott_api::{RuntimeContext, SideBuffer, SideOutputs};
 use flott_state::OperatorSnapshot;
-use flott_types::{Error, OperatorUid, RecordBatch, Result, StreamStatus, TagId, Timestamp, Watermark};
+use flott_types::{
+    CheckpointBarrier, CheckpointId, Error, OperatorUid, RecordBatch, Result, StreamStatus, TagId, Timestamp,
+    Watermark,
+};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -14,7 +17,8 @@ pub type OperatorContext = RuntimeContext;
 /// An operator with one input.
 ///
 /// Legal calls: `open restore? (process_batch | on_watermark | on_status | on_processing_time | poll_ready |
-/// poll_pushed_back | snapshot)* on_end_of_data (poll_ready | poll_pushed_back)*`. Watermarks never go back. The operator
+/// poll_pushed_back | checkpoint)* on_end_of_data (poll_ready | poll_pushed_back | on_processing_time | checkpoint)*`, where `checkpoint` is
+/// `on_barrier snapshot | on_checkpoint_complete | on_checkpoint_aborted`. Watermarks never go back. The operator
 /// forwards watermarks, status and end of data itself, so that it can hold them behind what it still has to emit; the
 /// defaults forward at once. After an error nothing more is called.
 #[expect(
@@ -74,6 +78,25 @@ pub trait Operator<I, O>: Send {
     /// [`Operator::poll_ready`], as often.
     fn poll_pushed_back(&mut self, cx: &mut Context<'_>) {
         let _unused = cx;
+    }
+
+    /// The barrier of a checkpoint has come, and [`Operator::snapshot`] follows with nothing in between. What must not be in the
+    /// snapshot is emitted now: it goes before the barrier.
+    fn on_barrier(&mut self, barrier: &CheckpointBarrier, out: &mut OperatorOutput<'_, O>) -> Result<()> {
+        let _unused = (barrier, out);
+        Ok(())
+    }
+
+    /// The checkpoint is complete: what was prepared for it and for earlier ones may have its effect outside.
+    fn on_checkpoint_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
+        let _unused = checkpoint_id;
+        Ok(())
+    }
+
+    /// The checkpoint will never be complete.
+    fn on_checkpoint_aborted(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
+        let _unused = checkpoint_id;
+        Ok(())
     }
 
     /// Adds all state to `snapshot`.

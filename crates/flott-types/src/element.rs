@@ -1,6 +1,9 @@
 //! What an exchange carries.
 
+use crate::id::CheckpointId;
 use crate::time::{NO_TIMESTAMP, Timestamp, Watermark};
+use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A batch of records with their event timestamps, moved by ownership between operators.
 ///
@@ -187,6 +190,54 @@ pub enum StreamStatus {
     Active,
     /// No record is expected for now; the channel does not hold event time back.
     Idle,
+}
+
+/// What a checkpoint is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum CheckpointKind {
+    /// For recovery: owned by the engine.
+    Checkpoint,
+    /// For the user, while the job goes on. Nothing is committed for it: the job does not restart from it.
+    Savepoint,
+    /// For the user; sources read nothing behind its barrier, and the job stops when it is complete, without an end of data.
+    SavepointSuspend,
+    /// For the user, after the end of data: windows have fired, and the job stops when it is complete.
+    SavepointTerminate,
+}
+
+impl CheckpointKind {
+    /// Whether the user owns it.
+    pub const fn is_savepoint(self) -> bool {
+        !matches!(self, Self::Checkpoint)
+    }
+
+    /// Whether the job stops when it is complete.
+    pub const fn stops_job(self) -> bool {
+        matches!(self, Self::SavepointSuspend | Self::SavepointTerminate)
+    }
+
+    /// Whether sinks commit when it is complete. Not for a savepoint of a job that goes on: after a failure the job restarts
+    /// from the checkpoint before it, and would write again what was committed.
+    pub const fn commits(self) -> bool {
+        !matches!(self, Self::Savepoint)
+    }
+}
+
+/// Divides the records before a checkpoint from those after it, on each channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CheckpointBarrier {
+    /// The checkpoint.
+    pub id: CheckpointId,
+    /// When it was triggered, in milliseconds since the epoch.
+    pub timestamp: Timestamp,
+    /// What it is for.
+    pub kind: CheckpointKind,
+}
+
+impl fmt::Display for CheckpointBarrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "B{}", self.id)
+    }
 }
 
 /// What an exchange carries: records and, in band, what must keep its place among them.

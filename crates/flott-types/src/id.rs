@@ -70,3 +70,18 @@ impl fmt::Display for JobId {
         write!(f, "{:032x}", self.0)
     }
 }
+
+/// The number of a checkpoint or savepoint of a job: later ones have larger numbers, also after restarts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CheckpointId(pub u64);
+
+impl CheckpointId {
+    /// Stands for "after the last record" where a job ends without checkpoints; no checkpoint has it.
+    pub const END_OF_INPUT: Self = Self(u64::MAX);
+}
+
+impl fmt::Display for CheckpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}

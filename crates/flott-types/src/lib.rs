@@ -24,9 +24,11 @@ pub use checkpoint::{
     CheckpointingMode, ExternalizedCheckpointRetention, FileHandle, RecoveryClaimMode, RestartStrategyType,
 };
 pub use config::{ConfigOption, ConfigValue, Configuration, MemorySize, options};
-pub use element::{RecordBatch, RecordBatchIter, StreamElement, StreamStatus};
+pub use element::{
+    CheckpointBarrier, CheckpointKind, RecordBatch, RecordBatchIter, StreamElement, StreamStatus,
+};
 pub use error::{Error, ErrorKind, Result};
-pub use id::{JobId, NodeId, OperatorUid, SplitId, SubtaskIndex, TagId};
+pub use id::{CheckpointId, JobId, NodeId, OperatorUid, SplitId, SubtaskIndex, TagId};
 pub use key::{
     DEFAULT_MAX_PARALLELISM, KEY_HASH_VERSION, KeyGroup, KeyGroupRange, MAX_MAX_PARALLELISM, key_group,
     key_group_range, key_hash, subtask_for_key_group,

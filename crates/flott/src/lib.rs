@@ -60,13 +60,14 @@ pub mod prelude;
 
 pub use flott_api::{
     AggregateFunction, AsyncFunction, AsyncRetryStrategy, BadRecord, BatchTimestampAssigner, Boundedness,
-    BoxError, BroadcastContext, BroadcastProcessFunction, CoProcessFunction, Collector, EnumeratorInit,
-    GeneratorContext, Idleness, InputStatus, KeyedBroadcastProcessFunction, KeyedCoProcessFunction,
-    KeyedContext, KeyedProcessFunction, OnError, OutputTag, ProcessContext, ProcessFunction,
-    ProcessWindowFunction, RuntimeContext, Sink, SinkContext, SinkWriter, Source, SourceOutput, SourceReader,
-    SourceReaderContext, SourceSplit, SplitEnumerator, SplitEnumeratorContext, SplitOutput, SplitReader,
-    SplitSource, SplitSourceReader, StaticSplitEnumerator, TimeDomain, TimestampMode, UserResult,
-    WatermarkAlignment, WatermarkGenerator, WatermarkStrategy, WindowContext,
+    BoxError, BroadcastContext, BroadcastProcessFunction, CoProcessFunction, Collector, Committable,
+    CommittableId, Committer, EnumeratorInit, GeneratorContext, Idleness, InputStatus,
+    KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, OnError,
+    OutputTag, ProcessContext, ProcessFunction, ProcessWindowFunction, RuntimeContext, Sink, SinkContext,
+    SinkWriter, Source, SourceOutput, SourceReader, SourceReaderContext, SourceSplit, SplitEnumerator,
+    SplitEnumeratorContext, SplitOutput, SplitReader, SplitSource, SplitSourceReader, StaticSplitEnumerator,
+    TimeDomain, TimestampMode, UserResult, WatermarkAlignment, WatermarkGenerator, WatermarkStrategy,
+    WindowContext,
 };
 pub use flott_coordinator::JobStatus;
 pub use flott_datastream::{

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 fn writer<T, S: Sink<T>>(sink: &S, env: &Env, subtask: u32, parallelism: u32) -> S::Writer {
-    let ctx = SinkContext { env: env.clone(), subtask: SubtaskIndex(subtask), parallelism, run_id: 1 };
+    let ctx = SinkContext::new(env.clone(), SubtaskIndex(subtask), parallelism, 1);
     sink.create_writer(ctx).expect("a writer")
 }
 

@@ -157,7 +157,7 @@ fn a_subtask_that_starts_again_replaces_no_file() {
 #[test]
 fn options_that_make_no_sense_are_refused() {
     let env = Simulation::new(1).env();
-    let ctx = || SinkContext { env: env.clone(), subtask: SubtaskIndex(0), parallelism: 1, run_id: 1 };
+    let ctx = || SinkContext::new(env.clone(), SubtaskIndex(0), 1, 1);
     for prefix in ["", ".part", "_part", "../part"] {
         let error =
             FileSink::<String>::lines("/out").file_prefix(prefix).create_writer(ctx()).expect_err("refused");

@@ -94,8 +94,9 @@ impl<T: Data> TestDriver<T, ()> {
     pub fn sink(sink: impl Sink<T>) -> Self {
         Self::try_new(move |ctx| {
             let (subtask, parallelism) = (ctx.subtask, ctx.parallelism);
-            let ctx = SinkContext { env: ctx.env.clone(), subtask, parallelism, run_id: 1 };
-            Ok(SinkOperator::new(sink.create_writer(ctx)?))
+            let ctx = SinkContext::new(ctx.env.clone(), subtask, parallelism, 1);
+            let (writer, committer) = (sink.create_writer(ctx.clone())?, sink.create_committer(ctx.clone())?);
+            Ok(SinkOperator::with_committer(writer, committer, &ctx))
         })
     }
 

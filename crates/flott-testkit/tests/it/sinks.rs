@@ -6,7 +6,7 @@ use flott_api::{Sink, SinkContext, SinkWriter, UserResult};
 use flott_operators::{Operator, OperatorContext, OperatorOutput, SinkOperator};
 use flott_state::{OperatorSnapshot, decode, encode};
 use flott_testkit::{SnapshotCheck, TestDriver, parse_stream, random_stream};
-use flott_types::{RecordBatch, Result, StreamStatus, Timestamp, Watermark};
+use flott_types::{CheckpointId, RecordBatch, Result, StreamStatus, Timestamp, Watermark};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -75,7 +75,7 @@ impl SinkWriter<i64> for Sorted {
         }
         Ok(entries)
     }
-    fn restore(&mut self, entries: Vec<Vec<u8>>) -> UserResult {
+    fn restore(&mut self, entries: Vec<Vec<u8>>, _: Option<CheckpointId>) -> UserResult {
         for entry in entries {
             let (waiting, watermark, oldest, now) =
                 decode::<(Option<(i64, Timestamp)>, _, _, _)>("waiting", &entry)?;
