@@ -1,10 +1,8 @@
 //! Values by key, dense and each at a fixed place.
 
-use crate::look_ahead::{LOOK_AHEAD, LookAhead};
 use flott_types::{Key, key_hash};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use std::hint::black_box;
 
 /// A map whose values lie in one vector, in the order in which their keys came, and keep their index until they are
 /// removed: others can refer to them by it, and all of them are visited without gaps.
@@ -85,26 +83,6 @@ impl<K: Key, V> KeySlab<K, V> {
         self.index.clear();
         self.cells.clear();
         self.free.clear();
-    }
-}
-
-impl<K: Key, V> LookAhead<K> for KeySlab<K, V> {
-    fn memory_bytes(&self) -> usize {
-        self.index.num_buckets() * (size_of::<u32>() + 1) + size_of_val(self.cells.as_slice())
-    }
-
-    /// First all places of the index, then the cells to which they point.
-    fn look_ahead(&self, hashes: &[u64], keys: &[K]) {
-        let mask = self.index.num_buckets().saturating_sub(1);
-        let mut indices = [u32::MAX; LOOK_AHEAD];
-        for (idx, hash) in indices.iter_mut().zip(hashes) {
-            *idx = self.index.get_bucket(*hash as usize & mask).copied().unwrap_or(u32::MAX);
-        }
-        let n_equal = indices.iter().zip(keys).filter(|(idx, key)| {
-            let cell = self.cells.get(**idx as usize);
-            cell.is_some_and(|(k, _)| k == *key)
-        });
-        black_box(n_equal.count());
     }
 }
 

@@ -14,7 +14,6 @@ mod fused;
 mod interval_join;
 mod key_slab;
 mod keyed;
-mod look_ahead;
 mod operator;
 pub mod pipe;
 mod process;

@@ -9,7 +9,6 @@ mod sessions;
 mod table;
 
 use crate::keyed::KeyPlacement;
-use crate::look_ahead::{KeysAhead, LOOK_AHEAD};
 use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::{Progress, user_error};
 use crate::watermark_state;
@@ -20,11 +19,11 @@ use agenda::{Agenda, UPCOMING};
 use flott_api::windowing::{TimeWindow, Window, WindowAssigner, require_timestamp};
 use flott_api::{AggregateFunction, OutputTag, WindowContext};
 use flott_state::OperatorSnapshot;
-use flott_types::{Data, Error, Key, RecordBatch, Result, Timestamp, Watermark};
+use flott_types::{Data, Error, Key, RecordBatch, Result, Timestamp, Watermark, key_hash};
 use hashbrown::hash_table::Entry;
 use sessions::{Session, Sessions};
 use std::fmt;
-use table::SessionTable;
+use table::{LOOK_AHEAD, SessionTable};
 
 /// What a [`SessionWindowOperator`] is made from. The trigger is the event-time trigger, the allowed lateness 0.
 pub struct SessionWindowConfig<T, A, S, F, R> {
@@ -69,7 +68,8 @@ where
     config: SessionWindowConfig<T, A, S, F, R>,
     watermark: Watermark,
     table: SessionTable<K, F::Accumulator>,
-    ahead: KeysAhead<K>,
+    /// The hashes and keys of the records at hand; empty between batches.
+    keys: Vec<(u64, K)>,
     agenda: Agenda,
     processing_time: Timestamp,
     results: Results<O>,
@@ -108,7 +108,7 @@ where
             config,
             watermark: Watermark::MIN,
             table: SessionTable::default(),
-            ahead: KeysAhead::default(),
+            keys: Vec::new(),
             agenda: Agenda::default(),
             processing_time: 0,
             results: Results::default(),
@@ -117,28 +117,23 @@ where
         })
     }
 
-    /// Adds records whose keys have been looked up; `from` is the index of the first in its batch.
-    fn add(
-        &mut self,
-        records: &[T],
-        batch: &RecordBatch<T>,
-        from: usize,
-        out: &mut OperatorOutput<'_, O>,
-    ) -> Result<()> {
+    /// Adds the records of a batch from index `from` on, as many as there are `keys`.
+    fn add(&mut self, batch: &RecordBatch<T>, from: usize, out: &mut OperatorOutput<'_, O>) -> Result<()> {
         let SessionWindowConfig { assigner, function, late_records, .. } = &self.config;
         let mut progress = Progress::start_at(&mut self.progress, from);
-        for (record, (hash, key)) in records.iter().zip(self.ahead.iter()) {
+        for ((record, (hash, key)), at) in batch.records()[from..].iter().zip(self.keys.drain(..)).zip(from..)
+        {
             self.placement.debug_check(hash);
-            let start = require_timestamp(batch.timestamp(progress.n_processed()))?;
+            let start = require_timestamp(batch.timestamp(at))?;
             let gap_ms =
                 assigner.session_gap_ms(record).map_err(|error| user_error("the session gap", error))?;
             let window = TimeWindow { start, end: start.saturating_add(gap_ms) };
-            let mut open = self.table.entry(hash, key);
+            let mut open = self.table.entry(hash, &key);
             let session = match &mut open {
                 Entry::Occupied(open) => {
                     let sessions = &mut open.get_mut().1;
                     // An open session ends after the watermark, so a record that touches it is not late.
-                    if let Some(session) = sessions.extend_only(window) {
+                    if let Some(session) = sessions.extend_last(window) {
                         function.add(&mut session.accumulator, record);
                         progress.advance();
                         continue;
@@ -155,7 +150,7 @@ where
                 None => {
                     let mut session = Session { window, accumulator: function.create_accumulator() };
                     function.add(&mut session.accumulator, record);
-                    if insert(open, key, session) {
+                    if insert(open, &key, session) {
                         self.agenda.insert(window.end, hash, gap_ms);
                     }
                 }
@@ -172,27 +167,28 @@ where
         let mut n_looked_at = 0;
         while let Some((at, hash)) = self.agenda.pop_until(until) {
             if n_looked_at % UPCOMING == 0 {
-                self.table.look_ahead_by_hash(self.agenda.upcoming());
+                self.table.look_ahead(self.agenda.upcoming().iter().map(|(_, hash)| *hash));
             }
             n_looked_at += 1;
             // An entry does not count if an earlier one has been made for the key since.
             let Some(mut open) = self.table.find(hash, at) else { continue };
             let (key, sessions) = open.get_mut();
-            if sessions.first.window.end == at {
-                let window = window_of::<A::Window>(sessions.first.window)?;
+            let first = sessions.first();
+            if first.window.end == at {
+                let window = window_of::<A::Window>(first.window)?;
                 let ctx = WindowContext {
                     window: &window,
                     watermark: self.watermark,
                     processing_time: self.processing_time,
                 };
-                let result = function.get_result(&sessions.first.accumulator);
+                let result = function.get_result(&first.accumulator);
                 self.results.fire(at.saturating_sub(1), out, |out| then.apply(key, &ctx, result, out))?;
                 if !sessions.remove_first() {
                     open.remove();
                     continue;
                 }
             }
-            sessions.look_again_at = sessions.first.window.end;
+            sessions.look_again_at = sessions.first().window.end;
             self.agenda.insert(sessions.look_again_at, hash, 0);
         }
         Ok(())
@@ -239,8 +235,12 @@ where
         let mut from = 0;
         for records in batch.records().chunks(LOOK_AHEAD) {
             self.progress = from;
-            self.ahead.look(&self.table, records, &self.config.key_selector);
-            self.add(records, &batch, from, out)?;
+            self.keys.extend(records.iter().map(|record| {
+                let key = (self.config.key_selector)(record);
+                (key_hash(&key), key)
+            }));
+            self.table.look_ahead(self.keys.iter().map(|(hash, _)| *hash));
+            self.add(&batch, from, out)?;
             from += records.len();
         }
         Ok(())

@@ -9,7 +9,6 @@ mod grid;
 mod two_stacks;
 
 use crate::keyed::KeyPlacement;
-use crate::look_ahead::{KeysAhead, LOOK_AHEAD, is_large};
 use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::Progress;
 use crate::watermark_state;
@@ -82,7 +81,6 @@ where
     stacks: TwoStacks<K, F::Accumulator>,
     /// Where the last record went: mostly the next one goes there, too.
     current: Current,
-    ahead: KeysAhead<K>,
     spare: Vec<KeyedTable<K, F::Accumulator>>,
     /// How many keys the last slice had that was closed.
     n_keys_last: usize,
@@ -156,7 +154,6 @@ where
             open: VecDeque::new(),
             stacks: TwoStacks::default(),
             current: Current::NONE,
-            ahead: KeysAhead::default(),
             spare: Vec::new(),
             n_keys_last: 0,
             results: Results::default(),
@@ -205,23 +202,12 @@ where
                 let table = &mut self.open[idx].table;
                 let mut progress = Progress::start_at(&mut self.progress, from);
                 let make = || function.create_accumulator();
-                if !is_large(table) {
-                    for record in records {
-                        let key = key_selector(record);
-                        let hash = key_hash(&key);
-                        self.placement.debug_check(hash);
-                        function.add(table.get_or_insert_with(hash, &key, make), record);
-                        progress.advance();
-                    }
-                    return;
-                }
-                for records in records.chunks(LOOK_AHEAD) {
-                    self.ahead.look(table, records, key_selector);
-                    for (record, (hash, key)) in records.iter().zip(self.ahead.iter()) {
-                        self.placement.debug_check(hash);
-                        function.add(table.get_or_insert_with(hash, key, make), record);
-                        progress.advance();
-                    }
+                for record in records {
+                    let key = key_selector(record);
+                    let hash = key_hash(&key);
+                    self.placement.debug_check(hash);
+                    table.upsert(hash, &key, make, |accumulator| function.add(accumulator, record));
+                    progress.advance();
                 }
             }
             Place::Added => {

@@ -33,11 +33,6 @@ impl<'a> Progress<'a> {
     }
 
     #[inline(always)]
-    pub(crate) fn n_processed(&self) -> usize {
-        self.n_processed
-    }
-
-    #[inline(always)]
     pub(crate) fn advance(&mut self) {
         self.n_processed += 1;
     }

@@ -6,7 +6,6 @@ use flott_types::{Data, Error, ErrorKind, Key, KeyGroup, Result, key_group, key_
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use serde::de::DeserializeOwned;
-use std::hint::black_box;
 
 /// Values by key. Callers pass the key's hash, which they have already computed to route the record.
 #[derive(Clone, Debug)]
@@ -42,6 +41,20 @@ impl<K: Key, V> KeyedTable<K, V> {
         }
     }
 
+    /// Changes the value of `key` by `update`; a new value is changed before it is put in its place, so that a place that
+    /// is not in the cache is only written.
+    #[inline]
+    pub fn upsert(&mut self, hash: u64, key: &K, make: impl FnOnce() -> V, update: impl FnOnce(&mut V)) {
+        match self.table.entry(hash, |(k, _)| k == key, |(k, _)| key_hash(k)) {
+            Entry::Occupied(entry) => update(&mut entry.into_mut().1),
+            Entry::Vacant(entry) => {
+                let mut value = make();
+                update(&mut value);
+                entry.insert((key.clone(), value));
+            }
+        }
+    }
+
     /// Sets the value of `key`.
     pub fn insert(&mut self, hash: u64, key: &K, value: V) {
         match self.table.entry(hash, |(k, _)| k == key, |(k, _)| key_hash(k)) {
@@ -73,17 +86,6 @@ impl<K: Key, V> KeyedTable<K, V> {
     /// The bytes that the table takes, without what keys and values own elsewhere.
     pub fn memory_bytes(&self) -> usize {
         self.table.num_buckets() * (size_of::<(K, V)>() + 1)
-    }
-
-    /// Reads where the search for keys with these hashes begins. In a table that is larger than the caches, the misses
-    /// of the look-ups that follow then have happened already, all at once.
-    pub fn look_ahead(&self, hashes: &[u64], keys: &[K]) {
-        let mask = self.table.num_buckets().saturating_sub(1);
-        let n_equal = hashes.iter().zip(keys).filter(|(hash, key)| {
-            let entry = self.table.get_bucket(**hash as usize & mask);
-            entry.is_some_and(|(k, _)| k == *key)
-        });
-        black_box(n_equal.count());
     }
 
     /// Keys and values, in an order that repeats when the same keys were inserted in the same order.

@@ -10,7 +10,7 @@ const BUCKETS_PER_GAP: i64 = 64;
 /// So many buckets ahead are found without a search.
 const NEAR_BUCKETS_MAX: i64 = 4096;
 
-/// How many of the next entries [`Agenda::upcoming`] shows.
+/// How many of the next entries [`Agenda::upcoming`] shows at most.
 pub(super) const UPCOMING: usize = 64;
 
 /// The end of a session and the hash of its key.

@@ -12,9 +12,8 @@
 //! takes as long as the entries of a window are many.
 
 use crate::key_slab::KeySlab;
-use crate::look_ahead::{KeysAhead, LOOK_AHEAD};
 use flott_api::AggregateFunction;
-use flott_types::{Key, Result, Timestamp};
+use flott_types::{Key, Result, Timestamp, key_hash};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
@@ -72,18 +71,11 @@ pub(super) struct TwoStacks<K, A> {
     n_front: usize,
     /// How many keys have stragglers.
     n_straggling: usize,
-    ahead: KeysAhead<K>,
 }
 
 impl<K, A> Default for TwoStacks<K, A> {
     fn default() -> Self {
-        Self {
-            keys: KeySlab::default(),
-            slices: VecDeque::new(),
-            n_front: 0,
-            n_straggling: 0,
-            ahead: KeysAhead::default(),
-        }
+        Self { keys: KeySlab::default(), slices: VecDeque::new(), n_front: 0, n_straggling: 0 }
     }
 }
 
@@ -114,18 +106,13 @@ impl<K: Key, A: Clone> TwoStacks<K, A> {
         F: AggregateFunction<T, Accumulator = A>,
     {
         assert!(self.slices.back().is_none_or(|last| last.end < end), "slices are added in order");
-        let mut indices = Vec::with_capacity(added.len());
-        for added in added.chunks(LOOK_AHEAD) {
-            self.ahead.look(&self.keys, added, |(key, _)| key.clone());
-            for ((_, accumulator), (hash, key)) in added.iter().zip(self.ahead.iter()) {
-                let idx = self.keys.upsert(hash, key, Running::new);
-                let running = self.keys.value_mut(idx);
-                running.back = Some(merged(function, running.back.take(), accumulator));
-                indices.push(idx);
-            }
-        }
-        let entries =
-            indices.into_iter().zip(added.into_iter().map(|(_, accumulator)| accumulator)).collect();
+        let entries = added.into_iter().map(|(key, accumulator)| {
+            let idx = self.keys.upsert(key_hash(&key), &key, Running::new);
+            let running = self.keys.value_mut(idx);
+            running.back = Some(merged(function, running.back.take(), &accumulator));
+            (idx, accumulator)
+        });
+        let entries = entries.collect();
         self.slices.push_back(AddedSlice { end, entries, covered: Vec::new() });
     }
 
