@@ -190,7 +190,11 @@ impl JobMaster {
                 let limits = group.map(|group| group.on_ended(*id)).unwrap_or_default();
                 self.limit(limits).await;
             }
-            TaskEvent::Running(_) | TaskEvent::Failed(..) => {}
+            TaskEvent::Running(_)
+            | TaskEvent::Failed(..)
+            | TaskEvent::Ended(_)
+            | TaskEvent::CheckpointAcknowledged(..)
+            | TaskEvent::CheckpointDeclined(..) => {}
         }
         Ok(())
     }

@@ -127,7 +127,11 @@ impl JobState {
                     | JobStatus::Finished => Vec::new(),
                 }
             }
-            TaskEvent::SplitRequested(_) | TaskEvent::WatermarkReported(..) => Vec::new(),
+            TaskEvent::SplitRequested(_)
+            | TaskEvent::WatermarkReported(..)
+            | TaskEvent::Ended(_)
+            | TaskEvent::CheckpointAcknowledged(..)
+            | TaskEvent::CheckpointDeclined(..) => Vec::new(),
         };
         self.settle();
         actions

@@ -6,7 +6,7 @@ use crate::program::{Origins, Prototype, SharedProgram};
 use crate::windowed_stream::WindowedStream;
 use flott_api::sinks::PrintSink;
 use flott_api::windowing::WindowAssigner;
-use flott_api::{AsyncFunction, OutputTag, ProcessFunction, Sink, SinkContext, WatermarkStrategy};
+use flott_api::{AsyncFunction, OutputTag, ProcessFunction, Sink, WatermarkStrategy};
 use flott_exchange::CustomPartitioner;
 use flott_graph::{ChainingStrategy, Partitioning, StreamNode};
 use flott_operators::pipe::{Filter, FlatMap, Identity, Inspect, Map, Pipe, TryFilter, TryFlatMap, TryMap};
@@ -360,8 +360,7 @@ impl<T: Data, P: Pipe<Out = T, In: Data>> DataStream<T, P> {
     /// Writes the stream to a sink.
     pub fn sink_to<S: Sink<T>>(&self, sink: S) -> DataStreamSink {
         let output = self.operator::<(), _>("sink", move |ctx| {
-            let sink_ctx =
-                SinkContext::new(ctx.env.clone(), ctx.id.subtask, ctx.parallelism, ctx.job_id.0 as u64);
+            let sink_ctx = ctx.sink_context();
             let writer = sink.create_writer(sink_ctx.clone())?;
             let committer = sink.create_committer(sink_ctx.clone())?;
             Ok(SinkOperator::with_committer(writer, committer, &sink_ctx))

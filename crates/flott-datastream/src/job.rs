@@ -5,7 +5,7 @@ use flott_coordinator::{JobControl, JobMaster, JobResult, JobStatus, SourceSpec}
 use flott_env::sync::{mpsc, oneshot, watch};
 use flott_env::{Env, Instant};
 use flott_graph::{JobGraph, TaskEvent};
-use flott_runtime::{JobSpec, OperatorMetrics, RuntimeConfig, TaskManager};
+use flott_runtime::{AttemptSpec, JobSpec, OperatorMetrics, RuntimeConfig, TaskManager};
 use flott_types::{Configuration, Error, JobId, Result};
 use std::fmt;
 use std::sync::Arc;
@@ -196,7 +196,8 @@ pub(crate) fn launch(
         config: RuntimeConfig::new(config),
     });
     let (event_sender, events) = mpsc::channel(EVENTS_MAX);
-    let deployment = TaskManager::new(env.clone()).deploy(&spec, &event_sender)?;
+    let attempt = Arc::new(AttemptSpec::first(job_id.0 as u64));
+    let deployment = TaskManager::new(env.clone()).deploy(&spec, &attempt, &event_sender)?;
     for (id, task) in deployment.tasks {
         // A subtask reports its own end; a panic in the engine's code is reported for it.
         let events = event_sender.clone();

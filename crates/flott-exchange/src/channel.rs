@@ -30,6 +30,15 @@ struct Queue<T> {
     bytes_per_channel_max: usize,
 }
 
+impl<T> Queue<T> {
+    /// An element has left the channel: its producer may send as much again. Whom to wake for that, without the lock.
+    fn release(&mut self, arrived: &Arrived<T>) -> Option<Waker> {
+        let producer = self.producers.get_mut(arrived.channel)?;
+        producer.bytes_in_flight -= arrived.bytes;
+        if arrived.bytes > 0 { producer.waiting.take() } else { None }
+    }
+}
+
 struct Shared<T>(Mutex<Queue<T>>);
 
 impl<T> Shared<T> {
@@ -52,7 +61,7 @@ pub fn input_gate<T>(n_channels: usize, bytes_max: usize) -> (InputGate<T>, Vec<
     })));
     let senders =
         (0..n_channels).map(|channel| ChannelSender { shared: Arc::clone(&shared), channel }).collect();
-    (InputGate { shared, taken: VecDeque::new() }, senders)
+    (InputGate { shared, taken: VecDeque::new(), parked: VecDeque::new(), blocked: Vec::new() }, senders)
 }
 
 /// An element that waits to be sent.
@@ -133,8 +142,13 @@ impl<T> Drop for ChannelSender<T> {
 /// The consumer's end of all channels into one input of a subtask.
 pub struct InputGate<T> {
     shared: Arc<Shared<T>>,
-    /// Taken out of the queue under one lock, and still counted as in flight until it is handed out.
+    /// Taken out of the queue under one lock, and not counted as in flight any more. Nothing of a blocked channel.
     taken: VecDeque<Arrived<T>>,
+    /// What blocked channels delivered, in the order of arrival; still counted as in flight, or a blocked channel would have no
+    /// limit.
+    parked: VecDeque<Arrived<T>>,
+    /// The channels that are blocked.
+    blocked: Vec<usize>,
 }
 
 impl<T> fmt::Debug for InputGate<T> {
@@ -149,7 +163,38 @@ impl<T> InputGate<T> {
         self.shared.lock().producers.len()
     }
 
-    /// The next element and its channel, in order of arrival.
+    /// Takes nothing more from `channel` until [`InputGate::unblock_all`]. What it delivers waits in its order and counts
+    /// against the bytes of the channel, so that its producer stops in the end; the other channels go on.
+    pub fn block(&mut self, channel: usize) {
+        if self.blocked.contains(&channel) {
+            return;
+        }
+        self.blocked.push(channel);
+        let (parked, taken): (VecDeque<_>, _) =
+            std::mem::take(&mut self.taken).into_iter().partition(|arrived| arrived.channel == channel);
+        self.taken = taken;
+        let bytes = parked.iter().map(|arrived| arrived.bytes).sum::<usize>();
+        if let Some(producer) = self.shared.lock().producers.get_mut(channel) {
+            producer.bytes_in_flight += bytes;
+        }
+        self.parked.extend(parked);
+    }
+
+    /// Takes again from all channels, and first what blocked ones have delivered.
+    pub fn unblock_all(&mut self) {
+        self.blocked.clear();
+        if self.parked.is_empty() {
+            return;
+        }
+        let mut queue = self.shared.lock();
+        let wake: Vec<_> = self.parked.iter().filter_map(|arrived| queue.release(arrived)).collect();
+        drop(queue);
+        self.parked.append(&mut self.taken);
+        std::mem::swap(&mut self.parked, &mut self.taken);
+        wake.into_iter().for_each(Waker::wake);
+    }
+
+    /// The next element and its channel, in order of arrival, but for blocked channels.
     ///
     /// `Err` if every producer is gone: one that has ended in order sends the end of data first.
     pub fn poll_next(
@@ -158,20 +203,28 @@ impl<T> InputGate<T> {
     ) -> Poll<Result<(usize, StreamElement<T>), ChannelClosed>> {
         if self.taken.is_empty() {
             let mut queue = self.shared.lock();
-            if queue.arrived.is_empty() {
+            let mut wake = Vec::new();
+            if self.blocked.is_empty() {
+                std::mem::swap(&mut self.taken, &mut queue.arrived);
+                for arrived in &self.taken {
+                    wake.extend(queue.release(arrived));
+                }
+            } else {
+                for arrived in std::mem::take(&mut queue.arrived) {
+                    if self.blocked.contains(&arrived.channel) {
+                        self.parked.push_back(arrived);
+                    } else {
+                        wake.extend(queue.release(&arrived));
+                        self.taken.push_back(arrived);
+                    }
+                }
+            }
+            if self.taken.is_empty() {
                 if queue.producers.iter().all(|producer| producer.gone) {
                     return Poll::Ready(Err(ChannelClosed));
                 }
                 queue.consumer = Some(cx.waker().clone());
                 return Poll::Pending;
-            }
-            std::mem::swap(&mut self.taken, &mut queue.arrived);
-            let mut wake = Vec::new();
-            for arrived in &self.taken {
-                if let Some(producer) = queue.producers.get_mut(arrived.channel) {
-                    producer.bytes_in_flight -= arrived.bytes;
-                    wake.extend(producer.waiting.take());
-                }
             }
             drop(queue);
             wake.into_iter().for_each(Waker::wake);
@@ -246,6 +299,39 @@ mod tests {
         assert!(senders[0].poll_send(cx, &mut outgoing).is_ready());
         assert!(matches!(gate.poll_next(cx), Poll::Ready(Ok((0, StreamElement::Records(_))))));
         assert!(matches!(gate.poll_next(cx), Poll::Ready(Ok((0, StreamElement::Watermark(Watermark(2)))))));
+    }
+
+    #[test]
+    fn a_blocked_channel_waits_in_order_within_its_bytes_while_the_other_goes_on() {
+        let (mut gate, mut senders) = input_gate::<u32>(2, 20);
+        let cx = &mut Context::from_waker(Waker::noop());
+        let next = |gate: &mut InputGate<u32>, cx: &mut Context<'_>| match gate.poll_next(cx) {
+            Poll::Ready(Ok((channel, StreamElement::Records(batch)))) => format!("{channel}:{}", batch.len()),
+            Poll::Ready(Ok((channel, other))) => format!("{channel}:{other:?}"),
+            Poll::Ready(Err(closed)) => format!("{closed:?}"),
+            Poll::Pending => "pending".to_owned(),
+        };
+        let mut all: VecDeque<_> =
+            [records(1, 1), records(2, 9), VecDeque::from([watermark(1)])].into_iter().flatten().collect();
+        assert!(senders[0].poll_send(cx, &mut all).is_ready());
+        assert!(senders[1].poll_send(cx, &mut records(5, 4)).is_ready());
+        assert_eq!(next(&mut gate, cx), "0:1");
+        // Some of it has been taken from the queue already: it counts again.
+        gate.block(0);
+        gate.block(0);
+        assert!(senders[0].poll_send(cx, &mut records(3, 2)).is_ready());
+        let mut held = records(4, 1);
+        assert!(senders[0].poll_send(cx, &mut held).is_pending(), "11 of 10 bytes are in flight");
+        assert_eq!(next(&mut gate, cx), "1:5");
+        assert!(senders[1].poll_send(cx, &mut records(6, 4)).is_ready());
+        assert_eq!(next(&mut gate, cx), "1:6");
+        assert_eq!(next(&mut gate, cx), "pending");
+        gate.unblock_all();
+        assert!(senders[0].poll_send(cx, &mut held).is_ready());
+        let rest: Vec<_> = (0..5).map(|_| next(&mut gate, cx)).collect();
+        assert_eq!(rest, ["0:2", "0:Watermark(Watermark(1))", "0:3", "0:4", "pending"]);
+        drop(senders);
+        assert_eq!(next(&mut gate, cx), "ChannelClosed");
     }
 
     #[test]

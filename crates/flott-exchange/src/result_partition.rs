@@ -2,7 +2,9 @@
 
 use crate::channel::{ChannelClosed, ChannelSender, Outgoing};
 use crate::partitioner::Partitioner;
-use flott_types::{Data, RecordBatch, StreamElement, StreamStatus, Timestamp, Watermark, approximate_size};
+use flott_types::{
+    CheckpointBarrier, Data, RecordBatch, StreamElement, StreamStatus, Timestamp, Watermark, approximate_size,
+};
 use std::collections::VecDeque;
 use std::fmt;
 use std::task::{Context, Poll};
@@ -63,6 +65,11 @@ impl<T: Data> ResultPartition<T> {
     /// Forwards a status to all channels, behind all records.
     pub fn status(&mut self, status: StreamStatus) {
         self.broadcast(&StreamElement::Status(status));
+    }
+
+    /// Forwards a barrier to all channels, behind all records.
+    pub fn barrier(&mut self, barrier: CheckpointBarrier) {
+        self.broadcast(&StreamElement::Barrier(barrier));
     }
 
     /// Ends all channels, behind all records.

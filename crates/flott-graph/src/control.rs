@@ -2,7 +2,7 @@
 //! already bytes, since they cross processes elsewhere.
 
 use crate::job_graph::VertexId;
-use flott_types::{Error, SubtaskIndex, Timestamp, Watermark};
+use flott_types::{CheckpointBarrier, CheckpointId, Error, FileHandle, SubtaskIndex, Timestamp, Watermark};
 use std::fmt;
 
 /// One parallel instance of a vertex.
@@ -33,6 +33,14 @@ pub enum TaskCommand {
     NoMoreSplits,
     /// Splits of the alignment group may read up to this time.
     AlignWatermark(Timestamp),
+    /// To a subtask that gets no barriers, such as a source: take a snapshot now and send the barrier on.
+    TriggerCheckpoint(CheckpointBarrier),
+    /// The checkpoint is complete: commit.
+    CheckpointComplete(CheckpointId),
+    /// The checkpoint will never be complete.
+    CheckpointAborted(CheckpointId),
+    /// The checkpoint that has just been completed was the last: finish when everything is committed.
+    Finish,
 }
 
 /// What a subtask reports.
@@ -50,4 +58,10 @@ pub enum TaskEvent {
     SplitRequested(SubtaskId),
     /// How far the slowest split of the reader is, for its alignment group.
     WatermarkReported(SubtaskId, Watermark),
+    /// It has processed all its input, and waits for the last checkpoint to be complete.
+    Ended(SubtaskId),
+    /// Its part of the checkpoint is in storage.
+    CheckpointAcknowledged(SubtaskId, CheckpointId, FileHandle),
+    /// It cannot take part in the checkpoint.
+    CheckpointDeclined(SubtaskId, CheckpointId, Error),
 }

@@ -176,6 +176,26 @@ pub trait OutputControl: Send {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>>;
     /// Adds the snapshots of all operators downstream in the chain.
     fn snapshot(&mut self, snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>) -> Result<()>;
+    /// The barrier of a checkpoint: adds the snapshots of all operators downstream in the chain, each after what that operator emits
+    /// before the barrier, and forwards the barrier.
+    fn barrier(
+        &mut self,
+        barrier: &CheckpointBarrier,
+        snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>,
+    ) -> Result<()> {
+        let _unused = barrier;
+        self.snapshot(snapshots)
+    }
+    /// Tells all operators downstream in the chain that the checkpoint is complete.
+    fn checkpoint_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
+        let _unused = checkpoint_id;
+        Ok(())
+    }
+    /// Tells all operators downstream in the chain that the checkpoint will never be complete.
+    fn checkpoint_aborted(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
+        let _unused = checkpoint_id;
+        Ok(())
+    }
 }
 
 /// Where records go: the next operator of the chain, or the partition at its end.
@@ -211,6 +231,19 @@ impl<O: OutputControl + ?Sized> OutputControl for Box<O> {
     }
     fn snapshot(&mut self, snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>) -> Result<()> {
         (**self).snapshot(snapshots)
+    }
+    fn barrier(
+        &mut self,
+        barrier: &CheckpointBarrier,
+        snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>,
+    ) -> Result<()> {
+        (**self).barrier(barrier, snapshots)
+    }
+    fn checkpoint_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
+        (**self).checkpoint_complete(checkpoint_id)
+    }
+    fn checkpoint_aborted(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
+        (**self).checkpoint_aborted(checkpoint_id)
     }
 }
 

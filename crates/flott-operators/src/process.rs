@@ -5,7 +5,7 @@ use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::{Progress, user_error};
 use crate::watermark_state;
 use flott_api::{Collector, KeyedProcessFunction, ProcessContext, ProcessFunction, UserResult};
-use flott_state::{OperatorSnapshot, OperatorStateBackend};
+use flott_state::{OperatorSnapshot, OperatorStateBackend, decode, encode};
 use flott_types::{Key, NO_TIMESTAMP, RecordBatch, Result, SubtaskIndex, Timestamp, Watermark};
 use std::fmt;
 
@@ -86,6 +86,10 @@ pub struct ProcessOperator<F> {
     function: F,
     scope: UnkeyedScope,
     progress: usize,
+    subtask: SubtaskIndex,
+    parallelism: u32,
+    /// The function was closed, here or before a restart: what it emits then is emitted once.
+    closed: bool,
 }
 
 impl<F> fmt::Debug for ProcessOperator<F> {
@@ -97,12 +101,17 @@ impl<F> fmt::Debug for ProcessOperator<F> {
 impl<F> ProcessOperator<F> {
     /// An operator that runs `function`.
     pub fn new(function: F) -> Self {
-        Self { function, scope: UnkeyedScope::new(), progress: 0 }
+        let scope = UnkeyedScope::new();
+        Self { function, scope, progress: 0, subtask: SubtaskIndex(0), parallelism: 1, closed: false }
     }
 }
 
+/// The union state that says, for each subtask, whether its function was closed.
+const CLOSED: &str = "_closed";
+
 impl<I, O, F: ProcessFunction<I, O>> Operator<I, O> for ProcessOperator<F> {
     fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
+        (self.subtask, self.parallelism) = (ctx.subtask, ctx.parallelism);
         self.scope.open(ctx);
         self.function.open(ctx).map_err(|error| user_error("opening the process function", error))
     }
@@ -124,6 +133,9 @@ impl<I, O, F: ProcessFunction<I, O>> Operator<I, O> for ProcessOperator<F> {
     }
 
     fn on_end_of_data(&mut self, out: &mut OperatorOutput<'_, O>) -> Result<()> {
+        if std::mem::replace(&mut self.closed, true) {
+            return out.emit_end_of_data();
+        }
         let mut made = RecordBatch::default();
         let closed = self.function.close(&mut Collector::new(&mut made, out.sides(), NO_TIMESTAMP));
         out.emit(made)?;
@@ -132,11 +144,21 @@ impl<I, O, F: ProcessFunction<I, O>> Operator<I, O> for ProcessOperator<F> {
     }
 
     fn snapshot(&mut self, snapshot: &mut OperatorSnapshot) -> Result<()> {
-        self.scope.snapshot(snapshot)
+        self.scope.snapshot(snapshot)?;
+        snapshot.union.insert(CLOSED.to_owned(), vec![encode(CLOSED, &self.closed)?]);
+        Ok(())
     }
 
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
-        self.scope.restore(snapshot)
+        self.scope.restore(snapshot)?;
+        let entries = snapshot.union.get(CLOSED).into_iter().flatten();
+        let closed = entries.map(|bytes| decode(CLOSED, bytes)).collect::<Result<Vec<bool>>>()?;
+        // At another parallelism nobody can say which new subtask continues a closed one, unless all were.
+        self.closed = match closed.get(self.subtask.as_usize()) {
+            Some(own) if closed.len() == self.parallelism as usize => *own,
+            _ => !closed.is_empty() && closed.iter().all(|closed| *closed),
+        };
+        Ok(())
     }
 
     fn progress(&self) -> usize {

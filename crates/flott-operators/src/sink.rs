@@ -26,6 +26,8 @@ pub struct SinkOperator<T, W> {
     /// The writer's entries of a snapshot, until it starts; then `None`.
     restored: Option<Vec<Vec<u8>>>,
     has_ended: bool,
+    /// The job stops when this checkpoint is complete.
+    last_checkpoint: Option<CheckpointId>,
     /// What may be committed must be before anything else happens: after a restore, and after the end.
     commits_first: bool,
     records: PhantomData<fn(T)>,
@@ -57,6 +59,7 @@ impl<T, W: SinkWriter<T>> SinkOperator<T, W> {
             restored_checkpoint: None,
             restored: Some(Vec::new()),
             has_ended: false,
+            last_checkpoint: None,
             commits_first: false,
             records: PhantomData,
         }
@@ -77,12 +80,8 @@ impl<T, W: SinkWriter<T>> SinkOperator<T, W> {
     #[inline]
     fn start_writing(&mut self) -> Result<()> {
         self.start()?;
-        if self.commits_first {
-            if self.commit_first(&mut Context::from_waker(Waker::noop()))?.is_pending() {
-                return Err(Error::subtask(
-                    "the sink is written to before its restored checkpoint is committed",
-                ));
-            }
+        if self.commits_first && self.commit_first(&mut Context::from_waker(Waker::noop()))?.is_pending() {
+            return Err(Error::subtask("the sink is written to before its restored checkpoint is committed"));
         }
         Ok(())
     }
@@ -169,6 +168,7 @@ impl<T, W: SinkWriter<T>> Operator<T, ()> for SinkOperator<T, W> {
 
     fn on_barrier(&mut self, barrier: &CheckpointBarrier, _: &mut OperatorOutput<'_, ()>) -> Result<()> {
         self.start()?;
+        self.last_checkpoint = Some(barrier.id).filter(|_| barrier.kind.stops_job());
         self.prepare_commit(barrier.id)
     }
 
@@ -176,7 +176,7 @@ impl<T, W: SinkWriter<T>> Operator<T, ()> for SinkOperator<T, W> {
         let Some(commits) = &mut self.commits else { return Ok(()) };
         commits.authorize(checkpoint_id)?;
         // Nothing comes any more that the commit could hold up, and the subtask must not end before it.
-        self.commits_first |= self.has_ended;
+        self.commits_first |= self.has_ended || self.last_checkpoint == Some(checkpoint_id);
         Ok(())
     }
 

@@ -2,7 +2,10 @@
 
 use flott_operators::{Operator, OperatorOutput, Output, OutputControl, OutputMetrics, SideChannels};
 use flott_state::OperatorSnapshot;
-use flott_types::{Error, OperatorUid, RecordBatch, Result, StreamStatus, Timestamp, Watermark};
+use flott_types::{
+    CheckpointBarrier, CheckpointId, Error, OperatorUid, RecordBatch, Result, StreamStatus, Timestamp,
+    Watermark,
+};
 use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
@@ -135,6 +138,31 @@ impl<I, O, Op: Operator<I, O>> OutputControl for ChainLink<I, O, Op> {
         snapshots.push((self.place.uid.clone(), snapshot));
         self.sides.receivers.iter_mut().try_for_each(|(_, receiver)| receiver.snapshot(snapshots))?;
         self.output.snapshot(snapshots)
+    }
+    fn barrier(
+        &mut self,
+        barrier: &CheckpointBarrier,
+        snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>,
+    ) -> Result<()> {
+        // What it emits now gets into the snapshots of those downstream, which are taken next.
+        self.call(|operator, out| operator.on_barrier(barrier, out))?;
+        let mut snapshot = OperatorSnapshot::default();
+        self.call(|operator, _| operator.snapshot(&mut snapshot))?;
+        snapshots.push((self.place.uid.clone(), snapshot));
+        self.sides.receivers.iter_mut().try_for_each(|(_, receiver)| receiver.barrier(barrier, snapshots))?;
+        self.output.barrier(barrier, snapshots)
+    }
+    fn checkpoint_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
+        self.call(|operator, _| operator.on_checkpoint_complete(checkpoint_id))?;
+        let mut sides = self.sides.receivers.iter_mut();
+        sides.try_for_each(|(_, receiver)| receiver.checkpoint_complete(checkpoint_id))?;
+        self.output.checkpoint_complete(checkpoint_id)
+    }
+    fn checkpoint_aborted(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
+        self.call(|operator, _| operator.on_checkpoint_aborted(checkpoint_id))?;
+        let mut sides = self.sides.receivers.iter_mut();
+        sides.try_for_each(|(_, receiver)| receiver.checkpoint_aborted(checkpoint_id))?;
+        self.output.checkpoint_aborted(checkpoint_id)
     }
 }
 

@@ -4,7 +4,10 @@ use crate::chain::both;
 use flott_exchange::ResultPartition;
 use flott_operators::{Output, OutputControl, SideReceiver};
 use flott_state::OperatorSnapshot;
-use flott_types::{Data, Error, OperatorUid, RecordBatch, Result, StreamStatus, Timestamp, Watermark};
+use flott_types::{
+    CheckpointBarrier, CheckpointId, Data, Error, OperatorUid, RecordBatch, Result, StreamStatus, Timestamp,
+    Watermark,
+};
 use std::any::Any;
 use std::task::{Context, Poll};
 
@@ -39,6 +42,14 @@ impl<T: Data> OutputControl for PartitionEnd<T> {
         self.0.poll_ready(cx).map(|sent| sent.map_err(gone))
     }
     fn snapshot(&mut self, _: &mut Vec<(OperatorUid, OperatorSnapshot)>) -> Result<()> {
+        Ok(())
+    }
+    fn barrier(
+        &mut self,
+        barrier: &CheckpointBarrier,
+        _: &mut Vec<(OperatorUid, OperatorSnapshot)>,
+    ) -> Result<()> {
+        self.0.barrier(*barrier);
         Ok(())
     }
 }
@@ -95,6 +106,19 @@ impl<T: Data> OutputControl for Tee<T> {
     fn snapshot(&mut self, snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>) -> Result<()> {
         self.0.iter_mut().try_for_each(|output| output.snapshot(snapshots))
     }
+    fn barrier(
+        &mut self,
+        barrier: &CheckpointBarrier,
+        snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>,
+    ) -> Result<()> {
+        self.0.iter_mut().try_for_each(|output| output.barrier(barrier, snapshots))
+    }
+    fn checkpoint_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
+        self.0.iter_mut().try_for_each(|output| output.checkpoint_complete(checkpoint_id))
+    }
+    fn checkpoint_aborted(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
+        self.0.iter_mut().try_for_each(|output| output.checkpoint_aborted(checkpoint_id))
+    }
 }
 
 impl<T: Data> Output<T> for Tee<T> {
@@ -134,6 +158,19 @@ impl<T: Data> OutputControl for SideEnd<T> {
     }
     fn snapshot(&mut self, snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>) -> Result<()> {
         self.0.snapshot(snapshots)
+    }
+    fn barrier(
+        &mut self,
+        barrier: &CheckpointBarrier,
+        snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>,
+    ) -> Result<()> {
+        self.0.barrier(barrier, snapshots)
+    }
+    fn checkpoint_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
+        self.0.checkpoint_complete(checkpoint_id)
+    }
+    fn checkpoint_aborted(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
+        self.0.checkpoint_aborted(checkpoint_id)
     }
 }
 

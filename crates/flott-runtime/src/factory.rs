@@ -4,13 +4,14 @@
 //! made by the builder, where the types are known, and used once per subtask. In between, outputs travel as
 //! `Box<dyn Any>`; a factory takes out of the box what its neighbour put in, since the builder connected only equal types.
 
+use crate::attempt::AttemptSpec;
 use crate::chain::{ChainLink, Place};
 use crate::chain_end::{PartitionEnd, SideEnd, Tee};
 use crate::input_task::{OneInputTask, TwoInputChain, TwoInputLink, TwoInputTask};
 use crate::source_task::{SourceSettings, SourceTask};
 use crate::subtask::TaskInput;
 use crate::task_manager::RuntimeConfig;
-use flott_api::{OnError, Source, SourceReaderContext, WatermarkStrategy};
+use flott_api::{OnError, SinkContext, Source, SourceReaderContext, WatermarkStrategy};
 use flott_env::Env;
 use flott_env::sync::mpsc;
 use flott_exchange::{
@@ -21,7 +22,8 @@ use flott_graph::{Partitioning, SubtaskId, TaskEvent};
 use flott_operators::{
     Operator, OperatorContext, Output, OutputMetrics, SideChannels, SideReceiver, TwoInputOperator,
 };
-use flott_types::{Data, JobId, OperatorUid, Result, SubtaskIndex, TagId};
+use flott_state::OperatorSnapshot;
+use flott_types::{CheckpointingMode, Data, JobId, OperatorUid, Result, SubtaskIndex, TagId};
 use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
@@ -53,6 +55,8 @@ pub struct BuildContext {
     pub metrics: Arc<OutputMetrics>,
     /// Where the subtask reports.
     pub events: mpsc::Sender<TaskEvent>,
+    /// The attempt, with what it goes on from.
+    pub attempt: Arc<AttemptSpec>,
 }
 
 impl BuildContext {
@@ -64,6 +68,28 @@ impl BuildContext {
             parallelism: self.parallelism,
             max_parallelism: self.max_parallelism,
         }
+    }
+
+    /// What a sink of this operator is told about its place.
+    pub fn sink_context(&self) -> SinkContext {
+        let mut ctx =
+            SinkContext::new(self.env.clone(), self.id.subtask, self.parallelism, self.attempt.run_id);
+        ctx.job_id = self.job_id;
+        ctx.uid = self.uid.clone();
+        ctx.attempt = self.attempt.number;
+        ctx.has_checkpoints = self.attempt.checkpoints.is_some();
+        ctx.restored_checkpoint = self.attempt.restored.checkpoint_id;
+        ctx
+    }
+
+    /// The state that the operator goes on from.
+    fn restored(&self) -> Option<&OperatorSnapshot> {
+        self.attempt.restored.snapshots.get(&(self.uid.clone(), self.id.subtask))
+    }
+
+    fn mode(&self) -> CheckpointingMode {
+        let checkpoints = self.attempt.checkpoints.as_ref();
+        checkpoints.map_or(CheckpointingMode::ExactlyOnce, |checkpoints| checkpoints.mode)
     }
 
     fn place(&self) -> Place {
@@ -114,7 +140,7 @@ pub trait OperatorFactory: Send + Sync {
     fn build(&self, ctx: &BuildContext, outputs: Outputs) -> Result<Erased>;
 
     /// Makes the task of a chain that this operator heads, from what [`OperatorFactory::build`] returned and its gates.
-    fn task(&self, head: Erased, gates: Vec<Erased>) -> ErasedTask;
+    fn task(&self, ctx: &BuildContext, head: Erased, gates: Vec<Erased>) -> ErasedTask;
 }
 
 /// A task ready to run.
@@ -154,17 +180,20 @@ where
 {
     fn build(&self, ctx: &BuildContext, outputs: Outputs) -> Result<Erased> {
         let mut operator = (self.make)(ctx)?;
-        operator.open(&ctx.operator_context()).map_err(|error| error.at(|| ctx.place().to_string()))?;
+        let opened = operator.open(&ctx.operator_context());
+        let restored =
+            opened.and_then(|()| ctx.restored().map_or(Ok(()), |snapshot| operator.restore(snapshot)));
+        restored.map_err(|error| error.at(|| ctx.place().to_string()))?;
         let (output, sides) = outputs.split::<O>();
         let link = ChainLink::<I, O, Op>::new(operator, output, sides, Arc::clone(&ctx.metrics), ctx.place());
         let link: Box<dyn Output<I>> = Box::new(link);
         Ok(Box::new(link))
     }
 
-    fn task(&self, head: Erased, gates: Vec<Erased>) -> ErasedTask {
+    fn task(&self, ctx: &BuildContext, head: Erased, gates: Vec<Erased>) -> ErasedTask {
         let gate =
             gates.into_iter().map(unerase::<InputGate<I>>).next().expect("a task with one input has a gate");
-        ErasedTask(Box::new(OneInputTask::new(gate, unerase::<Box<dyn Output<I>>>(head))))
+        ErasedTask(Box::new(OneInputTask::new(gate, unerase::<Box<dyn Output<I>>>(head), ctx.mode())))
     }
 }
 
@@ -197,7 +226,10 @@ where
 {
     fn build(&self, ctx: &BuildContext, outputs: Outputs) -> Result<Erased> {
         let mut operator = (self.make)(ctx)?;
-        operator.open(&ctx.operator_context()).map_err(|error| error.at(|| ctx.place().to_string()))?;
+        let opened = operator.open(&ctx.operator_context());
+        let restored =
+            opened.and_then(|()| ctx.restored().map_or(Ok(()), |snapshot| operator.restore(snapshot)));
+        restored.map_err(|error| error.at(|| ctx.place().to_string()))?;
         let (output, sides) = outputs.split::<O>();
         let link =
             TwoInputLink::<A, B, O, Op>::new(operator, output, sides, Arc::clone(&ctx.metrics), ctx.place());
@@ -205,12 +237,12 @@ where
         Ok(Box::new(link))
     }
 
-    fn task(&self, head: Erased, gates: Vec<Erased>) -> ErasedTask {
+    fn task(&self, ctx: &BuildContext, head: Erased, gates: Vec<Erased>) -> ErasedTask {
         let mut gates = gates.into_iter();
         let first = unerase::<InputGate<A>>(gates.next().expect("a task with two inputs has two gates"));
         let second = unerase::<InputGate<B>>(gates.next().expect("a task with two inputs has two gates"));
         let chain = unerase::<Box<dyn TwoInputChain<A, B>>>(head);
-        ErasedTask(Box::new(TwoInputTask::new(first, second, chain)))
+        ErasedTask(Box::new(TwoInputTask::new(first, second, chain, ctx.mode())))
     }
 }
 
@@ -256,8 +288,9 @@ impl<S: Source> OperatorFactory for SourceFactory<S> {
             alignment_interval: config.alignment_interval,
         };
         let (metrics, events) = (Arc::clone(&ctx.metrics), ctx.events.clone());
-        let task: Box<dyn TaskInput> = Box::new(SourceTask::<S>::new(
+        let mut task = SourceTask::<S>::new(
             ctx.id,
+            ctx.uid.clone(),
             reader,
             self.strategy.clone(),
             settings,
@@ -265,11 +298,15 @@ impl<S: Source> OperatorFactory for SourceFactory<S> {
             sides,
             metrics,
             events,
-        ));
+        );
+        if let Some(snapshot) = ctx.restored() {
+            task.restore(snapshot).map_err(|error| error.at(|| ctx.place().to_string()))?;
+        }
+        let task: Box<dyn TaskInput> = Box::new(task);
         Ok(Box::new(task))
     }
 
-    fn task(&self, head: Erased, _: Vec<Erased>) -> ErasedTask {
+    fn task(&self, _: &BuildContext, head: Erased, _: Vec<Erased>) -> ErasedTask {
         ErasedTask(unerase::<Box<dyn TaskInput>>(head))
     }
 }

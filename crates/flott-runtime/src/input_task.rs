@@ -3,12 +3,13 @@
 use crate::chain::{Place, guard};
 use crate::subtask::{Clock, Step, TaskInput};
 use flott_env::Instant;
-use flott_exchange::{InputGate, ValveOutput, WatermarkValve};
+use flott_exchange::{AlignerOutput, BarrierAligner, InputGate, ValveOutput, WatermarkValve};
 use flott_graph::TaskCommand;
 use flott_operators::{OperatorOutput, Output, OutputControl, OutputMetrics, SideChannels, TwoInputOperator};
 use flott_state::OperatorSnapshot;
 use flott_types::{
-    Data, Error, OperatorUid, RecordBatch, Result, StreamElement, StreamStatus, Timestamp, Watermark,
+    CheckpointBarrier, CheckpointId, CheckpointingMode, Data, Error, OperatorUid, RecordBatch, Result,
+    StreamElement, StreamStatus, Timestamp, Watermark,
 };
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -38,21 +39,62 @@ fn pass_on(chain: &mut dyn OutputControl, output: ValveOutput) -> Result<Step> {
     Ok(Step::Progress)
 }
 
+/// Where the barriers of a task are, and what follows from that for its gates.
+struct Alignment {
+    aligner: BarrierAligner,
+    /// What came of a barrier, to be handled before anything else is read.
+    due: Option<AlignerOutput>,
+}
+
+impl Alignment {
+    fn new(n_channels: usize, mode: CheckpointingMode) -> Self {
+        Self { aligner: BarrierAligner::new(n_channels, mode), due: None }
+    }
+
+    /// Keeps what the task must do, if anything.
+    fn follow(&mut self, output: AlignerOutput) {
+        if output.complete.is_some() || !output.aborted.is_empty() {
+            assert!(self.due.is_none(), "a barrier is handled before the next element is read");
+            self.due = Some(output);
+        }
+    }
+
+    fn take_due(&mut self) -> Option<Step> {
+        self.due.take().map(|AlignerOutput { aborted, complete, .. }| Step::Aligned { aborted, complete })
+    }
+}
+
 /// A chain behind one gate.
 pub(crate) struct OneInputTask<T> {
     gate: InputGate<T>,
     valve: WatermarkValve,
+    alignment: Alignment,
+    ended: bool,
     chain: Box<dyn Output<T>>,
 }
 
 impl<T: Data> OneInputTask<T> {
-    pub(crate) fn new(gate: InputGate<T>, chain: Box<dyn Output<T>>) -> Self {
+    pub(crate) fn new(gate: InputGate<T>, chain: Box<dyn Output<T>>, mode: CheckpointingMode) -> Self {
         let valve = WatermarkValve::new(gate.n_channels());
-        Self { gate, valve, chain }
+        let alignment = Alignment::new(gate.n_channels(), mode);
+        Self { gate, valve, alignment, ended: false, chain }
     }
 
     fn pass_on(&mut self, output: ValveOutput) -> Result<Step> {
+        // Barriers come behind the end of the last channel, and it does not end again.
+        let output = ValveOutput { end_of_data: output.end_of_data && !self.ended, ..output };
+        self.ended |= output.end_of_data;
         pass_on(self.chain(), output)
+    }
+
+    fn follow(&mut self, channel: usize, output: AlignerOutput) {
+        if output.unblock_all {
+            self.gate.unblock_all();
+        }
+        if output.block {
+            self.gate.block(channel);
+        }
+        self.alignment.follow(output);
     }
 }
 
@@ -62,8 +104,13 @@ impl<T: Data> TaskInput for OneInputTask<T> {
     }
 
     fn poll_step(&mut self, cx: &mut Context<'_>, _: Clock) -> Poll<Result<Step>> {
+        if let Some(step) = self.alignment.take_due() {
+            return Poll::Ready(Ok(step));
+        }
         let step = match self.gate.poll_next(cx) {
             Poll::Pending => return Poll::Pending,
+            // Neighbours of a task that has ended may be gone before it.
+            Poll::Ready(Err(_)) if self.ended => return Poll::Pending,
             Poll::Ready(Err(_)) => Err(upstream_gone()),
             Poll::Ready(Ok((_, StreamElement::Records(batch)))) => {
                 self.chain.emit(batch).map(|()| Step::Progress)
@@ -76,7 +123,14 @@ impl<T: Data> TaskInput for OneInputTask<T> {
                 let output = self.valve.on_status(channel, status);
                 self.pass_on(output)
             }
+            Poll::Ready(Ok((channel, StreamElement::Barrier(barrier)))) => {
+                let output = self.alignment.aligner.on_barrier(channel, barrier);
+                self.follow(channel, output);
+                Ok(self.alignment.take_due().unwrap_or(Step::Progress))
+            }
             Poll::Ready(Ok((channel, StreamElement::EndOfData))) => {
+                let output = self.alignment.aligner.on_end_of_data(channel);
+                self.follow(channel, output);
                 let output = self.valve.on_end_of_data(channel);
                 self.pass_on(output)
             }
@@ -84,13 +138,40 @@ impl<T: Data> TaskInput for OneInputTask<T> {
         Poll::Ready(step)
     }
 
-    fn on_command(&mut self, _: TaskCommand) -> Result<()> {
-        Ok(())
+    fn on_command(&mut self, command: TaskCommand) -> Result<Option<Step>> {
+        match command {
+            TaskCommand::CheckpointAborted(id) => {
+                let output = self.alignment.aligner.on_canceled(id);
+                if output.unblock_all {
+                    self.gate.unblock_all();
+                }
+                Ok(None)
+            }
+            TaskCommand::TriggerCheckpoint(barrier) => triggered(self.ended, barrier),
+            TaskCommand::Cancel
+            | TaskCommand::AddSplits(_)
+            | TaskCommand::SplitsAssigned
+            | TaskCommand::NoMoreSplits
+            | TaskCommand::AlignWatermark(_)
+            | TaskCommand::CheckpointComplete(_)
+            | TaskCommand::Finish => Ok(None),
+        }
     }
 
     fn next_wakeup(&self) -> Option<Instant> {
         None
     }
+}
+
+/// The master triggers a task with inputs itself when nobody is left to send it a barrier.
+fn triggered(ended: bool, barrier: CheckpointBarrier) -> Result<Option<Step>> {
+    if !ended {
+        return Err(Error::subtask(format!(
+            "checkpoint {} is triggered at a task that still gets barriers",
+            barrier.id
+        )));
+    }
+    Ok(Some(Step::Aligned { aborted: Vec::new(), complete: Some(barrier) }))
 }
 
 /// The head of a chain with two inputs.
@@ -179,6 +260,27 @@ impl<A, B, O, Op: TwoInputOperator<A, B, O>> OutputControl for TwoInputLink<A, B
         self.sides.receivers.iter_mut().try_for_each(|(_, receiver)| receiver.snapshot(snapshots))?;
         self.output.snapshot(snapshots)
     }
+    fn barrier(
+        &mut self,
+        barrier: &CheckpointBarrier,
+        snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>,
+    ) -> Result<()> {
+        let mut snapshot = OperatorSnapshot::default();
+        self.call(|operator, _| operator.snapshot(&mut snapshot))?;
+        snapshots.push((self.place.uid.clone(), snapshot));
+        self.sides.receivers.iter_mut().try_for_each(|(_, receiver)| receiver.barrier(barrier, snapshots))?;
+        self.output.barrier(barrier, snapshots)
+    }
+    fn checkpoint_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
+        let mut sides = self.sides.receivers.iter_mut();
+        sides.try_for_each(|(_, receiver)| receiver.checkpoint_complete(checkpoint_id))?;
+        self.output.checkpoint_complete(checkpoint_id)
+    }
+    fn checkpoint_aborted(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
+        let mut sides = self.sides.receivers.iter_mut();
+        sides.try_for_each(|(_, receiver)| receiver.checkpoint_aborted(checkpoint_id))?;
+        self.output.checkpoint_aborted(checkpoint_id)
+    }
 }
 
 /// What the head of a two-input chain takes, without the types of operator and output.
@@ -214,6 +316,8 @@ pub(crate) struct TwoInputTask<A, B> {
     /// Combines both inputs: a gate is a channel of it.
     combined: WatermarkValve,
     ended: [bool; 2],
+    /// Over the channels of both inputs: those of the second follow those of the first.
+    alignment: Alignment,
     second_next: bool,
     chain: Box<dyn TwoInputChain<A, B>>,
 }
@@ -223,7 +327,9 @@ impl<A: Data, B: Data> TwoInputTask<A, B> {
         first: InputGate<A>,
         second: InputGate<B>,
         chain: Box<dyn TwoInputChain<A, B>>,
+        mode: CheckpointingMode,
     ) -> Self {
+        let alignment = Alignment::new(first.n_channels() + second.n_channels(), mode);
         let valves = [WatermarkValve::new(first.n_channels()), WatermarkValve::new(second.n_channels())];
         Self {
             first,
@@ -231,6 +337,7 @@ impl<A: Data, B: Data> TwoInputTask<A, B> {
             valves,
             combined: WatermarkValve::new(2),
             ended: [false; 2],
+            alignment,
             second_next: false,
             chain,
         }
@@ -269,38 +376,64 @@ impl<A: Data, B: Data> TwoInputTask<A, B> {
         pass_on(self.chain(), output)
     }
 
-    fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step>> {
-        if self.ended[0] {
-            return Poll::Pending;
+    /// `channel` counts over both inputs.
+    fn follow(&mut self, channel: usize, output: AlignerOutput) {
+        if output.unblock_all {
+            self.first.unblock_all();
+            self.second.unblock_all();
         }
+        if output.block {
+            match channel.checked_sub(self.first.n_channels()) {
+                None => self.first.block(channel),
+                Some(of_second) => self.second.block(of_second),
+            }
+        }
+        self.alignment.follow(output);
+    }
+
+    /// Handles what is not records; `idx` is the input.
+    fn on_element<T>(&mut self, idx: usize, channel: usize, element: &StreamElement<T>) -> Result<Step> {
+        let over_both = if idx == 0 { channel } else { self.first.n_channels() + channel };
+        if let StreamElement::Barrier(barrier) = element {
+            let output = self.alignment.aligner.on_barrier(over_both, *barrier);
+            self.follow(over_both, output);
+            return Ok(self.alignment.take_due().unwrap_or(Step::Progress));
+        }
+        if let StreamElement::EndOfData = element {
+            let output = self.alignment.aligner.on_end_of_data(over_both);
+            self.follow(over_both, output);
+        }
+        self.on_control(idx, |valve| apply(valve, channel, element))
+    }
+
+    fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step>> {
         let (channel, element) = match self.first.poll_next(cx) {
             Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(_)) if self.ended[0] => return Poll::Pending,
             Poll::Ready(next) => next.map_err(|_| upstream_gone())?,
         };
         match element {
             StreamElement::Records(batch) => Poll::Ready(self.chain.emit1(batch).map(|()| Step::Progress)),
-            other => Poll::Ready(self.on_control(0, |valve| apply(valve, channel, &other))),
+            other => Poll::Ready(self.on_element(0, channel, &other)),
         }
     }
 
     fn poll_second(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step>> {
-        if self.ended[1] {
-            return Poll::Pending;
-        }
         let (channel, element) = match self.second.poll_next(cx) {
             Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(_)) if self.ended[1] => return Poll::Pending,
             Poll::Ready(next) => next.map_err(|_| upstream_gone())?,
         };
         match element {
             StreamElement::Records(batch) => Poll::Ready(self.chain.emit2(batch).map(|()| Step::Progress)),
-            other => Poll::Ready(self.on_control(1, |valve| apply(valve, channel, &other))),
+            other => Poll::Ready(self.on_element(1, channel, &other)),
         }
     }
 }
 
 fn apply<T>(valve: &mut WatermarkValve, channel: usize, element: &StreamElement<T>) -> ValveOutput {
     match element {
-        StreamElement::Records(_) => ValveOutput::default(),
+        StreamElement::Records(_) | StreamElement::Barrier(_) => ValveOutput::default(),
         StreamElement::Watermark(watermark) => valve.on_watermark(channel, *watermark),
         StreamElement::Status(status) => valve.on_status(channel, *status),
         StreamElement::EndOfData => valve.on_end_of_data(channel),
@@ -313,6 +446,9 @@ impl<A: Data, B: Data> TaskInput for TwoInputTask<A, B> {
     }
 
     fn poll_step(&mut self, cx: &mut Context<'_>, _: Clock) -> Poll<Result<Step>> {
+        if let Some(step) = self.alignment.take_due() {
+            return Poll::Ready(Ok(step));
+        }
         // In turn, so that neither input starves the other.
         self.second_next = !self.second_next;
         if self.second_next {
@@ -328,8 +464,25 @@ impl<A: Data, B: Data> TaskInput for TwoInputTask<A, B> {
         }
     }
 
-    fn on_command(&mut self, _: TaskCommand) -> Result<()> {
-        Ok(())
+    fn on_command(&mut self, command: TaskCommand) -> Result<Option<Step>> {
+        match command {
+            TaskCommand::CheckpointAborted(id) => {
+                let output = self.alignment.aligner.on_canceled(id);
+                if output.unblock_all {
+                    self.first.unblock_all();
+                    self.second.unblock_all();
+                }
+                Ok(None)
+            }
+            TaskCommand::TriggerCheckpoint(barrier) => triggered(self.ended == [true; 2], barrier),
+            TaskCommand::Cancel
+            | TaskCommand::AddSplits(_)
+            | TaskCommand::SplitsAssigned
+            | TaskCommand::NoMoreSplits
+            | TaskCommand::AlignWatermark(_)
+            | TaskCommand::CheckpointComplete(_)
+            | TaskCommand::Finish => Ok(None),
+        }
     }
 
     fn next_wakeup(&self) -> Option<Instant> {
@@ -397,7 +550,8 @@ mod tests {
     fn an_input_that_becomes_idle_delivers_its_watermark_first() {
         let lines = Arc::default();
         let (first, second) = (input_gate(2, 1).0, input_gate(1, 1).0);
-        let mut task = TwoInputTask::new(first, second, Box::new(Written(Arc::clone(&lines))));
+        let chain = Box::new(Written(Arc::clone(&lines)));
+        let mut task = TwoInputTask::new(first, second, chain, CheckpointingMode::ExactlyOnce);
         let steps: [(usize, usize, StreamElement<()>); 5] = [
             (0, 0, StreamElement::Watermark(Watermark(5))),
             (0, 1, StreamElement::Watermark(Watermark(9))),

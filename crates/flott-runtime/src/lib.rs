@@ -7,6 +7,7 @@
 //! * `chain_end`: the partition at the end of a chain, and fan-out.
 //! * `subtask`: the loop around all of it: commands, back-pressure, timers, input.
 //! * `factory`: how typed operators and edges are made from a program whose types are erased.
+//! * `checkpointing`: what becomes of the snapshot of a subtask. `attempt`: where an attempt writes and what it goes on from.
 //! * `task_manager`: expands a job into subtasks and starts them.
 //!
 //! Invariants: one subtask is one loop over one closed set of inputs, with no lock around operators; a panic or an error
@@ -14,14 +15,17 @@
 
 #![deny(missing_docs)]
 
+mod attempt;
 mod chain;
 mod chain_end;
+mod checkpointing;
 mod factory;
 mod input_task;
 mod source_task;
 mod subtask;
 mod task_manager;
 
+pub use attempt::{AttemptCheckpoints, AttemptSpec, RestoredSnapshots, WritePart};
 pub use chain::ChainLink;
 pub use factory::{
     BuildContext, EdgeFactory, Erased, ErasedTask, OneInputFactory, OperatorFactory, Outputs,

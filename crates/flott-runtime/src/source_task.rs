@@ -1,5 +1,6 @@
 //! Tasks that read a source: timestamps, watermarks per split, idleness, alignment, bad records.
 
+use crate::checkpointing::ChainSnapshot;
 use crate::subtask::{Clock, Step, TaskInput};
 use flott_api::{
     BadRecord, Boundedness, GeneratorContext, Idleness, InputStatus, OnError, OutputTag, Source,
@@ -11,7 +12,8 @@ use flott_graph::{SubtaskId, TaskCommand, TaskEvent};
 use flott_operators::{OperatorOutput, Output, OutputControl, OutputMetrics, SideChannels};
 use flott_state::OperatorSnapshot;
 use flott_types::{
-    Data, OperatorUid, RecordBatch, Result, SplitId, StreamStatus, Timestamp, Watermark, duration_ms,
+    CheckpointBarrier, CheckpointId, CheckpointKind, Data, OperatorUid, RecordBatch, Result, SplitId,
+    StreamStatus, Timestamp, Watermark, duration_ms,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -53,6 +55,7 @@ struct SourceEnd<T> {
 /// A reader and the chain behind it.
 pub(crate) struct SourceTask<S: Source> {
     id: SubtaskId,
+    uid: OperatorUid,
     reader: Box<dyn SourceReader<Record = S::Record, Split = S::Split>>,
     read: SourceOutput<S::Record>,
     strategy: WatermarkStrategy<S::Record>,
@@ -71,12 +74,24 @@ pub(crate) struct SourceTask<S: Source> {
     last_periodic: Option<Instant>,
     last_reported: Option<Instant>,
     aligned_to: Timestamp,
+    /// What this task adds to the snapshot of the barrier at hand: taken when the master says so, since splits that are assigned
+    /// later are in the enumerator's part of that checkpoint.
+    positions: Vec<Vec<u8>>,
+    /// A barrier that goes behind the end of data, which operators may still hold back.
+    due: Option<CheckpointBarrier>,
 }
+
+/// The list state with the splits of a reader.
+const SPLITS: &str = "_splits";
+
+/// A split in a snapshot: its bytes, and the watermark that it had reached.
+type HeldSplit = (Vec<u8>, Watermark);
 
 impl<S: Source> SourceTask<S> {
     #[expect(clippy::too_many_arguments, reason = "called in one place, with everything named there")]
     pub(crate) fn new(
         id: SubtaskId,
+        uid: OperatorUid,
         reader: Box<dyn SourceReader<Record = S::Record, Split = S::Split>>,
         strategy: WatermarkStrategy<S::Record>,
         settings: SourceSettings,
@@ -87,6 +102,7 @@ impl<S: Source> SourceTask<S> {
     ) -> Self {
         Self {
             id,
+            uid,
             reader,
             read: SourceOutput::default(),
             strategy,
@@ -104,7 +120,49 @@ impl<S: Source> SourceTask<S> {
             last_periodic: None,
             last_reported: None,
             aligned_to: Timestamp::MAX,
+            positions: Vec::new(),
+            due: None,
         }
+    }
+
+    /// Takes over splits that readers of an earlier attempt had, with their positions and watermarks: a split is late for what
+    /// was late before.
+    pub(crate) fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
+        let mut splits = Vec::new();
+        for entry in snapshot.list.get(SPLITS).into_iter().flatten() {
+            let (bytes, watermark): HeldSplit = flott_state::decode("a split with its watermark", entry)?;
+            let split: S::Split = flott_state::decode("a split", &bytes)?;
+            self.split_state(&split.split_id()).watermark = watermark;
+            splits.push(split);
+        }
+        let reader = &mut self.reader;
+        crate::chain::guard(|| if splits.is_empty() { Ok(()) } else { reader.add_splits(splits) })
+    }
+
+    /// The splits with the positions behind what was emitted.
+    fn positions(&mut self) -> Result<Vec<Vec<u8>>> {
+        let reader = &mut self.reader;
+        let splits = crate::chain::guard(|| reader.snapshot())?;
+        let entries = splits.iter().map(|split| {
+            let watermark =
+                self.splits.get(&split.split_id()).map_or(Watermark::MIN, |state| state.watermark);
+            let held: HeldSplit = (flott_state::encode("a split", split)?, watermark);
+            flott_state::encode("a split with its watermark", &held)
+        });
+        entries.collect()
+    }
+
+    fn trigger(&mut self, barrier: CheckpointBarrier) -> Result<Option<Step>> {
+        self.positions = self.positions()?;
+        if barrier.kind == CheckpointKind::SavepointTerminate && !self.ended {
+            self.due = Some(barrier);
+            return self.end().map(|()| Some(Step::Ended));
+        }
+        if self.ended {
+            self.due = Some(barrier);
+            return Ok(None);
+        }
+        Ok(Some(Step::Aligned { aborted: Vec::new(), complete: Some(barrier) }))
     }
 
     /// Sends on what the reader has put out.
@@ -348,6 +406,24 @@ impl<T: Data> OutputControl for SourceEnd<T> {
         self.sides.receivers.iter_mut().try_for_each(|(_, receiver)| receiver.snapshot(snapshots))?;
         self.chain.snapshot(snapshots)
     }
+    fn barrier(
+        &mut self,
+        barrier: &CheckpointBarrier,
+        snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>,
+    ) -> Result<()> {
+        self.sides.receivers.iter_mut().try_for_each(|(_, receiver)| receiver.barrier(barrier, snapshots))?;
+        self.chain.barrier(barrier, snapshots)
+    }
+    fn checkpoint_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
+        let mut sides = self.sides.receivers.iter_mut();
+        sides.try_for_each(|(_, receiver)| receiver.checkpoint_complete(checkpoint_id))?;
+        self.chain.checkpoint_complete(checkpoint_id)
+    }
+    fn checkpoint_aborted(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
+        let mut sides = self.sides.receivers.iter_mut();
+        sides.try_for_each(|(_, receiver)| receiver.checkpoint_aborted(checkpoint_id))?;
+        self.chain.checkpoint_aborted(checkpoint_id)
+    }
 }
 
 impl<S: Source> TaskInput for SourceTask<S> {
@@ -356,6 +432,10 @@ impl<S: Source> TaskInput for SourceTask<S> {
     }
 
     fn poll_step(&mut self, cx: &mut Context<'_>, clock: Clock) -> Poll<Result<Step>> {
+        if self.ended {
+            let Some(barrier) = self.due.take() else { return Poll::Pending };
+            return Poll::Ready(Ok(Step::Aligned { aborted: Vec::new(), complete: Some(barrier) }));
+        }
         // All splits of the first assignment are known before the first record is read: otherwise it would depend on the
         // timing of messages how far the watermark is held back.
         if !self.splits_assigned {
@@ -375,7 +455,7 @@ impl<S: Source> TaskInput for SourceTask<S> {
         }
     }
 
-    fn on_command(&mut self, command: TaskCommand) -> Result<()> {
+    fn on_command(&mut self, command: TaskCommand) -> Result<Option<Step>> {
         match command {
             TaskCommand::AddSplits(splits) => {
                 let splits = splits.iter().map(|bytes| flott_state::decode("a split", bytes));
@@ -393,12 +473,29 @@ impl<S: Source> TaskInput for SourceTask<S> {
                 self.reader.no_more_splits();
             }
             TaskCommand::AlignWatermark(max) => self.aligned_to = max,
-            TaskCommand::Cancel => {}
+            TaskCommand::TriggerCheckpoint(barrier) => return self.trigger(barrier),
+            TaskCommand::Cancel
+            | TaskCommand::CheckpointComplete(_)
+            | TaskCommand::CheckpointAborted(_)
+            | TaskCommand::Finish => return Ok(None),
         }
-        self.advance()
+        if !self.ended {
+            self.advance()?;
+        }
+        Ok(None)
+    }
+
+    fn barrier(&mut self, barrier: &CheckpointBarrier, snapshots: &mut ChainSnapshot) -> Result<()> {
+        let mut snapshot = OperatorSnapshot::default();
+        snapshot.list.insert(SPLITS.to_owned(), std::mem::take(&mut self.positions));
+        snapshots.push((self.uid.clone(), snapshot));
+        self.end.barrier(barrier, snapshots)
     }
 
     fn next_wakeup(&self) -> Option<Instant> {
+        if self.ended {
+            return None;
+        }
         let idle_at = self.idle_timeout().and_then(|timeout| {
             let waiting = self.splits.values().filter(|split| !split.idle);
             waiting.filter_map(|split| split.caught_up_since).min().map(|since| since + timeout)

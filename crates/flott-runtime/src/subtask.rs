@@ -1,10 +1,11 @@
 //! The event loop of a subtask.
 
+use crate::checkpointing::{ChainSnapshot, PartSink};
 use flott_env::sync::mpsc;
 use flott_env::{Env, Instant};
 use flott_graph::{SubtaskId, TaskCommand, TaskEvent};
 use flott_operators::OutputControl;
-use flott_types::{Result, Timestamp};
+use flott_types::{CheckpointBarrier, CheckpointId, CheckpointKind, Result, Timestamp};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -18,12 +19,19 @@ pub(crate) struct Clock {
 }
 
 /// What a step of the input came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Something was processed.
     Progress,
-    /// The end of data went through the chain.
+    /// The end of data went into the chain.
     Ended,
+    /// Barriers came.
+    Aligned {
+        /// These checkpoints are not taken here.
+        aborted: Vec<CheckpointId>,
+        /// All barriers of this one are there: the snapshot is taken before anything else happens.
+        complete: Option<CheckpointBarrier>,
+    },
 }
 
 /// Where the records of a subtask come from, with the chain that they go through.
@@ -32,10 +40,14 @@ pub(crate) trait TaskInput: Send {
     fn chain(&mut self) -> &mut dyn OutputControl;
     /// Takes one element from the input through the chain.
     fn poll_step(&mut self, cx: &mut Context<'_>, clock: Clock) -> Poll<Result<Step>>;
-    /// A command of the control plane, other than to cancel.
-    fn on_command(&mut self, command: TaskCommand) -> Result<()>;
+    /// A command of the control plane, other than to cancel; what comes of it happens at once.
+    fn on_command(&mut self, command: TaskCommand) -> Result<Option<Step>>;
     /// When the input wants to be polled though nothing has come.
     fn next_wakeup(&self) -> Option<Instant>;
+    /// Takes the snapshot of the input and of the chain, and sends the barrier on.
+    fn barrier(&mut self, barrier: &CheckpointBarrier, snapshots: &mut ChainSnapshot) -> Result<()> {
+        self.chain().barrier(barrier, snapshots)
+    }
 }
 
 /// How a subtask ended.
@@ -53,19 +65,30 @@ pub(crate) struct Subtask {
     pub(crate) env: Env,
     pub(crate) input: Box<dyn TaskInput>,
     pub(crate) mailbox: mpsc::Receiver<TaskCommand>,
+    pub(crate) events: mpsc::Sender<TaskEvent>,
     pub(crate) buffer_timeout: Duration,
+    /// `None` if the job takes no checkpoints.
+    pub(crate) parts: Option<PartSink>,
     pub(crate) state: LoopState,
 }
 
-type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
+type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What the loop remembers between polls.
 #[derive(Default)]
 pub(crate) struct LoopState {
+    /// The end of data went into the chain. With checkpoints the subtask lives on: the last one commits.
     ended: bool,
+    /// The report of that, until the master takes it.
+    reporting_end: Option<BoxFuture>,
+    end_reported: bool,
+    /// Nothing is processed behind the barrier of this savepoint, unless it is aborted.
+    suspended: Option<CheckpointId>,
+    /// The last checkpoint is complete.
+    finishing: bool,
     told_processing_time: Option<Timestamp>,
     last_flush: Option<Instant>,
-    alarm: Option<(Instant, Sleep)>,
+    alarm: Option<(Instant, BoxFuture)>,
 }
 
 impl Subtask {
@@ -85,28 +108,33 @@ impl Subtask {
             loop {
                 match self.mailbox.poll_recv(cx) {
                     Poll::Ready(Some(TaskCommand::Cancel) | None) => return Poll::Ready(Ok(End::Canceled)),
-                    Poll::Ready(Some(command)) => self.input.on_command(command)?,
+                    Poll::Ready(Some(command)) => self.on_command(command)?,
                     Poll::Pending => break,
                 }
             }
             // 2. Back-pressure: nothing is taken in while something cannot get out.
             match self.input.chain().poll_ready(cx)? {
-                Poll::Ready(()) if self.state.ended => return Poll::Ready(Ok(End::Finished)),
-                Poll::Ready(()) => {}
+                Poll::Ready(()) if self.may_finish() => return Poll::Ready(Ok(End::Finished)),
+                Poll::Ready(()) => self.report_end(cx),
                 // Whoever is full wakes the task; timers wait too, or their output would pile up.
                 Poll::Pending => return Poll::Pending,
             }
-            // 3. Processing time, when it has moved.
+            if self.state.suspended.is_some() {
+                return Poll::Pending;
+            }
+            // 3. Processing time, when it has moved. Behind the end of data nothing more is emitted.
             let clock = Clock { now: self.env.now(), processing_time: self.env.processing_time() };
-            if self.state.told_processing_time != Some(clock.processing_time) {
+            if !self.state.ended && self.state.told_processing_time != Some(clock.processing_time) {
                 self.state.told_processing_time = Some(clock.processing_time);
                 self.input.chain().processing_time(clock.processing_time)?;
                 continue;
             }
             // 4. Input.
             match self.input.poll_step(cx, clock)? {
-                Poll::Ready(Step::Progress) => self.flush_if_due(clock.now)?,
-                Poll::Ready(Step::Ended) => self.state.ended = true,
+                Poll::Ready(step) => {
+                    self.after(step)?;
+                    self.flush_if_due(clock.now)?;
+                }
                 Poll::Pending => {
                     // Nothing to do: what was held back to fill a batch goes out now.
                     self.input.chain().flush()?;
@@ -122,6 +150,80 @@ impl Subtask {
         Poll::Pending
     }
 
+    fn on_command(&mut self, command: TaskCommand) -> Result<()> {
+        match &command {
+            TaskCommand::CheckpointComplete(id) => self.input.chain().checkpoint_complete(*id)?,
+            TaskCommand::CheckpointAborted(id) => {
+                self.input.chain().checkpoint_aborted(*id)?;
+                self.state.suspended.take_if(|suspended| suspended == id);
+            }
+            TaskCommand::Finish => self.state.finishing = true,
+            TaskCommand::Cancel
+            | TaskCommand::AddSplits(_)
+            | TaskCommand::SplitsAssigned
+            | TaskCommand::NoMoreSplits
+            | TaskCommand::AlignWatermark(_)
+            | TaskCommand::TriggerCheckpoint(_) => {}
+        }
+        match self.input.on_command(command)? {
+            Some(step) => self.after(step),
+            None => Ok(()),
+        }
+    }
+
+    fn after(&mut self, step: Step) -> Result<()> {
+        match step {
+            Step::Progress => Ok(()),
+            Step::Ended => {
+                self.state.ended = true;
+                Ok(())
+            }
+            Step::Aligned { aborted, complete } => {
+                for checkpoint_id in aborted {
+                    if let Some(parts) = &mut self.parts {
+                        parts.aborted(checkpoint_id)?;
+                    }
+                }
+                complete.map_or(Ok(()), |barrier| self.checkpoint(barrier))
+            }
+        }
+    }
+
+    /// The synchronous part of a checkpoint.
+    fn checkpoint(&mut self, barrier: CheckpointBarrier) -> Result<()> {
+        let mut snapshots = ChainSnapshot::new();
+        self.input.barrier(&barrier, &mut snapshots)?;
+        if barrier.kind == CheckpointKind::SavepointSuspend {
+            self.state.suspended = Some(barrier.id);
+        }
+        match &mut self.parts {
+            Some(parts) => parts.snapshot(barrier, snapshots),
+            None => Ok(()),
+        }
+    }
+
+    /// Everything has gone through the chain, and somebody has seen to it that it is committed.
+    fn may_finish(&self) -> bool {
+        self.state.finishing || (self.state.ended && self.parts.is_none())
+    }
+
+    /// Tells the master that only the last checkpoint is missing. Only now: operators may have held the end of data back.
+    fn report_end(&mut self, cx: &mut Context<'_>) {
+        let state = &mut self.state;
+        if !state.ended || state.end_reported {
+            return;
+        }
+        let (events, id) = (&self.events, self.id);
+        let reporting = state.reporting_end.get_or_insert_with(|| {
+            let events = events.clone();
+            Box::pin(async move { drop(events.send(TaskEvent::Ended(id)).await) })
+        });
+        if reporting.as_mut().poll(cx).is_ready() {
+            state.reporting_end = None;
+            state.end_reported = true;
+        }
+    }
+
     fn flush_if_due(&mut self, now: Instant) -> Result<()> {
         let last = *self.state.last_flush.get_or_insert(now);
         if now - last >= self.buffer_timeout {
@@ -134,7 +236,7 @@ impl Subtask {
     /// Waits for input or a command, which have taken the waker, or for the next timer.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<End>> {
         let now = self.env.now();
-        let timer = self.input.chain().next_timer().map(|at| {
+        let timer = self.input.chain().next_timer().filter(|_| !self.state.ended).map(|at| {
             let delay = at.saturating_sub(self.env.processing_time()).max(0);
             now + Duration::from_millis(delay.unsigned_abs())
         });

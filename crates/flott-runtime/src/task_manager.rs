@@ -1,5 +1,7 @@
 //! Expands a job into subtasks and starts them, all in this process.
 
+use crate::attempt::AttemptSpec;
+use crate::checkpointing::PartSink;
 use crate::factory::{BuildContext, EdgeFactory, Erased, OperatorFactory, Outputs, PartitionContext};
 use crate::subtask::{LoopState, Subtask};
 use flott_env::sync::mpsc;
@@ -48,7 +50,7 @@ impl RuntimeConfig {
 
 /// A program ready to run: its graphs, and the factories of its operators and edges by their numbers.
 pub struct JobSpec {
-    /// The identity of this run.
+    /// The identity of the job, the same for all attempts.
     pub job_id: JobId,
     /// The name of the job.
     pub name: String,
@@ -115,12 +117,17 @@ impl TaskManager {
         Self { env }
     }
 
-    /// Starts all subtasks of a job. Operators are opened on the tasks themselves; what fails there is reported to
+    /// Starts all subtasks of one attempt of a job. Operators are opened on the tasks themselves; what fails there is reported to
     /// `events`, where also everything else about the subtasks is told.
     ///
     /// # Errors
     /// If the graphs and factories do not fit together.
-    pub fn deploy(&self, spec: &Arc<JobSpec>, events: &mpsc::Sender<TaskEvent>) -> Result<Deployment> {
+    pub fn deploy(
+        &self,
+        spec: &Arc<JobSpec>,
+        attempt: &Arc<AttemptSpec>,
+        events: &mpsc::Sender<TaskEvent>,
+    ) -> Result<Deployment> {
         let execution_graph = ExecutionGraph::new(&spec.job_graph);
         let mut gates: BTreeMap<SubtaskId, Vec<Erased>> = BTreeMap::new();
         let mut senders: BTreeMap<(usize, SubtaskIndex, SubtaskIndex), Erased> = BTreeMap::new();
@@ -165,6 +172,7 @@ impl TaskManager {
             let start = Start {
                 env: self.env.clone(),
                 spec: Arc::clone(spec),
+                attempt: Arc::clone(attempt),
                 vertex: vertex.clone(),
                 id,
                 gates: gates.remove(&id).unwrap_or_default(),
@@ -191,6 +199,7 @@ fn subtasks(graph: &JobGraph) -> impl Iterator<Item = (&JobVertex, SubtaskId)> {
 struct Start {
     env: Env,
     spec: Arc<JobSpec>,
+    attempt: Arc<AttemptSpec>,
     vertex: JobVertex,
     id: SubtaskId,
     gates: Vec<Erased>,
@@ -204,6 +213,10 @@ impl Start {
     async fn run(mut self) {
         let (env, id, events) = (self.env.clone(), self.id, self.events.clone());
         let buffer_timeout = self.spec.config.buffer_timeout;
+        let parts = self.attempt.checkpoints.as_ref().map(|checkpoints| {
+            let name = format!("{}/{}", self.vertex.name, id.subtask);
+            PartSink::new(id, name, env.clone(), Arc::clone(&checkpoints.write_part), events.clone())
+        });
         let built = crate::chain::guard(|| self.build());
         let mut subtask = match built {
             Ok(task) => Subtask {
@@ -211,7 +224,9 @@ impl Start {
                 env,
                 input: task.0,
                 mailbox: self.commands,
+                events: events.clone(),
                 buffer_timeout,
+                parts,
                 state: LoopState::default(),
             },
             Err(error) => return report(&events, TaskEvent::Failed(id, error)).await,
@@ -254,9 +269,10 @@ impl Start {
             }
             let factory = spec.operators.get(node.0 as usize);
             let factory = factory.ok_or_else(|| Error::user(format!("operator {node} has no factory")))?;
-            let operator = factory.build(&self.context(node), outputs)?;
+            let ctx = self.context(node);
+            let operator = factory.build(&ctx, outputs)?;
             if node == self.vertex.head {
-                return Ok(factory.task(operator, std::mem::take(&mut self.gates)));
+                return Ok(factory.task(&ctx, operator, std::mem::take(&mut self.gates)));
             }
             built.insert(node, operator);
         }
@@ -288,6 +304,7 @@ impl Start {
             config: self.spec.config,
             metrics: self.metrics.get(&node).cloned().unwrap_or_default(),
             events: self.events.clone(),
+            attempt: Arc::clone(&self.attempt),
         }
     }
 }

@@ -249,7 +249,9 @@ pub enum StreamElement<T> {
     Watermark(Watermark),
     /// The channel becomes idle or active.
     Status(StreamStatus),
-    /// The last element of a channel: nothing overtakes it and nothing follows.
+    /// A checkpoint divides what came before from what follows.
+    Barrier(CheckpointBarrier),
+    /// No record follows: nothing overtakes it, and only barriers come behind it, while the job takes its last checkpoints.
     EndOfData,
 }
 

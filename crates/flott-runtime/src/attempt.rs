@@ -1,0 +1,62 @@
+//! What one attempt to run a job has that others have not: its number, where its snapshots go, and what it goes on from.
+
+use flott_graph::SubtaskId;
+use flott_state::OperatorSnapshot;
+use flott_types::{
+    CheckpointBarrier, CheckpointId, CheckpointingMode, FileHandle, OperatorUid, Result, SubtaskIndex,
+};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// Writes what the operators of one subtask leave for a checkpoint into storage, and returns when it is durable. It may block; it
+/// is called on a thread of its own.
+pub type WritePart = Arc<
+    dyn Fn(&CheckpointBarrier, SubtaskId, &[(OperatorUid, OperatorSnapshot)]) -> Result<FileHandle>
+        + Send
+        + Sync,
+>;
+
+/// How an attempt takes checkpoints.
+#[derive(Clone)]
+pub struct AttemptCheckpoints {
+    /// Whether barriers are aligned.
+    pub mode: CheckpointingMode,
+    /// Where snapshots go.
+    pub write_part: WritePart,
+}
+
+impl fmt::Debug for AttemptCheckpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AttemptCheckpoints").field("mode", &self.mode).finish_non_exhaustive()
+    }
+}
+
+/// The state that an attempt goes on from, already divided among its subtasks.
+#[derive(Clone, Debug, Default)]
+pub struct RestoredSnapshots {
+    /// The checkpoint.
+    pub checkpoint_id: Option<CheckpointId>,
+    /// By operator and subtask. An operator that is not here starts empty.
+    pub snapshots: BTreeMap<(OperatorUid, SubtaskIndex), OperatorSnapshot>,
+}
+
+/// One attempt to run a job.
+#[derive(Clone, Debug)]
+pub struct AttemptSpec {
+    /// How many attempts there were before in this process.
+    pub number: u32,
+    /// A number that no other attempt of any job has.
+    pub run_id: u64,
+    /// `None` if the job takes no checkpoints.
+    pub checkpoints: Option<AttemptCheckpoints>,
+    /// What it goes on from; empty for nothing.
+    pub restored: RestoredSnapshots,
+}
+
+impl AttemptSpec {
+    /// The first attempt of a job without checkpoints.
+    pub fn first(run_id: u64) -> Self {
+        Self { number: 0, run_id, checkpoints: None, restored: RestoredSnapshots::default() }
+    }
+}

@@ -1,0 +1,93 @@
+//! The way of a subtask's snapshot into storage: beside the data path, in order, with its end reported to the master.
+
+use crate::attempt::WritePart;
+use crate::chain::guard;
+use flott_env::Env;
+use flott_env::sync::mpsc;
+use flott_graph::{SubtaskId, TaskEvent};
+use flott_state::OperatorSnapshot;
+use flott_types::{CheckpointBarrier, CheckpointId, Error, OperatorUid, Result};
+
+/// Snapshots of one subtask that may wait to be written. The master does not trigger as many at a time.
+const PARTS_WAITING_MAX: usize = 64;
+
+/// What the operators of a chain left for a checkpoint.
+pub(crate) type ChainSnapshot = Vec<(OperatorUid, OperatorSnapshot)>;
+
+enum Outcome {
+    Snapshot(CheckpointBarrier, ChainSnapshot),
+    Aborted(CheckpointId),
+}
+
+/// Takes the snapshots of one subtask from its loop.
+pub(crate) struct PartSink {
+    id: SubtaskId,
+    name: String,
+    env: Env,
+    write_part: WritePart,
+    events: mpsc::Sender<TaskEvent>,
+    /// To the task that writes, once there was something to write.
+    writer: Option<mpsc::Sender<Outcome>>,
+}
+
+impl PartSink {
+    pub(crate) fn new(
+        id: SubtaskId,
+        name: String,
+        env: Env,
+        write_part: WritePart,
+        events: mpsc::Sender<TaskEvent>,
+    ) -> Self {
+        Self { id, name, env, write_part, events, writer: None }
+    }
+
+    /// Has the snapshot written and reported.
+    pub(crate) fn snapshot(&mut self, barrier: CheckpointBarrier, snapshot: ChainSnapshot) -> Result<()> {
+        self.send(Outcome::Snapshot(barrier, snapshot))
+    }
+
+    /// Has it reported that the subtask takes no snapshot for this checkpoint.
+    pub(crate) fn aborted(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
+        self.send(Outcome::Aborted(checkpoint_id))
+    }
+
+    fn send(&mut self, outcome: Outcome) -> Result<()> {
+        let Self { id, name, env, write_part, events, writer } = self;
+        let writer = writer.get_or_insert_with(|| {
+            let (sender, outcomes) = mpsc::channel(PARTS_WAITING_MAX);
+            // Storage blocks: a thread of its own, which ends with the subtask.
+            env.spawn_subtask(
+                &format!("{name} snapshots"),
+                write(*id, write_part.clone(), events.clone(), outcomes),
+            );
+            sender
+        });
+        writer.try_send(outcome).map_err(|_| {
+            Error::subtask(format!("more than {PARTS_WAITING_MAX} snapshots wait to be written"))
+        })
+    }
+}
+
+async fn write(
+    id: SubtaskId,
+    write_part: WritePart,
+    events: mpsc::Sender<TaskEvent>,
+    mut outcomes: mpsc::Receiver<Outcome>,
+) {
+    while let Some(outcome) = outcomes.recv().await {
+        let event = match outcome {
+            Outcome::Snapshot(barrier, snapshot) => match guard(|| write_part(&barrier, id, &snapshot)) {
+                Ok(part) => TaskEvent::CheckpointAcknowledged(id, barrier.id, part),
+                Err(error) => TaskEvent::CheckpointDeclined(id, barrier.id, error),
+            },
+            Outcome::Aborted(checkpoint_id) => {
+                let error = Error::subtask(format!(
+                    "a newer barrier came before all barriers of checkpoint {checkpoint_id}"
+                ));
+                TaskEvent::CheckpointDeclined(id, checkpoint_id, error)
+            }
+        };
+        // If the master is gone, nobody is left to tell.
+        drop(events.send(event).await);
+    }
+}
