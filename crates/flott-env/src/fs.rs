@@ -1,10 +1,10 @@
 //! Files, as far as the engine and its connectors need them: real, or in memory for the simulation.
 
-use std::collections::BTreeMap;
+pub(crate) mod memory;
+
 use std::fmt;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// A file open for reading.
 pub trait ReadSeek: Read + Seek + Send {}
@@ -49,6 +49,17 @@ pub trait FileSystem: Send + Sync + fmt::Debug {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in a directory survive a power failure.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Gives an existing file a second name; fails with [`io::ErrorKind::AlreadyExists`] if there is anything of that name. With a file written
+    /// and synced under a temporary name before, this publishes it whole, and at most once.
+    fn hard_link(&self, existing: &Path, link: &Path) -> io::Result<()> {
+        let _unused = (existing, link);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Removes a directory; fails with [`io::ErrorKind::DirectoryNotEmpty`] if there is anything in it.
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let _unused = path;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 #[derive(Debug)]
@@ -97,98 +108,13 @@ impl FileSystem for RealFs {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         std::fs::File::open(path)?.sync_all()
     }
-}
-
-/// Files in memory: the simulation's disk.
-#[derive(Clone, Debug, Default)]
-pub struct MemoryFs {
-    entries: Arc<Mutex<BTreeMap<PathBuf, Option<Vec<u8>>>>>,
-}
-
-impl MemoryFs {
-    fn with<T>(&self, f: impl FnOnce(&mut BTreeMap<PathBuf, Option<Vec<u8>>>) -> T) -> T {
-        f(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner))
+    fn hard_link(&self, existing: &Path, link: &Path) -> io::Result<()> {
+        std::fs::hard_link(existing, link)
     }
-
-    fn missing(path: &Path) -> io::Error {
-        io::Error::new(io::ErrorKind::NotFound, format!("no such file: {}", path.display()))
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_dir(path)
     }
 }
 
-struct MemoryFile {
-    fs: MemoryFs,
-    path: PathBuf,
-}
-
-impl Write for MemoryFile {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.fs.with(|entries| {
-            entries
-                .entry(self.path.clone())
-                .or_insert_with(|| Some(Vec::new()))
-                .get_or_insert_default()
-                .extend(buf);
-        });
-        Ok(buf.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl FileWrite for MemoryFile {
-    fn sync(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl FileSystem for MemoryFs {
-    fn open(&self, path: &Path) -> io::Result<Box<dyn ReadSeek>> {
-        let content = self.with(|entries| entries.get(path).cloned().flatten());
-        content
-            .map(|bytes| Box::new(io::Cursor::new(bytes)) as Box<dyn ReadSeek>)
-            .ok_or_else(|| Self::missing(path))
-    }
-    fn create(&self, path: &Path) -> io::Result<Box<dyn FileWrite>> {
-        self.with(|entries| entries.insert(path.to_owned(), Some(Vec::new())));
-        Ok(Box::new(MemoryFile { fs: self.clone(), path: path.to_owned() }))
-    }
-    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
-        self.with(|entries| match entries.get(path) {
-            Some(Some(bytes)) => Ok(Metadata { len: bytes.len() as u64, is_dir: false, modified_ms: 0 }),
-            Some(None) => Ok(Metadata { len: 0, is_dir: true, modified_ms: 0 }),
-            None => Err(Self::missing(path)),
-        })
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
-        if !self.metadata(path)?.is_dir {
-            return Err(io::Error::new(
-                io::ErrorKind::NotADirectory,
-                format!("not a directory: {}", path.display()),
-            ));
-        }
-        Ok(self
-            .with(|entries| entries.keys().filter(|entry| entry.parent() == Some(path)).cloned().collect()))
-    }
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.with(|entries| {
-            for ancestor in path.ancestors() {
-                entries.entry(ancestor.to_owned()).or_insert(None);
-            }
-        });
-        Ok(())
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.with(|entries| {
-            let content = entries.remove(from).ok_or_else(|| Self::missing(from))?;
-            entries.insert(to.to_owned(), content);
-            Ok(())
-        })
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.with(|entries| entries.remove(path)).map(|_| ()).ok_or_else(|| Self::missing(path))
-    }
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@
 
 use crate::env::{Env, EnvBackend, TaskHandle, TaskPanic};
 use crate::fs::FileSystem;
-pub use crate::fs::MemoryFs;
+pub use crate::fs::memory::{CrashMode, Fault, FaultEffect, FsOperation, MemoryFs};
 use crate::net::AsyncStream;
 use futures_util::FutureExt;
 use std::collections::BTreeMap;
@@ -142,6 +142,18 @@ impl Simulation {
     pub fn with_steps_max(mut self, steps_max: u64) -> Self {
         self.steps_max = steps_max;
         self
+    }
+
+    /// The same world with another disk, such as one that an earlier world has left behind at its crash.
+    #[must_use]
+    pub fn with_disk(mut self, disk: MemoryFs) -> Self {
+        self.fs = disk;
+        self
+    }
+
+    /// The disk: to make it fail, or to take it into the next world.
+    pub fn disk(&self) -> &MemoryFs {
+        &self.fs
     }
 
     /// The environment to run the engine in.
