@@ -51,7 +51,7 @@ const TABLE: &[Row] = &[
     row("flott-state", Contracts, &[Vocabulary], &[]),
     row("flott-api", Contracts, BASE, &["flott-state"]),
     row("flott-graph", Contracts, &[Vocabulary], &[]),
-    row("flott-checkpoint", Contracts, BASE, &[]),
+    row("flott-checkpoint", Contracts, BASE, &["flott-state", "flott-graph"]),
     row("flott-exchange", DataPlane, CORE, &[]),
     row("flott-operators", DataPlane, CORE, &["flott-exchange"]),
     row("flott-runtime", DataPlane, CORE, &["flott-exchange", "flott-operators"]),

@@ -1,0 +1,447 @@
+//! Decides when checkpoints are triggered, complete, given up and deleted.
+//!
+//! A pure state machine: what happened goes in with the time, what is to be done comes out. It does no IO and knows no clock, so that
+//! every order of events can be tested. Whoever drives it performs the actions in order and reports what became of them.
+//!
+//! Rules that hold whatever comes in:
+//! * a number is used for one checkpoint, ever;
+//! * a manifest is asked for once per checkpoint, one at a time, and only when every subtask has acknowledged or had finished before;
+//! * completion is told after [`Input::ManifestWritten`] only, and in the order of numbers;
+//! * files of a checkpoint whose manifest was asked for are deleted only when a newer one is complete: whether the manifest
+//!   was written may not be known.
+
+mod message;
+mod pending;
+
+pub use message::{
+    AbortReason, Action, Input, JobStart, ManifestRequest, Now, SavepointRequest, SubtaskPart,
+};
+
+use crate::config::CheckpointConfig;
+use crate::plan::CheckpointPlan;
+use flott_env::Instant;
+use flott_graph::SubtaskId;
+use flott_types::{CheckpointBarrier, CheckpointId, CheckpointKind, Error, ErrorKind, FileHandle};
+use pending::{Acknowledgement, PendingCheckpoint};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// A final checkpoint that failed is tried again after this time at the earliest.
+const FINAL_RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// The state of checkpointing of one job.
+#[derive(Debug)]
+pub struct CheckpointCoordinator {
+    config: CheckpointConfig,
+    plan: CheckpointPlan,
+    phase: Phase,
+    next_id: CheckpointId,
+    /// The first number since the job (re)started: what is said about earlier ones is of no interest.
+    first_id: CheckpointId,
+    pending: BTreeMap<CheckpointId, PendingCheckpoint>,
+    /// Complete checkpoints, without savepoints; the last is what a restart goes on from.
+    retained: BTreeSet<CheckpointId>,
+    /// Failed while the manifest was written: their files go when a newer one is complete.
+    unresolved: Vec<CheckpointId>,
+    /// Complete savepoints since the job (re)started.
+    savepoints: BTreeSet<CheckpointId>,
+    finished: BTreeSet<SubtaskId>,
+    at_end: BTreeSet<SubtaskId>,
+    /// When the next periodic trigger is due; `None` if there are none.
+    next_trigger: Option<Instant>,
+    /// No trigger before, because of the minimal pause or after a failed final checkpoint.
+    not_before: Instant,
+    /// Failures since the last success.
+    n_failed: u32,
+}
+
+/// What may be triggered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Everything.
+    Running,
+    /// Nothing: a savepoint is under way with which the job stops, or complete.
+    StoppingWithSavepoint,
+    /// Nothing: the final checkpoint is complete.
+    Drained,
+    /// Nothing: the subtasks do not run.
+    Stopped,
+}
+
+impl CheckpointCoordinator {
+    /// The coordinator of a job that starts now; the first checkpoint is due one interval later.
+    pub fn new(config: CheckpointConfig, plan: CheckpointPlan, start: JobStart, now: Now) -> Self {
+        let mut coordinator = Self {
+            config,
+            plan,
+            phase: Phase::Stopped,
+            next_id: start.next_checkpoint_id,
+            first_id: start.next_checkpoint_id,
+            pending: BTreeMap::new(),
+            retained: BTreeSet::new(),
+            unresolved: Vec::new(),
+            savepoints: BTreeSet::new(),
+            finished: BTreeSet::new(),
+            at_end: BTreeSet::new(),
+            next_trigger: None,
+            not_before: now.instant,
+            n_failed: 0,
+        };
+        coordinator.start(start, now);
+        coordinator
+    }
+
+    /// Takes in what happened, and says what is to be done.
+    pub fn handle(&mut self, now: Now, input: Input) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match input {
+            Input::Tick => {}
+            Input::Acknowledged { checkpoint, subtask, part, end_of_data } => {
+                self.on_acknowledged(checkpoint, subtask, part, end_of_data, &mut actions);
+            }
+            Input::Declined { checkpoint, subtask, reason } => {
+                self.abort(checkpoint, AbortReason::Declined(subtask, reason.report()), now, &mut actions);
+            }
+            Input::EndOfData(subtask) => {
+                self.at_end.insert(subtask);
+            }
+            Input::SubtaskFinished(subtask) => self.on_finished(subtask, now, &mut actions),
+            Input::ManifestWritten { checkpoint } => self.on_written(checkpoint, now, &mut actions),
+            Input::ManifestFailed { checkpoint, error } => {
+                self.on_manifest_failed(checkpoint, error, now, &mut actions);
+            }
+            Input::TriggerSavepoint { request, kind } => self.on_savepoint(request, kind, now, &mut actions),
+            Input::JobRestarted(start) => {
+                self.stop(now, &mut actions);
+                self.start(start, now);
+            }
+            Input::JobStopped => self.stop(now, &mut actions),
+        }
+        self.expire(now, &mut actions);
+        self.write_next(&mut actions);
+        self.trigger_due(now, &mut actions);
+        actions
+    }
+
+    /// When [`Input::Tick`] is needed, if nothing else happens; the past means now.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let expiring = self.pending.values().filter(|pending| !pending.is_acknowledged());
+        expiring.map(|pending| pending.deadline).chain(self.next_due()).min()
+    }
+
+    /// Checkpoints and savepoints that are under way.
+    pub fn n_pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// The newest complete checkpoint, savepoints apart.
+    pub fn latest_complete(&self) -> Option<CheckpointId> {
+        self.retained.last().copied()
+    }
+
+    fn start(&mut self, start: JobStart, now: Now) {
+        assert!(
+            self.next_id <= start.next_checkpoint_id,
+            "numbers never start again: {} was next, {} is now",
+            self.next_id,
+            start.next_checkpoint_id
+        );
+        self.phase = Phase::Running;
+        self.next_id = start.next_checkpoint_id;
+        self.first_id = start.next_checkpoint_id;
+        self.retained = start.retained.into_iter().collect();
+        // The new owner's garbage collection has them.
+        self.unresolved.clear();
+        self.savepoints.clear();
+        self.finished.clear();
+        self.at_end.clear();
+        self.n_failed = 0;
+        self.not_before = now.instant;
+        self.next_trigger = self.config.interval.map(|interval| now.instant + interval);
+    }
+
+    /// Gives up everything. What may be complete stays: the next owner looks.
+    fn stop(&mut self, now: Now, actions: &mut Vec<Action>) {
+        self.phase = Phase::Stopped;
+        for id in self.pending.keys().copied().collect::<Vec<_>>() {
+            self.abort(id, AbortReason::JobStopped, now, actions);
+        }
+    }
+
+    fn on_acknowledged(
+        &mut self,
+        checkpoint: CheckpointId,
+        subtask: SubtaskId,
+        part: FileHandle,
+        end_of_data: bool,
+        actions: &mut Vec<Action>,
+    ) {
+        let is_useless = match self.pending.get_mut(&checkpoint) {
+            Some(pending) => {
+                pending.acknowledge(subtask, part.clone(), end_of_data) == Acknowledgement::Unexpected
+            }
+            // What is complete, or may be, owns its files; an earlier start's are not ours to judge.
+            None => {
+                checkpoint >= self.first_id
+                    && !self.retained.contains(&checkpoint)
+                    && !self.unresolved.contains(&checkpoint)
+                    && !self.savepoints.contains(&checkpoint)
+            }
+        };
+        if is_useless {
+            actions.push(Action::DeleteFiles(vec![part]));
+        }
+    }
+
+    fn on_finished(&mut self, subtask: SubtaskId, now: Now, actions: &mut Vec<Action>) {
+        if !self.finished.insert(subtask) {
+            return;
+        }
+        let waits = |pending: &PendingCheckpoint| pending.missing().contains(&subtask);
+        let waiting = self.pending.values().filter(|pending| waits(pending));
+        // Its barrier will never come, and what it did since the others' cannot be told apart.
+        for id in waiting.map(|pending| pending.barrier.id).collect::<Vec<_>>() {
+            self.abort(id, AbortReason::SubtaskFinished(subtask), now, actions);
+        }
+    }
+
+    fn on_written(&mut self, id: CheckpointId, now: Now, actions: &mut Vec<Action>) {
+        if !self.pending.get(&id).is_some_and(|pending| pending.is_writing) {
+            // An answer to an earlier start: the new owner has looked for itself.
+            return;
+        }
+        let Some(pending) = self.pending.remove(&id) else { return };
+        let kind = pending.barrier.kind;
+        let is_final = pending.is_final();
+        if kind.commits() {
+            self.n_failed = 0;
+            self.retained.insert(id);
+            self.subsume_before(id, now, actions);
+            if is_final {
+                self.phase = Phase::Drained;
+            }
+            // Not final although all input has ended: somebody was late. Without a pause this could spin.
+            self.not_before = self.not_before.max(now.instant + self.retry_pause());
+            actions.push(Action::NotifyComplete { id, is_final });
+            self.drop_too_many(actions);
+        } else {
+            self.savepoints.insert(id);
+        }
+        self.pause(now);
+        if let Some(request) = pending.request {
+            actions.push(Action::SavepointDone { request, result: Ok(id) });
+        }
+    }
+
+    /// What was triggered before a complete checkpoint is of no use any more, but for savepoints, which somebody waits for.
+    fn subsume_before(&mut self, id: CheckpointId, now: Now, actions: &mut Vec<Action>) {
+        let older = self.pending.range(..id).filter(|(_, pending)| pending.request.is_none());
+        for older in older.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.abort(older, AbortReason::Subsumed(id), now, actions);
+        }
+    }
+
+    fn drop_too_many(&mut self, actions: &mut Vec<Action>) {
+        let mut dropped = std::mem::take(&mut self.unresolved);
+        while self.retained.len() > self.config.num_retained.max(1) as usize {
+            dropped.extend(self.retained.pop_first());
+        }
+        if !dropped.is_empty() {
+            actions.push(Action::Subsume(dropped));
+        }
+    }
+
+    fn on_manifest_failed(&mut self, id: CheckpointId, error: Error, now: Now, actions: &mut Vec<Action>) {
+        if !self.pending.get(&id).is_some_and(|pending| pending.is_writing) {
+            return;
+        }
+        let is_fenced = error.kind() == ErrorKind::Fenced;
+        self.abort(id, AbortReason::ManifestFailed(error.report()), now, actions);
+        if is_fenced {
+            // Not counted, not tolerated: somebody else runs the job.
+            actions.retain(|action| !matches!(action, Action::FailJob(_)));
+            self.stop(now, actions);
+            actions.push(Action::FailJob(error));
+        }
+    }
+
+    fn on_savepoint(
+        &mut self,
+        request: SavepointRequest,
+        kind: CheckpointKind,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        assert!(kind.is_savepoint(), "a savepoint was asked for, of kind {kind:?}");
+        let refused = match self.phase {
+            Phase::Running => None,
+            Phase::StoppingWithSavepoint => Some("the job is already stopping with a savepoint"),
+            Phase::Drained => Some("the job has processed all of its input"),
+            Phase::Stopped => Some("the job is not running"),
+        };
+        let refused = refused.map(str::to_owned).or_else(|| self.refusal());
+        if let Some(why) = refused {
+            let error = Error::user(format!("cannot take a savepoint: {why}"));
+            actions.push(Action::SavepointDone { request, result: Err(error) });
+            return;
+        }
+        if kind.stops_job() {
+            self.phase = Phase::StoppingWithSavepoint;
+            for id in self.aborted_by_stop() {
+                self.abort(id, AbortReason::StoppingWithSavepoint, now, actions);
+            }
+        }
+        self.trigger(kind, Some(request), now, actions);
+    }
+
+    /// Checkpoints whose manifest is not being written yet; one that is is left to end.
+    fn aborted_by_stop(&self) -> Vec<CheckpointId> {
+        let goes = |pending: &&PendingCheckpoint| pending.request.is_none() && !pending.is_writing;
+        self.pending.values().filter(goes).map(|pending| pending.barrier.id).collect()
+    }
+
+    /// Why nothing can be triggered although the job runs.
+    fn refusal(&self) -> Option<String> {
+        if self.plan.triggered(&self.finished).is_empty() {
+            return Some("all subtasks have finished".to_owned());
+        }
+        let is_off = !self.config.after_tasks_finish && !self.finished.is_empty();
+        is_off.then(|| {
+            let key = flott_types::options::CHECKPOINTING_AFTER_TASKS_FINISH.key;
+            format!("subtasks have finished, and '{key}' is false")
+        })
+    }
+
+    /// Gives up a checkpoint, with everything that follows; nothing if it is not pending.
+    fn abort(&mut self, id: CheckpointId, reason: AbortReason, now: Now, actions: &mut Vec<Action>) {
+        let Some(pending) = self.pending.remove(&id) else { return };
+        let kind = pending.barrier.kind;
+        let message = format!("checkpoint {id} was aborted: {reason}");
+        let is_failure = reason.is_failure();
+        // The write may still go on, or may have worked without an answer. Only for a savepoint that nobody restarts from, and whose
+        // write has ended, that does not matter: its requester is told that there is none, so there must be none.
+        let is_nobodys_base = kind == CheckpointKind::Savepoint && reason != AbortReason::JobStopped;
+        actions.push(Action::NotifyAborted { id, reason });
+        if pending.is_writing && !is_nobodys_base {
+            self.unresolved.push(id);
+        } else {
+            actions.push(Action::Discard { id, kind });
+        }
+        self.pause(now);
+        if let Some(request) = pending.request {
+            self.on_savepoint_aborted(kind, request, message, actions);
+        } else if is_failure {
+            self.not_before = self.not_before.max(now.instant + self.retry_pause());
+            self.n_failed += 1;
+            if self.n_failed > self.config.tolerable_failed {
+                let tolerable = self.config.tolerable_failed;
+                let text = format!("{message}; {} failed in a row, {tolerable} are tolerable", self.n_failed);
+                self.phase = Phase::Stopped;
+                actions.push(Action::FailJob(Error::subtask(text)));
+            }
+        }
+    }
+
+    fn on_savepoint_aborted(
+        &mut self,
+        kind: CheckpointKind,
+        request: SavepointRequest,
+        message: String,
+        actions: &mut Vec<Action>,
+    ) {
+        let result = Err(Error::new(ErrorKind::Retry, message.clone()));
+        actions.push(Action::SavepointDone { request, result });
+        if kind.stops_job() && self.phase == Phase::StoppingWithSavepoint {
+            // Some sources have stopped and others have not, or event time has ended: only a restart gets the job going again.
+            self.phase = Phase::Stopped;
+            actions.push(Action::FailJob(Error::subtask(message)));
+        }
+    }
+
+    /// The minimal pause begins when a checkpoint ends, however it ends.
+    fn pause(&mut self, now: Now) {
+        self.not_before = self.not_before.max(now.instant + self.config.min_pause);
+    }
+
+    /// A final checkpoint is due at once; after a failure that would be a loop without a pause.
+    fn retry_pause(&self) -> Duration {
+        if self.is_final_due() { FINAL_RETRY_PAUSE } else { Duration::ZERO }
+    }
+
+    fn expire(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let is_expired =
+            |pending: &&PendingCheckpoint| !pending.is_acknowledged() && pending.deadline <= now.instant;
+        let expired = self.pending.values().filter(is_expired);
+        let expired: Vec<_> = expired
+            .map(|pending| (pending.barrier.id, pending.missing().iter().copied().collect()))
+            .collect();
+        for (id, missing) in expired {
+            self.abort(id, AbortReason::Expired(missing), now, actions);
+        }
+    }
+
+    /// Asks for the manifest of the oldest checkpoint that has been acknowledged by all. One at a time, so that they become
+    /// complete in the order of their numbers.
+    fn write_next(&mut self, actions: &mut Vec<Action>) {
+        if self.pending.values().any(|pending| pending.is_writing) {
+            return;
+        }
+        if let Some(next) = self.pending.values_mut().find(|pending| pending.is_acknowledged()) {
+            next.is_writing = true;
+            actions.push(Action::WriteManifest(next.manifest_request()));
+        }
+    }
+
+    /// Whether everything that is triggered from outside has processed all of its input, so that one more checkpoint commits all.
+    fn is_final_due(&self) -> bool {
+        let triggered = self.plan.triggered(&self.finished);
+        self.config.interval.is_some()
+            && self.config.after_tasks_finish
+            && !triggered.is_empty()
+            && triggered.iter().all(|subtask| self.at_end.contains(subtask))
+    }
+
+    /// When the next checkpoint may be triggered, as far as only time is missing.
+    fn next_due(&self) -> Option<Instant> {
+        let n_periodic = self.pending.values().filter(|pending| pending.request.is_none()).count();
+        if self.phase != Phase::Running || self.refusal().is_some() {
+            return None;
+        }
+        if self.is_final_due() {
+            // What was triggered before the end goes first: barriers stay in order, and it may be the final one itself.
+            return (n_periodic == 0).then_some(self.not_before);
+        }
+        let has_room = n_periodic < self.config.max_concurrent as usize;
+        self.next_trigger.filter(|_| has_room).map(|at| at.max(self.not_before))
+    }
+
+    fn trigger_due(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let Some(due) = self.next_due() else { return };
+        if due > now.instant {
+            return;
+        }
+        // From now, not from when it was due: after a long stall there is one checkpoint, not many.
+        self.next_trigger = self.config.interval.map(|interval| now.instant + interval);
+        self.trigger(CheckpointKind::Checkpoint, None, now, actions);
+    }
+
+    fn trigger(
+        &mut self,
+        kind: CheckpointKind,
+        request: Option<SavepointRequest>,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        let id = self.next_id;
+        self.next_id = CheckpointId(id.0 + 1);
+        let barrier = CheckpointBarrier { id, timestamp: now.timestamp, kind };
+        let deadline = now.instant + self.config.timeout;
+        let all = self.plan.subtasks.iter().map(|subtask| subtask.id);
+        let pending = PendingCheckpoint::new(barrier, deadline, request, all, &self.finished);
+        self.pending.insert(id, pending);
+        actions.push(Action::TriggerSources { barrier, subtasks: self.plan.triggered(&self.finished) });
+    }
+}
+
+#[cfg(test)]
+mod tests;

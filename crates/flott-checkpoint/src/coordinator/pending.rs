@@ -1,0 +1,83 @@
+//! One checkpoint that has been triggered and is not complete.
+
+use super::message::{ManifestRequest, SavepointRequest, SubtaskPart};
+use flott_env::Instant;
+use flott_graph::SubtaskId;
+use flott_types::{CheckpointBarrier, FileHandle};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Its life: acknowledgements come in; when none is missing the manifest waits for its turn; then it is being written.
+#[derive(Debug)]
+pub(super) struct PendingCheckpoint {
+    pub(super) barrier: CheckpointBarrier,
+    pub(super) deadline: Instant,
+    /// Who asked, if it is a savepoint.
+    pub(super) request: Option<SavepointRequest>,
+    missing: BTreeSet<SubtaskId>,
+    parts: BTreeMap<SubtaskId, SubtaskPart>,
+    pub(super) is_writing: bool,
+}
+
+/// What became of an acknowledgement.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Acknowledgement {
+    /// It counts.
+    Taken,
+    /// It had come before, with the same file.
+    Repeated,
+    /// It had come before, with another file, or its sender takes no part.
+    Unexpected,
+}
+
+impl PendingCheckpoint {
+    pub(super) fn new(
+        barrier: CheckpointBarrier,
+        deadline: Instant,
+        request: Option<SavepointRequest>,
+        all: impl Iterator<Item = SubtaskId>,
+        finished: &BTreeSet<SubtaskId>,
+    ) -> Self {
+        let (gone, missing): (BTreeSet<_>, _) = all.partition(|subtask| finished.contains(subtask));
+        let had_finished = SubtaskPart { file: None, finished: true };
+        let parts = gone.into_iter().map(|subtask| (subtask, had_finished.clone())).collect();
+        Self { barrier, deadline, request, missing, parts, is_writing: false }
+    }
+
+    pub(super) fn acknowledge(
+        &mut self,
+        subtask: SubtaskId,
+        part: FileHandle,
+        end_of_data: bool,
+    ) -> Acknowledgement {
+        if self.missing.remove(&subtask) {
+            self.parts.insert(subtask, SubtaskPart { file: Some(part), finished: end_of_data });
+            return Acknowledgement::Taken;
+        }
+        match self.parts.get(&subtask) {
+            Some(SubtaskPart { file: Some(taken), .. }) if taken.path == part.path => {
+                Acknowledgement::Repeated
+            }
+            _ => Acknowledgement::Unexpected,
+        }
+    }
+
+    /// Who has not answered.
+    pub(super) fn missing(&self) -> &BTreeSet<SubtaskId> {
+        &self.missing
+    }
+
+    /// Whether the manifest can be written.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        self.missing.is_empty()
+    }
+
+    /// Whether a job that is restored from it has nothing left to process.
+    pub(super) fn is_final(&self) -> bool {
+        self.is_acknowledged() && self.parts.values().all(|part| part.finished)
+    }
+
+    pub(super) fn manifest_request(&self) -> ManifestRequest {
+        assert!(self.is_acknowledged(), "checkpoint {} lacks {:?}", self.barrier.id, self.missing);
+        ManifestRequest { barrier: self.barrier, is_final: self.is_final(), parts: self.parts.clone() }
+    }
+}

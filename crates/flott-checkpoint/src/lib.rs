@@ -1,0 +1,45 @@
+//! Checkpoints: when they are taken, where they are, to whom they belong, and how a job gets going from one.
+//!
+//! A checkpoint is complete when its manifest exists, and the manifest is created by the owner of the job, last, by an operation
+//! that fails if it exists. Everything else follows from that; docs/design/0003-checkpoints.md has the whole protocol.
+//!
+//! * `config`: Flink's keys as one value. `plan`: the subtasks and operators that take part.
+//! * `coordinator`: the pure state machine that decides what happens when. No IO, no clock.
+//! * `store`: whole objects by path, local for now. `codec`: frames with a checksum. `part`: the file of one subtask.
+//! * `manifest`: what a checkpoint consists of.
+//! * `owner`: who may complete checkpoints of a job. `storage`: the same three for one job, as the engine uses them.
+//! * `restore`: state for new subtasks. `gc`: what may be deleted.
+//!
+//! It is *not* where barriers flow or operators are snapshotted: that is the data plane. It starts no thread: who calls it
+//! decides on which thread files are written.
+//!
+//! Invariants: no byte from a file is used before its length and checksum were compared with the manifest's; an object is
+//! never overwritten; a manifest is deleted before the files it names.
+
+#![deny(missing_docs)]
+
+mod codec;
+mod config;
+mod coordinator;
+mod gc;
+mod manifest;
+mod owner;
+mod part;
+mod plan;
+mod restore;
+mod storage;
+mod store;
+
+pub use config::CheckpointConfig;
+pub use coordinator::{
+    AbortReason, Action, CheckpointCoordinator, Input, JobStart, ManifestRequest, Now, SavepointRequest,
+    SubtaskPart,
+};
+pub use manifest::{Manifest, OperatorManifest, SubtaskManifest};
+pub use owner::{Attempt, Base, Generation};
+pub use plan::{CheckpointPlan, PlannedOperator, PlannedSubtask};
+pub use restore::{
+    DroppedState, OpenSnapshot, RestoreOptions, RestoreReport, RestoredState, RestoredSubtask, open_snapshot,
+};
+pub use storage::{CheckpointOwner, CheckpointStorage, StartFrom, Started};
+pub use store::{LocalStore, ObjectStore};

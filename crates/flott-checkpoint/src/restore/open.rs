@@ -1,0 +1,144 @@
+//! A complete checkpoint or savepoint with its manifest read, wherever it is.
+
+use crate::codec::checksum;
+use crate::manifest::{MANIFEST_LEN_MAX, MANIFEST_NAME, Manifest};
+use crate::owner::{Base, failed};
+use crate::storage::CheckpointStorage;
+use crate::store::{LocalStore, ObjectStore};
+use flott_env::Env;
+use flott_types::{Error, ErrorKind, FileHandle, Result};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A manifest that was read and found whole, and the way to the files it names.
+#[derive(Clone, Debug)]
+pub struct OpenSnapshot {
+    manifest: Manifest,
+    checksum: u64,
+    place: Place,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    /// One of the job's own checkpoints.
+    Job(CheckpointStorage),
+    /// A directory that the user named.
+    Named {
+        path: String,
+        /// Files whose handles begin with the manifest's own directory: they moved along with it.
+        here: Arc<dyn ObjectStore>,
+        /// Files elsewhere below the directory that held all checkpoints.
+        around: Arc<dyn ObjectStore>,
+    },
+}
+
+/// Opens the savepoint or checkpoint in the directory `path`, or whose `_metadata` is `path`. The path should be absolute: it is
+/// recorded and used again after a crash.
+///
+/// # Errors
+/// [`ErrorKind::UserError`] if there is none, [`ErrorKind::Corruption`] if its manifest is not what was written.
+pub fn open_snapshot(env: &Env, path: &Path) -> Result<OpenSnapshot> {
+    let dir = if path.file_name().is_some_and(|name| name == MANIFEST_NAME) {
+        path.parent().unwrap_or(path)
+    } else {
+        path
+    };
+    let store = |root: PathBuf| Arc::new(LocalStore::new(env.fs(), root, env.random_u64()));
+    let here = store(dir.to_owned());
+    let shown = dir.display().to_string();
+    let file = format!("{shown}/{MANIFEST_NAME}");
+    let bytes = here.get(MANIFEST_NAME, MANIFEST_LEN_MAX).map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            Error::user(format!("there is no complete savepoint or checkpoint in '{shown}'"))
+                .with_source(error)
+        } else {
+            failed(&format!("read '{file}'"), error)
+        }
+    })?;
+    let manifest = Manifest::decode(&file, &bytes)?;
+    let depth = manifest.directory.split('/').count();
+    let around = store(dir.ancestors().nth(depth).unwrap_or(dir).to_owned());
+    Ok(OpenSnapshot {
+        manifest,
+        checksum: checksum(&bytes),
+        place: Place::Named { path: shown, here, around },
+    })
+}
+
+impl OpenSnapshot {
+    /// A complete checkpoint of the job's own.
+    pub(crate) fn of_job(storage: &CheckpointStorage, manifest: Manifest, checksum: u64) -> Self {
+        Self { manifest, checksum, place: Place::Job(storage.clone()) }
+    }
+
+    /// What it consists of.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Where it is, for people.
+    pub fn path(&self) -> String {
+        match &self.place {
+            Place::Job(storage) => storage.dir(self.manifest.checkpoint_id),
+            Place::Named { path, .. } => path.clone(),
+        }
+    }
+
+    /// The checksum of the manifest file, which tells this snapshot from every other.
+    pub(crate) fn checksum(&self) -> u64 {
+        self.checksum
+    }
+
+    pub(crate) fn base(&self) -> Base {
+        let checkpoint_id = self.manifest.checkpoint_id;
+        match &self.place {
+            Place::Job(_) => Base::Checkpoint { checkpoint_id, generation: self.manifest.generation },
+            Place::Named { path, .. } => {
+                Base::Snapshot { path: path.clone(), checkpoint_id, checksum: self.checksum }
+            }
+        }
+    }
+
+    /// The content of a file of the snapshot, with length and checksum compared.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corruption`] that names the file if it is missing or not what was written, [`ErrorKind::Retry`] if the store does not answer.
+    pub fn read(&self, handle: &FileHandle) -> Result<Vec<u8>> {
+        let inside =
+            handle.path.strip_prefix(&self.manifest.directory).and_then(|rest| rest.strip_prefix('/'));
+        let found = match (&self.place, inside) {
+            (Place::Job(storage), _) => storage.store_of(&handle.path).get(&handle.path, handle.len),
+            (Place::Named { here, .. }, Some(inside)) => here.get(inside, handle.len),
+            (Place::Named { around, .. }, None) => around.get(&handle.path, handle.len),
+        };
+        let damaged = |what: String| {
+            let id = self.manifest.checkpoint_id;
+            Error::new(ErrorKind::Corruption, format!("file '{}' of checkpoint {id} {what}", handle.path))
+        };
+        let bytes = found.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => damaged("is missing".to_owned()),
+            io::ErrorKind::FileTooLarge => damaged(format!("has more than its {} bytes", handle.len)),
+            _ => failed(&format!("read '{}'", handle.path), error),
+        })?;
+        if bytes.len() as u64 != handle.len {
+            return Err(damaged(format!("has {} of its {} bytes", bytes.len(), handle.len)));
+        }
+        let computed = checksum(&bytes);
+        if computed != handle.checksum {
+            return Err(damaged(format!("has checksum {computed:016x} instead of {:016x}", handle.checksum)));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads every file and compares it with the manifest.
+    ///
+    /// # Errors
+    /// As [`OpenSnapshot::read`], at the first file that is not what was written.
+    pub fn verify(&self) -> Result<()> {
+        self.manifest.files().into_iter().try_for_each(|handle| {
+            let bytes = self.read(handle)?;
+            crate::part::decode(&handle.path, &bytes).map(|_| ())
+        })
+    }
+}

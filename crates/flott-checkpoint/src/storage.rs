@@ -1,0 +1,484 @@
+//! The checkpoints of one job, as the engine uses them: start as the owner, write parts, complete, delete.
+//!
+//! ```text
+//! <checkpoints>/<job id>/owner-<n>, owner-<n>.start, owner-<n>.end      who owns the job
+//! <checkpoints>/<job id>/chk-<id>/<vertex>-<subtask>.g<n>               parts
+//! <checkpoints>/<job id>/chk-<id>/_metadata                             the manifest: complete
+//! <savepoints>/savepoint-<job>-<random>/<parts as above>, _metadata
+//! ```
+
+use crate::codec::checksum;
+use crate::coordinator::ManifestRequest;
+use crate::gc;
+use crate::manifest::{MANIFEST_LEN_MAX, MANIFEST_NAME, Manifest};
+use crate::owner::{Attempt, Base, Generation, Listing, Ownership, failed, put_or_find};
+use crate::part;
+use crate::plan::CheckpointPlan;
+use crate::restore::OpenSnapshot;
+use crate::store::{LocalStore, ObjectStore};
+use flott_env::Env;
+use flott_graph::SubtaskId;
+use flott_state::OperatorSnapshot;
+use flott_types::{CheckpointId, CheckpointKind, Error, ErrorKind, FileHandle, JobId, OperatorUid, Result};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Where the checkpoints and savepoints of one job are. Clones share it. All calls block on IO.
+#[derive(Clone, Debug)]
+pub struct CheckpointStorage {
+    pub(crate) checkpoints: Arc<dyn ObjectStore>,
+    pub(crate) savepoints: Arc<dyn ObjectStore>,
+    pub(crate) job_id: JobId,
+    env: Env,
+}
+
+/// From where a job is to start.
+#[derive(Clone, Debug)]
+pub enum StartFrom {
+    /// Its newest complete checkpoint; from nothing if it has none or has reached its end.
+    Latest,
+    /// A savepoint or retained checkpoint that the user named; or, if the job was started from this one already and has not
+    /// reached its end, its newest complete checkpoint since: so the same command continues after a crash.
+    Snapshot(OpenSnapshot),
+}
+
+/// A job as it starts.
+#[derive(Debug)]
+pub struct Started {
+    /// The right to complete checkpoints, until somebody else starts the job.
+    pub owner: CheckpointOwner,
+    /// What to restore; `None` to start from nothing.
+    pub restore_from: Option<OpenSnapshot>,
+    /// The complete checkpoints that the job has, oldest first; the coordinator deletes those that are too many.
+    pub retained: Vec<CheckpointId>,
+    /// The first number that is free.
+    pub next_checkpoint_id: CheckpointId,
+}
+
+impl CheckpointStorage {
+    /// Checkpoints of `job_id` below the directory `checkpoints`, savepoints below `savepoints`. Nothing is read or created yet.
+    pub fn local(env: &Env, checkpoints: &Path, savepoints: &Path, job_id: JobId) -> Self {
+        let store = |root: &Path| Arc::new(LocalStore::new(env.fs(), root, env.random_u64()));
+        Self::new(env, store(checkpoints), store(savepoints), job_id)
+    }
+
+    /// The same over any stores.
+    pub fn new(
+        env: &Env,
+        checkpoints: Arc<dyn ObjectStore>,
+        savepoints: Arc<dyn ObjectStore>,
+        job_id: JobId,
+    ) -> Self {
+        Self { checkpoints, savepoints, job_id, env: env.clone() }
+    }
+
+    /// Starts the job: takes ownership, finds what to go on from, and records it. To be called at every start of the job, also
+    /// for a restart in the same process, before anything of the earlier start is restored, deleted or written.
+    ///
+    /// After a crash in here nothing has happened; call it again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Fenced`] if another start took over meanwhile. [`ErrorKind::Corruption`] that names the file if the newest
+    /// complete checkpoint, or a record of ownership, is damaged or missing: an older one is never taken silently.
+    /// [`ErrorKind::Retry`] if the store does not answer.
+    pub fn start(&self, from: StartFrom) -> Result<Started> {
+        let attempt = Attempt(u128::from(self.env.random_u64()) << 64 | u128::from(self.env.random_u64()));
+        let generation = self.ownership().claim(attempt)?;
+        // Only now: what an earlier owner completes from here on it will not believe in itself.
+        let chain = self.chain(generation)?;
+        let (base, restore_from, retained) = match from {
+            StartFrom::Snapshot(snapshot) if chain.root_checksum != Some(snapshot.checksum()) => {
+                (snapshot.base(), Some(snapshot), Vec::new())
+            }
+            StartFrom::Latest | StartFrom::Snapshot(_) => {
+                (chain.base(), chain.newest, chain.valid.keys().copied().collect())
+            }
+        };
+        self.ownership().start(generation, attempt, base)?;
+        let of_base = restore_from.as_ref().map(|snapshot| snapshot.manifest().checkpoint_id);
+        let last = chain.listing.checkpoints.last().copied().max(of_base).map_or(0, |id| id.0);
+        let next_checkpoint_id = CheckpointId(last + 1);
+        let owner =
+            CheckpointOwner { storage: self.clone(), generation, attempt, first_id: next_checkpoint_id };
+        Ok(Started { owner, restore_from, retained, next_checkpoint_id })
+    }
+
+    /// The newest complete checkpoint, for who only wants to look; a start that happens meanwhile may use another.
+    ///
+    /// # Errors
+    /// As [`CheckpointStorage::start`].
+    pub fn latest(&self) -> Result<Option<OpenSnapshot>> {
+        self.chain(Generation(u64::MAX)).map(|chain| chain.newest)
+    }
+
+    pub(crate) fn ownership(&self) -> Ownership<'_> {
+        Ownership { store: self.checkpoints.as_ref(), job_id: self.job_id }
+    }
+
+    pub(crate) fn dir(&self, id: CheckpointId) -> String {
+        format!("{}/chk-{id}", self.job_id)
+    }
+
+    /// The store that a path of a file handle is in.
+    pub(crate) fn store_of(&self, path: &str) -> &Arc<dyn ObjectStore> {
+        if path.starts_with("savepoint-") { &self.savepoints } else { &self.checkpoints }
+    }
+
+    /// The manifest of a checkpoint; `None` if it was never completed.
+    pub(crate) fn manifest(&self, id: CheckpointId) -> Result<Option<(Manifest, u64)>> {
+        let path = format!("{}/{MANIFEST_NAME}", self.dir(id));
+        let bytes = match self.checkpoints.get(&path, MANIFEST_LEN_MAX) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            bytes => bytes.map_err(|error| failed(&format!("read '{path}'"), error))?,
+        };
+        let manifest = Manifest::decode(&path, &bytes)?;
+        if manifest.checkpoint_id != id || manifest.job_id != self.job_id {
+            let message = format!(
+                "manifest '{path}' is of checkpoint {} of job {}",
+                manifest.checkpoint_id, manifest.job_id
+            );
+            return Err(Error::new(ErrorKind::Corruption, message));
+        }
+        Ok(Some((manifest, checksum(&bytes))))
+    }
+
+    fn chain(&self, below: Generation) -> Result<Chain> {
+        Chain::read(self, below)
+    }
+}
+
+/// The history of a job since it last started from nothing or from what the user named.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    pub(crate) listing: Listing,
+    /// The newest checkpoint that counts, or the snapshot that the newest start went on from.
+    pub(crate) newest: Option<OpenSnapshot>,
+    /// Complete checkpoints that count, by number.
+    pub(crate) valid: BTreeMap<CheckpointId, Manifest>,
+    /// Complete checkpoints since the root that do not count: an owner completed them that was fenced off.
+    pub(crate) void: BTreeMap<CheckpointId, Manifest>,
+    /// Checkpoints with a manifest that cannot be read; nothing of them is used or deleted.
+    pub(crate) unreadable: Vec<CheckpointId>,
+    /// Manifests from before the root: the user's.
+    pub(crate) foreign: Vec<CheckpointId>,
+    /// What the user named at the root, if so.
+    root_checksum: Option<u64>,
+}
+
+impl Chain {
+    /// Reads what started generations before `below` have left.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corruption`] if the newest checkpoint cannot be told or read.
+    pub(crate) fn read(storage: &CheckpointStorage, below: Generation) -> Result<Self> {
+        let ownership = storage.ownership();
+        let listing = ownership.list()?;
+        let mut chain = Self {
+            listing,
+            newest: None,
+            valid: BTreeMap::new(),
+            void: BTreeMap::new(),
+            unreadable: Vec::new(),
+            foreign: Vec::new(),
+            root_checksum: None,
+        };
+        let last = chain.listing.started.range(..below).next_back().copied();
+        let last = last.filter(|generation| !chain.listing.ended.contains(generation));
+        // From the newest start back to the root: up to which checkpoint each generation counts.
+        let mut counts_to = BTreeMap::new();
+        let (mut root, mut next) =
+            (Generation(u64::MAX), last.map(|generation| (generation, CheckpointId(u64::MAX))));
+        let mut newest_base = None;
+        while let Some((generation, up_to)) = next {
+            counts_to.insert(generation, up_to);
+            root = generation;
+            let base = ownership.base(generation)?;
+            next = match &base {
+                Base::Checkpoint { checkpoint_id, generation: before } if *before < generation => {
+                    Some((*before, *checkpoint_id))
+                }
+                Base::Checkpoint { .. } => {
+                    let message =
+                        format!("generation {generation} of job {} goes on from a later one", storage.job_id);
+                    return Err(Error::new(ErrorKind::Corruption, message));
+                }
+                Base::Snapshot { checksum, .. } => {
+                    chain.root_checksum = Some(*checksum);
+                    None
+                }
+                Base::Nothing => None,
+            };
+            newest_base.get_or_insert(base);
+        }
+        chain.read_manifests(storage, root, &counts_to)?;
+        let of_last = chain.valid.last_key_value().filter(|(_, manifest)| Some(manifest.generation) == last);
+        chain.newest = match (of_last, newest_base) {
+            (Some((id, _)), _) => chain.open(storage, *id)?,
+            (None, Some(Base::Checkpoint { checkpoint_id, generation })) => {
+                let found = chain.valid.get(&checkpoint_id);
+                if found.is_none_or(|manifest| manifest.generation != generation) {
+                    let message = format!(
+                        "checkpoint {checkpoint_id} of job {}, the newest, is missing",
+                        storage.job_id
+                    );
+                    return Err(Error::new(ErrorKind::Corruption, message));
+                }
+                chain.open(storage, checkpoint_id)?
+            }
+            (None, Some(Base::Snapshot { path, checksum, .. })) => {
+                let snapshot = crate::restore::open_snapshot(&storage.env, Path::new(&path))?;
+                if snapshot.checksum() != checksum {
+                    let message = format!("'{path}' is not the snapshot any more that the job started from");
+                    return Err(Error::new(ErrorKind::Corruption, message));
+                }
+                Some(snapshot)
+            }
+            (None, Some(Base::Nothing) | None) => None,
+        };
+        Ok(chain)
+    }
+
+    /// Sorts manifests, newest first, into those that count and others.
+    fn read_manifests(
+        &mut self,
+        storage: &CheckpointStorage,
+        root: Generation,
+        counts_to: &BTreeMap<Generation, CheckpointId>,
+    ) -> Result<()> {
+        for id in self.listing.checkpoints.clone().into_iter().rev() {
+            let manifest = match storage.manifest(id) {
+                Ok(None) => continue,
+                Ok(Some((manifest, _))) => manifest,
+                // As long as none was found that counts, this may be the one.
+                Err(error) if self.valid.is_empty() => return Err(error),
+                Err(_) => {
+                    self.unreadable.push(id);
+                    continue;
+                }
+            };
+            let counts = counts_to.get(&manifest.generation).is_some_and(|up_to| id <= *up_to);
+            if counts {
+                self.valid.insert(id, manifest);
+            } else if manifest.generation < root {
+                self.foreign.push(id);
+            } else {
+                self.void.insert(id, manifest);
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&self, storage: &CheckpointStorage, id: CheckpointId) -> Result<Option<OpenSnapshot>> {
+        Ok(storage
+            .manifest(id)?
+            .map(|(manifest, checksum)| OpenSnapshot::of_job(storage, manifest, checksum)))
+    }
+
+    fn base(&self) -> Base {
+        self.newest.as_ref().map_or(Base::Nothing, OpenSnapshot::base)
+    }
+}
+
+/// The right to complete checkpoints of a job. Clones share it; subtasks write their parts through one.
+#[derive(Clone, Debug)]
+pub struct CheckpointOwner {
+    storage: CheckpointStorage,
+    generation: Generation,
+    attempt: Attempt,
+    first_id: CheckpointId,
+}
+
+impl CheckpointOwner {
+    /// The number of this start of the job.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The random number of this start of the job.
+    pub fn attempt(&self) -> Attempt {
+        self.attempt
+    }
+
+    /// The directory, in file handles and manifests, of a checkpoint or savepoint of this start.
+    pub fn directory(&self, id: CheckpointId, kind: CheckpointKind) -> String {
+        if kind.is_savepoint() {
+            // As random as the attempt; and every subtask can tell it without being told.
+            let random = checksum(format!("{}/{id}", self.attempt).as_bytes()) >> 16;
+            format!("savepoint-{:06x}-{random:012x}", self.storage.job_id.0 >> 104)
+        } else {
+            self.storage.dir(id)
+        }
+    }
+
+    /// Writes what one subtask contributes, durably, and returns what to acknowledge the checkpoint with. May be called again after
+    /// an error, with the same snapshots.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Retry`] if the store refuses: the checkpoint is to be declined.
+    pub fn write_part(
+        &self,
+        id: CheckpointId,
+        kind: CheckpointKind,
+        subtask: SubtaskId,
+        snapshots: &[(OperatorUid, OperatorSnapshot)],
+    ) -> Result<FileHandle> {
+        // Another owner that wakes up may be at the same number: the generation keeps the files apart.
+        let name = format!("{}-{}.g{}", subtask.vertex.0, subtask.subtask, self.generation);
+        let path = format!("{}/{name}", self.directory(id, kind));
+        let bytes = part::encode(snapshots);
+        let handle = FileHandle { path, len: bytes.len() as u64, checksum: checksum(&bytes) };
+        let store = self.storage.store_of(&handle.path);
+        if put_or_find(store.as_ref(), &handle.path, &bytes, handle.len)? {
+            Ok(handle)
+        } else {
+            let message = format!("part '{}' exists with another content", handle.path);
+            Err(Error::new(ErrorKind::Retry, message))
+        }
+    }
+
+    /// The manifest that the coordinator asks for.
+    pub fn manifest(
+        &self,
+        plan: &CheckpointPlan,
+        request: &ManifestRequest,
+        enumerators: &BTreeMap<OperatorUid, Vec<u8>>,
+    ) -> Manifest {
+        let whose = (self.storage.job_id, self.generation, self.attempt);
+        let directory = self.directory(request.barrier.id, request.barrier.kind);
+        Manifest::new(whose, directory, plan, request, enumerators)
+    }
+
+    /// Completes a checkpoint: when this returns `Ok`, and not before, committables may be committed. A savepoint that stops the job
+    /// also becomes the job's newest checkpoint, so that a crash while it commits goes on from it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Fenced`] if another start owns the job: this one must stop at once. [`ErrorKind::Retry`] if it did not work, or
+    /// it is not known whether it worked: the checkpoint counts as failed, but its files must stay, because a restart may find it complete.
+    pub fn complete(&self, manifest: &Manifest) -> Result<()> {
+        assert_eq!(
+            (manifest.generation, manifest.attempt),
+            (self.generation, self.attempt),
+            "an owner completes its own checkpoints only"
+        );
+        // Only to fail early; the look that counts comes after.
+        self.storage.ownership().verify(self.generation)?;
+        let bytes = manifest.encode();
+        if manifest.kind.is_savepoint() {
+            self.put_manifest(&manifest.directory, &bytes)?;
+        }
+        if manifest.kind.commits() {
+            self.put_manifest(&self.storage.dir(manifest.checkpoint_id), &bytes)?;
+        }
+        // Only now, see the documents of `owner`: whoever claims after this look sees the manifest.
+        self.storage.ownership().verify(self.generation)
+    }
+
+    fn put_manifest(&self, dir: &str, bytes: &[u8]) -> Result<()> {
+        let path = format!("{dir}/{MANIFEST_NAME}");
+        if put_or_find(self.storage.store_of(&path).as_ref(), &path, bytes, MANIFEST_LEN_MAX)? {
+            return Ok(());
+        }
+        self.storage.ownership().verify(self.generation)?;
+        // A former owner has taken the number; its manifest is void, and the next checkpoint has another number.
+        Err(Error::new(ErrorKind::Retry, format!("manifest '{path}' was written by a former owner")))
+    }
+
+    /// Deletes what was written for a checkpoint or savepoint that was aborted before its manifest was asked for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Retry`]; what stays is removed by the next start of the job, but for savepoints.
+    pub fn discard(&self, id: CheckpointId, kind: CheckpointKind) -> Result<()> {
+        let dir = self.directory(id, kind);
+        let suffix = format!(".g{}", self.generation);
+        if kind.is_savepoint() {
+            // Nobody else has this directory. Its manifest goes first, so that nobody finds one without parts.
+            delete(self.storage.savepoints.as_ref(), &dir, &[MANIFEST_NAME.to_owned()])?;
+        }
+        let store = self.storage.store_of(&dir);
+        let mut names = list(store.as_ref(), &dir)?;
+        names.retain(|name| name.ends_with(&suffix));
+        delete(store.as_ref(), &dir, &names)
+    }
+
+    /// Deletes complete checkpoints that newer ones have replaced. Files of savepoints stay, whoever refers to them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Fenced`] if another start owns the job, [`ErrorKind::Retry`] if the store refuses; what stays is removed by the next
+    /// start of the job.
+    pub fn subsume(&self, ids: &[CheckpointId]) -> Result<()> {
+        self.storage.ownership().verify(self.generation)?;
+        for id in ids {
+            self.delete_checkpoint(*id)?;
+        }
+        Ok(())
+    }
+
+    fn delete_checkpoint(&self, id: CheckpointId) -> Result<()> {
+        let dir = self.storage.dir(id);
+        let store = self.storage.checkpoints.as_ref();
+        // The manifest first, and durably: after a power failure there are parts without a manifest, never the opposite.
+        delete(store, &dir, &[MANIFEST_NAME.to_owned()])?;
+        let names = list(store, &dir)?;
+        delete(store, &dir, &names)
+    }
+
+    /// Deletes files of parts that came too late for their checkpoint.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Retry`]; what stays is removed by the next start of the job.
+    pub fn delete_files(&self, files: &[FileHandle]) -> Result<()> {
+        let suffix = format!(".g{}", self.generation);
+        for file in files.iter().filter(|file| file.path.ends_with(&suffix)) {
+            if let Some((dir, name)) = file.path.rsplit_once('/') {
+                delete(self.storage.store_of(dir).as_ref(), dir, &[name.to_owned()])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what earlier starts have left and nothing needs: parts without a manifest, manifests of owners that were fenced off, temporary files.
+    /// To be called after the job has started, on any thread. Returns how many files were deleted.
+    ///
+    /// # Errors
+    /// As [`CheckpointOwner::subsume`].
+    pub fn collect_garbage(&self) -> Result<usize> {
+        gc::collect(&self.storage, self.generation, self.first_id)
+    }
+
+    /// The job has reached its end, and a later start begins anew. With `retain` its checkpoints stay, and are the user's from now on;
+    /// otherwise they are deleted. Savepoints stay in any case.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Fenced`] if another start owns the job; [`ErrorKind::Retry`] if the store refuses: call it again.
+    pub fn end(&self, retain: bool) -> Result<()> {
+        let chain = self.storage.chain(Generation(self.generation.0 + 1))?;
+        self.storage.ownership().end(self.generation, self.attempt)?;
+        if !retain {
+            for id in chain.valid.into_keys().chain(chain.void.into_keys()) {
+                self.delete_checkpoint(id)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn list(store: &dyn ObjectStore, dir: &str) -> Result<Vec<String>> {
+    store.list(dir).map_err(|error| failed(&format!("list '{dir}'"), error))
+}
+
+/// Deletes files of a directory durably, and the directory if it is empty then.
+pub(crate) fn delete(store: &dyn ObjectStore, dir: &str, names: &[String]) -> Result<()> {
+    for name in names {
+        let path = format!("{dir}/{name}");
+        store.delete(&path).map_err(|error| failed(&format!("delete '{path}'"), error))?;
+    }
+    store
+        .sync(dir)
+        .and_then(|()| store.remove_empty_dir(dir))
+        .map_err(|error| failed(&format!("sync '{dir}'"), error))
+}
+
+#[cfg(test)]
+mod tests;
