@@ -100,7 +100,11 @@ impl CheckpointCoordinator {
                 self.on_acknowledged(checkpoint, subtask, part, end_of_data, &mut actions);
             }
             Input::Declined { checkpoint, subtask, reason } => {
-                self.abort(checkpoint, AbortReason::Declined(subtask, reason.report()), now, &mut actions);
+                // Once all have acknowledged, nobody can take it back: the manifest may be written already.
+                if self.pending.get(&checkpoint).is_some_and(|pending| !pending.is_acknowledged()) {
+                    let reason = AbortReason::Declined(subtask, reason.report());
+                    self.abort(checkpoint, reason, now, &mut actions);
+                }
             }
             Input::EndOfData(subtask) => {
                 self.at_end.insert(subtask);
@@ -220,8 +224,9 @@ impl CheckpointCoordinator {
             if is_final {
                 self.phase = Phase::Drained;
             }
-            // Not final although all input has ended: somebody was late. Without a pause this could spin.
-            self.not_before = self.not_before.max(now.instant + self.retry_pause());
+            if pending.is_last && !is_final {
+                self.retry_later(now);
+            }
             actions.push(Action::NotifyComplete { id, is_final });
             self.drop_too_many(actions);
         } else {
@@ -242,7 +247,10 @@ impl CheckpointCoordinator {
     }
 
     fn drop_too_many(&mut self, actions: &mut Vec<Action>) {
-        let mut dropped = std::mem::take(&mut self.unresolved);
+        let newest = self.retained.last().copied();
+        let (mut dropped, unresolved): (Vec<_>, _) =
+            self.unresolved.drain(..).partition(|id| Some(*id) < newest);
+        self.unresolved = unresolved;
         while self.retained.len() > self.config.num_retained.max(1) as usize {
             dropped.extend(self.retained.pop_first());
         }
@@ -331,7 +339,9 @@ impl CheckpointCoordinator {
         if let Some(request) = pending.request {
             self.on_savepoint_aborted(kind, request, message, actions);
         } else if is_failure {
-            self.not_before = self.not_before.max(now.instant + self.retry_pause());
+            if pending.is_last {
+                self.retry_later(now);
+            }
             self.n_failed += 1;
             if self.n_failed > self.config.tolerable_failed {
                 let tolerable = self.config.tolerable_failed;
@@ -363,9 +373,9 @@ impl CheckpointCoordinator {
         self.not_before = self.not_before.max(now.instant + self.config.min_pause);
     }
 
-    /// A final checkpoint is due at once; after a failure that would be a loop without a pause.
-    fn retry_pause(&self) -> Duration {
-        if self.is_final_due() { FINAL_RETRY_PAUSE } else { Duration::ZERO }
+    /// A final checkpoint is due at once; one that was not what it should be would be followed by the next in a loop without a pause.
+    fn retry_later(&mut self, now: Now) {
+        self.not_before = self.not_before.max(now.instant + FINAL_RETRY_PAUSE);
     }
 
     fn expire(&mut self, now: Now, actions: &mut Vec<Action>) {
@@ -437,7 +447,8 @@ impl CheckpointCoordinator {
         let barrier = CheckpointBarrier { id, timestamp: now.timestamp, kind };
         let deadline = now.instant + self.config.timeout;
         let all = self.plan.subtasks.iter().map(|subtask| subtask.id);
-        let pending = PendingCheckpoint::new(barrier, deadline, request, all, &self.finished);
+        let mut pending = PendingCheckpoint::new(barrier, deadline, request, all, &self.finished);
+        pending.is_last = self.is_final_due();
         self.pending.insert(id, pending);
         actions.push(Action::TriggerSources { barrier, subtasks: self.plan.triggered(&self.finished) });
     }

@@ -4,9 +4,10 @@
 //! names it. Not looked at, let alone deleted: savepoints; checkpoints from before the job's present history, which are the user's; whatever
 //! a newer generation has written. If a manifest cannot be read, nothing is deleted at all, because it cannot be known what it names.
 
+use crate::chain::Chain;
 use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::owner::Generation;
-use crate::storage::{Chain, CheckpointStorage, delete, list};
+use crate::storage::{CheckpointStorage, delete, list};
 use crate::store::TEMP_PREFIX;
 use flott_types::{CheckpointId, Error, ErrorKind, Result};
 use std::collections::{BTreeMap, BTreeSet};

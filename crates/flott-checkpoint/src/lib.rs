@@ -7,7 +7,7 @@
 //! * `coordinator`: the pure state machine that decides what happens when. No IO, no clock.
 //! * `store`: whole objects by path, local for now. `codec`: frames with a checksum. `part`: the file of one subtask.
 //! * `manifest`: what a checkpoint consists of.
-//! * `owner`: who may complete checkpoints of a job. `storage`: the same three for one job, as the engine uses them.
+//! * `owner`: who may complete checkpoints of a job. `chain`: which of them count. `storage`: the same three for one job, as the engine uses them.
 //! * `restore`: state for new subtasks. `gc`: what may be deleted.
 //!
 //! It is *not* where barriers flow or operators are snapshotted: that is the data plane. It starts no thread: who calls it
@@ -18,6 +18,7 @@
 
 #![deny(missing_docs)]
 
+mod chain;
 mod codec;
 mod config;
 mod coordinator;

@@ -7,11 +7,12 @@
 //! <savepoints>/savepoint-<job>-<random>/<parts as above>, _metadata
 //! ```
 
+use crate::chain::Chain;
 use crate::codec::checksum;
 use crate::coordinator::ManifestRequest;
 use crate::gc;
 use crate::manifest::{MANIFEST_LEN_MAX, MANIFEST_NAME, Manifest};
-use crate::owner::{Attempt, Base, Generation, Listing, Ownership, failed, put_or_find};
+use crate::owner::{Attempt, Generation, Ownership, failed, put_or_find};
 use crate::part;
 use crate::plan::CheckpointPlan;
 use crate::restore::OpenSnapshot;
@@ -31,7 +32,7 @@ pub struct CheckpointStorage {
     pub(crate) checkpoints: Arc<dyn ObjectStore>,
     pub(crate) savepoints: Arc<dyn ObjectStore>,
     pub(crate) job_id: JobId,
-    env: Env,
+    pub(crate) env: Env,
 }
 
 /// From where a job is to start.
@@ -146,138 +147,6 @@ impl CheckpointStorage {
 
     fn chain(&self, below: Generation) -> Result<Chain> {
         Chain::read(self, below)
-    }
-}
-
-/// The history of a job since it last started from nothing or from what the user named.
-#[derive(Debug)]
-pub(crate) struct Chain {
-    pub(crate) listing: Listing,
-    /// The newest checkpoint that counts, or the snapshot that the newest start went on from.
-    pub(crate) newest: Option<OpenSnapshot>,
-    /// Complete checkpoints that count, by number.
-    pub(crate) valid: BTreeMap<CheckpointId, Manifest>,
-    /// Complete checkpoints since the root that do not count: an owner completed them that was fenced off.
-    pub(crate) void: BTreeMap<CheckpointId, Manifest>,
-    /// Checkpoints with a manifest that cannot be read; nothing of them is used or deleted.
-    pub(crate) unreadable: Vec<CheckpointId>,
-    /// Manifests from before the root: the user's.
-    pub(crate) foreign: Vec<CheckpointId>,
-    /// What the user named at the root, if so.
-    root_checksum: Option<u64>,
-}
-
-impl Chain {
-    /// Reads what started generations before `below` have left.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Corruption`] if the newest checkpoint cannot be told or read.
-    pub(crate) fn read(storage: &CheckpointStorage, below: Generation) -> Result<Self> {
-        let ownership = storage.ownership();
-        let listing = ownership.list()?;
-        let mut chain = Self {
-            listing,
-            newest: None,
-            valid: BTreeMap::new(),
-            void: BTreeMap::new(),
-            unreadable: Vec::new(),
-            foreign: Vec::new(),
-            root_checksum: None,
-        };
-        let last = chain.listing.started.range(..below).next_back().copied();
-        let last = last.filter(|generation| !chain.listing.ended.contains(generation));
-        // From the newest start back to the root: up to which checkpoint each generation counts.
-        let mut counts_to = BTreeMap::new();
-        let (mut root, mut next) =
-            (Generation(u64::MAX), last.map(|generation| (generation, CheckpointId(u64::MAX))));
-        let mut newest_base = None;
-        while let Some((generation, up_to)) = next {
-            counts_to.insert(generation, up_to);
-            root = generation;
-            let base = ownership.base(generation)?;
-            next = match &base {
-                Base::Checkpoint { checkpoint_id, generation: before } if *before < generation => {
-                    Some((*before, *checkpoint_id))
-                }
-                Base::Checkpoint { .. } => {
-                    let message =
-                        format!("generation {generation} of job {} goes on from a later one", storage.job_id);
-                    return Err(Error::new(ErrorKind::Corruption, message));
-                }
-                Base::Snapshot { checksum, .. } => {
-                    chain.root_checksum = Some(*checksum);
-                    None
-                }
-                Base::Nothing => None,
-            };
-            newest_base.get_or_insert(base);
-        }
-        chain.read_manifests(storage, root, &counts_to)?;
-        let of_last = chain.valid.last_key_value().filter(|(_, manifest)| Some(manifest.generation) == last);
-        chain.newest = match (of_last, newest_base) {
-            (Some((id, _)), _) => chain.open(storage, *id)?,
-            (None, Some(Base::Checkpoint { checkpoint_id, generation })) => {
-                let found = chain.valid.get(&checkpoint_id);
-                if found.is_none_or(|manifest| manifest.generation != generation) {
-                    let message = format!(
-                        "checkpoint {checkpoint_id} of job {}, the newest, is missing",
-                        storage.job_id
-                    );
-                    return Err(Error::new(ErrorKind::Corruption, message));
-                }
-                chain.open(storage, checkpoint_id)?
-            }
-            (None, Some(Base::Snapshot { path, checksum, .. })) => {
-                let snapshot = crate::restore::open_snapshot(&storage.env, Path::new(&path))?;
-                if snapshot.checksum() != checksum {
-                    let message = format!("'{path}' is not the snapshot any more that the job started from");
-                    return Err(Error::new(ErrorKind::Corruption, message));
-                }
-                Some(snapshot)
-            }
-            (None, Some(Base::Nothing) | None) => None,
-        };
-        Ok(chain)
-    }
-
-    /// Sorts manifests, newest first, into those that count and others.
-    fn read_manifests(
-        &mut self,
-        storage: &CheckpointStorage,
-        root: Generation,
-        counts_to: &BTreeMap<Generation, CheckpointId>,
-    ) -> Result<()> {
-        for id in self.listing.checkpoints.clone().into_iter().rev() {
-            let manifest = match storage.manifest(id) {
-                Ok(None) => continue,
-                Ok(Some((manifest, _))) => manifest,
-                // As long as none was found that counts, this may be the one.
-                Err(error) if self.valid.is_empty() => return Err(error),
-                Err(_) => {
-                    self.unreadable.push(id);
-                    continue;
-                }
-            };
-            let counts = counts_to.get(&manifest.generation).is_some_and(|up_to| id <= *up_to);
-            if counts {
-                self.valid.insert(id, manifest);
-            } else if manifest.generation < root {
-                self.foreign.push(id);
-            } else {
-                self.void.insert(id, manifest);
-            }
-        }
-        Ok(())
-    }
-
-    fn open(&self, storage: &CheckpointStorage, id: CheckpointId) -> Result<Option<OpenSnapshot>> {
-        Ok(storage
-            .manifest(id)?
-            .map(|(manifest, checksum)| OpenSnapshot::of_job(storage, manifest, checksum)))
-    }
-
-    fn base(&self) -> Base {
-        self.newest.as_ref().map_or(Base::Nothing, OpenSnapshot::base)
     }
 }
 

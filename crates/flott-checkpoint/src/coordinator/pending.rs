@@ -13,6 +13,8 @@ pub(super) struct PendingCheckpoint {
     pub(super) deadline: Instant,
     /// Who asked, if it is a savepoint.
     pub(super) request: Option<SavepointRequest>,
+    /// Whether it was triggered because all input had been processed.
+    pub(super) is_last: bool,
     missing: BTreeSet<SubtaskId>,
     parts: BTreeMap<SubtaskId, SubtaskPart>,
     pub(super) is_writing: bool,
@@ -40,7 +42,7 @@ impl PendingCheckpoint {
         let (gone, missing): (BTreeSet<_>, _) = all.partition(|subtask| finished.contains(subtask));
         let had_finished = SubtaskPart { file: None, finished: true };
         let parts = gone.into_iter().map(|subtask| (subtask, had_finished.clone())).collect();
-        Self { barrier, deadline, request, missing, parts, is_writing: false }
+        Self { barrier, deadline, request, is_last: false, missing, parts, is_writing: false }
     }
 
     pub(super) fn acknowledge(

@@ -1,0 +1,416 @@
+//! One story each.
+
+use super::*;
+use expect_test::expect;
+
+#[test]
+fn a_checkpoint_is_triggered_acknowledged_written_and_complete() {
+    Script::new(config())
+        .tick(99)
+        .tick(100)
+        .on(110, acknowledged(1, subtask(0, 0)))
+        .on(111, acknowledged(1, subtask(1, 0)))
+        .on(112, acknowledged(1, subtask(0, 1)))
+        .on(120, written(1))
+        .tick(199)
+        .tick(200)
+        .acknowledge(210, 2)
+        .on(220, written(2))
+        .check(expect![[r#"
+              100 trigger 1 Checkpoint at 1000100: 0/0 0/1
+              112 write 1: 0/0 0/1 1/0
+              120 complete 1
+              200 trigger 2 Checkpoint at 1000200: 0/0 0/1
+              210 write 2: 0/0 0/1 1/0
+              220 complete 2
+              220 subsume [(1)]
+        "#]]);
+}
+
+#[test]
+fn the_next_deadline_is_the_next_thing_that_happens_by_itself() {
+    let mut script = Script::new(config());
+    let deadline = |script: &Script| script.coordinator.next_deadline().map(|at| at.0.as_millis());
+    assert_eq!(deadline(&script), Some(100));
+    script.tick(100);
+    assert_eq!(deadline(&script), Some(1_100), "its time-out: another one has no room");
+    script.acknowledge(110, 1);
+    assert_eq!(deadline(&script), None, "only the answer of the storage is missing");
+    script.on(120, written(1));
+    assert_eq!(deadline(&script), Some(200));
+}
+
+#[test]
+fn a_checkpoint_that_takes_long_delays_the_next_one_but_does_not_make_more_of_them() {
+    Script::new(config())
+        .tick(100)
+        .tick(350)
+        .acknowledge(355, 1)
+        .on(360, written(1))
+        .tick(361)
+        .tick(460)
+        .check(expect![[r#"
+              100 trigger 1 Checkpoint at 1000100: 0/0 0/1
+              355 write 1: 0/0 0/1 1/0
+              360 complete 1
+              360 trigger 2 Checkpoint at 1000360: 0/0 0/1
+        "#]]);
+}
+
+#[test]
+fn the_minimal_pause_begins_when_a_checkpoint_has_ended() {
+    let config = CheckpointConfig { min_pause: Duration::from_millis(70), ..config() };
+    Script::new(config).tick(100).acknowledge(180, 1).on(190, written(1)).tick(259).tick(260).check(expect![
+        [r#"
+              100 trigger 1 Checkpoint at 1000100: 0/0 0/1
+              180 write 1: 0/0 0/1 1/0
+              190 complete 1
+              260 trigger 2 Checkpoint at 1000260: 0/0 0/1
+        "#]
+    ]);
+}
+
+#[test]
+fn the_first_failure_fails_the_job_unless_some_are_tolerable() {
+    let declined = |id| Input::Declined {
+        checkpoint: CheckpointId(id),
+        subtask: subtask(1, 0),
+        reason: Error::subtask("the disk is full"),
+    };
+    Script::new(config()).tick(100).on(110, declined(1)).tick(500).check(expect![[r#"
+          100 trigger 1 Checkpoint at 1000100: 0/0 0/1
+          110 aborted 1: subtask 1/0 declined: the disk is full
+          110 discard 1
+          110 fail job (FailSubtask): checkpoint 1 was aborted: subtask 1/0 declined: the disk is full; 1 failed in a row, 0 are tolerable
+    "#]]);
+    let config = CheckpointConfig { tolerable_failed: 1, ..config() };
+    Script::new(config)
+        .tick(100)
+        .on(110, declined(1))
+        .on(111, declined(1))
+        .tick(200)
+        .acknowledge(210, 2)
+        .on(220, written(2))
+        .tick(300)
+        .on(310, declined(3))
+        .tick(400)
+        .on(410, declined(4))
+        .check(expect![[r#"
+              100 trigger 1 Checkpoint at 1000100: 0/0 0/1
+              110 aborted 1: subtask 1/0 declined: the disk is full
+              110 discard 1
+              200 trigger 2 Checkpoint at 1000200: 0/0 0/1
+              210 write 2: 0/0 0/1 1/0
+              220 complete 2
+              300 trigger 3 Checkpoint at 1000300: 0/0 0/1
+              310 aborted 3: subtask 1/0 declined: the disk is full
+              310 discard 3
+              400 trigger 4 Checkpoint at 1000400: 0/0 0/1
+              410 aborted 4: subtask 1/0 declined: the disk is full
+              410 discard 4
+              410 fail job (FailSubtask): checkpoint 4 was aborted: subtask 1/0 declined: the disk is full; 2 failed in a row, 1 are tolerable
+        "#]]);
+}
+
+#[test]
+fn a_checkpoint_that_is_not_complete_in_time_is_aborted_and_what_comes_late_is_deleted() {
+    let config = CheckpointConfig { tolerable_failed: 9, ..config() };
+    Script::new(config)
+        .tick(100)
+        .on(110, acknowledged(1, subtask(0, 0)))
+        .tick(1_099)
+        .tick(1_100)
+        .on(1_101, acknowledged(1, subtask(1, 0)))
+        .check(expect![[r#"
+            100 trigger 1 Checkpoint at 1000100: 0/0 0/1
+            1100 aborted 1: expired while 2 subtasks had not answered: 0/1, 1/0
+            1100 discard 1
+            1100 trigger 2 Checkpoint at 1001100: 0/0 0/1
+            1101 delete job/chk-1/1/0
+        "#]]);
+}
+
+#[test]
+fn an_answer_that_comes_twice_changes_nothing() {
+    let other = Input::Acknowledged {
+        checkpoint: CheckpointId(1),
+        subtask: subtask(0, 0),
+        part: FileHandle { path: "job/chk-1/other".to_owned(), len: 1, checksum: 1 },
+        end_of_data: false,
+    };
+    Script::new(config())
+        .tick(100)
+        .on(110, acknowledged(1, subtask(0, 0)))
+        .on(111, acknowledged(1, subtask(0, 0)))
+        .on(112, other)
+        .acknowledge(113, 1)
+        .on(120, written(1))
+        .on(121, written(1))
+        .on(122, acknowledged(1, subtask(0, 0)))
+        .check(expect![[r#"
+              100 trigger 1 Checkpoint at 1000100: 0/0 0/1
+              112 delete job/chk-1/other
+              113 write 1: 0/0 0/1 1/0
+              120 complete 1
+        "#]]);
+}
+
+#[test]
+fn several_at_a_time_become_complete_in_order_and_older_ones_are_subsumed() {
+    let config = CheckpointConfig { max_concurrent: 3, num_retained: 2, ..config() };
+    Script::new(config)
+        .tick(100)
+        .tick(200)
+        .tick(300)
+        .tick(400)
+        .acknowledge(410, 2)
+        .acknowledge(411, 3)
+        .on(412, acknowledged(1, subtask(0, 0)))
+        .on(420, written(2))
+        .on(430, written(3))
+        .check(expect![[r#"
+              100 trigger 1 Checkpoint at 1000100: 0/0 0/1
+              200 trigger 2 Checkpoint at 1000200: 0/0 0/1
+              300 trigger 3 Checkpoint at 1000300: 0/0 0/1
+              410 write 2: 0/0 0/1 1/0
+              420 aborted 1: checkpoint 2 was complete first
+              420 discard 1
+              420 complete 2
+              420 write 3: 0/0 0/1 1/0
+              420 trigger 4 Checkpoint at 1000420: 0/0 0/1
+              430 complete 3
+        "#]]);
+}
+
+#[test]
+fn as_many_complete_checkpoints_are_kept_as_asked_for() {
+    let config = CheckpointConfig { num_retained: 2, ..config() };
+    let mut script = Script::new(config);
+    for id in 1..=4 {
+        script.tick(100 * id).acknowledge(100 * id + 10, id).on(100 * id + 20, written(id));
+    }
+    script.text.retain(|c| c != ' ');
+    let kept: Vec<_> = script.text.lines().filter(|line| line.contains("subsume")).collect();
+    assert_eq!(kept, ["320subsume[(1)]", "420subsume[(2)]"]);
+    assert_eq!(script.coordinator.latest_complete(), Some(CheckpointId(4)));
+}
+
+#[test]
+fn files_stay_when_it_is_not_known_whether_the_manifest_was_written() {
+    let failed = |id| Input::ManifestFailed {
+        checkpoint: CheckpointId(id),
+        error: Error::new(ErrorKind::Retry, "no answer"),
+    };
+    let config = CheckpointConfig { tolerable_failed: 1, ..config() };
+    Script::new(config)
+        .tick(100)
+        .acknowledge(110, 1)
+        .on(120, failed(1))
+        .on(121, acknowledged(1, subtask(0, 0)))
+        .tick(200)
+        .acknowledge(210, 2)
+        .on(220, written(2))
+        .check(expect![[r#"
+              100 trigger 1 Checkpoint at 1000100: 0/0 0/1
+              110 write 1: 0/0 0/1 1/0
+              120 aborted 1: the manifest could not be written: no answer
+              200 trigger 2 Checkpoint at 1000200: 0/0 0/1
+              210 write 2: 0/0 0/1 1/0
+              220 complete 2
+              220 subsume [(1)]
+        "#]]);
+}
+
+#[test]
+fn an_owner_that_was_fenced_off_fails_its_job_and_does_nothing_more() {
+    let fenced = Input::ManifestFailed {
+        checkpoint: CheckpointId(1),
+        error: Error::new(ErrorKind::Fenced, "the job belongs to generation 2"),
+    };
+    let config = CheckpointConfig { tolerable_failed: 9, ..config() };
+    Script::new(config).tick(100).acknowledge(110, 1).on(120, fenced).tick(500).check(expect![[r#"
+          100 trigger 1 Checkpoint at 1000100: 0/0 0/1
+          110 write 1: 0/0 0/1 1/0
+          120 aborted 1: the manifest could not be written: the job belongs to generation 2
+          120 fail job (Fenced): the job belongs to generation 2
+    "#]]);
+}
+
+#[test]
+fn checkpoints_go_on_after_tasks_have_finished() {
+    Script::new(config())
+        .on(50, Input::SubtaskFinished(subtask(0, 0)))
+        .tick(100)
+        .on(110, acknowledged(1, subtask(0, 1)))
+        .on(111, acknowledged(1, subtask(1, 0)))
+        .on(120, written(1))
+        .on(150, Input::SubtaskFinished(subtask(0, 1)))
+        .tick(200)
+        .on(210, Input::SubtaskFinished(subtask(1, 0)))
+        .tick(300)
+        .check(expect![[r#"
+              100 trigger 1 Checkpoint at 1000100: 0/1
+              111 write 1: 0/0(finished) 0/1 1/0
+              120 complete 1
+              200 trigger 2 Checkpoint at 1000200: 1/0
+              210 aborted 2: subtask 1/0 finished meanwhile
+              210 discard 2
+        "#]]);
+    let config = CheckpointConfig { after_tasks_finish: false, ..config() };
+    Script::new(config).on(50, Input::SubtaskFinished(subtask(0, 0))).tick(100).check(expect![[""]]);
+}
+
+#[test]
+fn a_subtask_that_finishes_instead_of_answering_is_no_failure() {
+    Script::new(config()).tick(100).on(110, Input::SubtaskFinished(subtask(0, 0))).tick(200).check(expect![
+        [r#"
+              100 trigger 1 Checkpoint at 1000100: 0/0 0/1
+              110 aborted 1: subtask 0/0 finished meanwhile
+              110 discard 1
+              200 trigger 2 Checkpoint at 1000200: 0/1
+        "#]
+    ]);
+}
+
+#[test]
+fn a_bounded_job_ends_with_a_checkpoint_that_commits_everything() {
+    Script::new(config())
+        .on(40, Input::EndOfData(subtask(0, 0)))
+        .on(50, Input::EndOfData(subtask(0, 1)))
+        .on(60, acknowledged_at_end(1, subtask(0, 0)))
+        .on(61, acknowledged_at_end(1, subtask(0, 1)))
+        .on(62, acknowledged_at_end(1, subtask(1, 0)))
+        .on(70, written(1))
+        .tick(500)
+        .check(expect![[r#"
+               50 trigger 1 Checkpoint at 1000050: 0/0 0/1
+               62 write 1 final: 0/0(end) 0/1(end) 1/0(end)
+               70 complete 1 final
+        "#]]);
+}
+
+#[test]
+fn the_final_checkpoint_waits_for_the_one_before_and_is_tried_again() {
+    let declined = Input::Declined {
+        checkpoint: CheckpointId(2),
+        subtask: subtask(1, 0),
+        reason: Error::subtask("the disk is full"),
+    };
+    let config = CheckpointConfig { tolerable_failed: 1, ..config() };
+    Script::new(config)
+        .tick(100)
+        .on(105, Input::EndOfData(subtask(0, 0)))
+        .on(106, Input::EndOfData(subtask(0, 1)))
+        .acknowledge(110, 1)
+        .on(120, written(1))
+        .tick(219)
+        .tick(220)
+        .on(230, declined)
+        .tick(329)
+        .tick(330)
+        .check(expect![[r#"
+            100 trigger 1 Checkpoint at 1000100: 0/0 0/1
+            110 write 1: 0/0 0/1 1/0
+            120 complete 1
+            120 trigger 2 Checkpoint at 1000120: 0/0 0/1
+            230 aborted 2: subtask 1/0 declined: the disk is full
+            230 discard 2
+            330 trigger 3 Checkpoint at 1000330: 0/0 0/1
+        "#]]);
+}
+
+#[test]
+fn savepoints_are_taken_beside_checkpoints_and_are_nobodys_base() {
+    let savepoint = Input::TriggerSavepoint { request: SavepointRequest(7), kind: CheckpointKind::Savepoint };
+    Script::new(config())
+        .tick(100)
+        .on(105, savepoint)
+        .acknowledge(110, 1)
+        .acknowledge(111, 2)
+        .on(120, written(1))
+        .on(130, written(2))
+        .on(131, acknowledged(2, subtask(0, 0)))
+        .tick(200)
+        .check(expect![[r#"
+              100 trigger 1 Checkpoint at 1000100: 0/0 0/1
+              105 trigger 2 Savepoint at 1000105: 0/0 0/1
+              110 write 1: 0/0 0/1 1/0
+              120 complete 1
+              120 write 2: 0/0 0/1 1/0
+              130 savepoint 7 is 2
+              200 trigger 3 Checkpoint at 1000200: 0/0 0/1
+        "#]]);
+}
+
+#[test]
+fn a_job_stops_with_a_savepoint_that_also_commits() {
+    let stop =
+        || Input::TriggerSavepoint { request: SavepointRequest(7), kind: CheckpointKind::SavepointTerminate };
+    Script::new(config())
+        .tick(100)
+        .on(105, stop())
+        .on(106, stop())
+        .tick(300)
+        .acknowledge(310, 2)
+        .on(320, written(2))
+        .tick(400)
+        .check(expect![[r#"
+              100 trigger 1 Checkpoint at 1000100: 0/0 0/1
+              105 aborted 1: the job is stopping with a savepoint
+              105 discard 1
+              105 trigger 2 SavepointTerminate at 1000105: 0/0 0/1
+              106 savepoint 7 failed: cannot take a savepoint: the job is already stopping with a savepoint
+              310 write 2: 0/0 0/1 1/0
+              320 complete 2
+              320 savepoint 7 is 2
+        "#]]);
+}
+
+#[test]
+fn a_failed_stop_restarts_the_job() {
+    let stop =
+        Input::TriggerSavepoint { request: SavepointRequest(7), kind: CheckpointKind::SavepointSuspend };
+    Script::new(config())
+        .on(50, stop)
+        .tick(1_050)
+        .on(1_100, Input::JobStopped)
+        .on(1_200, Input::JobRestarted(start(5, &[])))
+        .tick(1_300)
+        .check(expect![[r#"
+            50 trigger 1 SavepointSuspend at 1000050: 0/0 0/1
+            1050 aborted 1: expired while 3 subtasks had not answered: 0/0, 0/1, 1/0
+            1050 discard 1
+            1050 savepoint 7 failed: checkpoint 1 was aborted: expired while 3 subtasks had not answered: 0/0, 0/1, 1/0
+            1050 fail job (FailSubtask): checkpoint 1 was aborted: expired while 3 subtasks had not answered: 0/0, 0/1, 1/0
+            1300 trigger 5 Checkpoint at 1001300: 0/0 0/1
+        "#]]);
+}
+
+#[test]
+fn after_a_restart_nothing_of_before_counts_and_numbers_go_on() {
+    let savepoint = Input::TriggerSavepoint { request: SavepointRequest(7), kind: CheckpointKind::Savepoint };
+    Script::new(config())
+        .tick(100)
+        .acknowledge(110, 1)
+        .on(115, savepoint)
+        .on(120, Input::JobRestarted(start(4, &[1])))
+        .on(121, written(1))
+        .on(122, acknowledged(1, subtask(0, 0)))
+        .on(123, acknowledged(2, subtask(0, 0)))
+        .tick(220)
+        .acknowledge(230, 4)
+        .on(240, written(4))
+        .check(expect![[r#"
+              100 trigger 1 Checkpoint at 1000100: 0/0 0/1
+              110 write 1: 0/0 0/1 1/0
+              115 trigger 2 Savepoint at 1000115: 0/0 0/1
+              120 aborted 1: the job stopped
+              120 aborted 2: the job stopped
+              120 discard 2
+              120 savepoint 7 failed: checkpoint 2 was aborted: the job stopped
+              220 trigger 4 Checkpoint at 1000220: 0/0 0/1
+              230 write 4: 0/0 0/1 1/0
+              240 complete 4
+              240 subsume [(1)]
+        "#]]);
+}
