@@ -34,6 +34,11 @@ pub trait EnumeratorHost: Send {
     /// # Errors
     /// The enumerator's; fails the job.
     fn discover(&mut self) -> Result<Vec<Instruction>>;
+    /// What another enumerator needs to go on.
+    ///
+    /// # Errors
+    /// The enumerator's; fails the job.
+    fn snapshot(&self) -> Result<Vec<u8>>;
 }
 
 /// Makes the enumerator of a source.
@@ -106,5 +111,8 @@ impl<S: flott_api::SourceSplit> EnumeratorHost for Host<S> {
     }
     fn discover(&mut self) -> Result<Vec<Instruction>> {
         self.call(|enumerator, ctx| enumerator.discover(ctx))
+    }
+    fn snapshot(&self) -> Result<Vec<u8>> {
+        self.enumerator.snapshot()
     }
 }

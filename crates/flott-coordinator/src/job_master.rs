@@ -1,15 +1,21 @@
-//! The loop around one job: events in, commands out.
+//! The loop around one job: events in, commands out, and another attempt after a failure.
 
-use crate::alignment::AlignmentGroup;
-use crate::enumerators::{EnumeratorFactory, EnumeratorHost, Instruction};
-use crate::job_state::{Action, JobState, JobStatus};
-use flott_api::{EnumeratorInit, WatermarkAlignment};
-use flott_env::sync::{mpsc, watch};
+use crate::attempt::Attempt;
+use crate::checkpoints::{CheckpointSetup, Checkpointing, ManifestOutcome, SavepointResult, blocking};
+use crate::enumerators::EnumeratorFactory;
+use crate::job_state::JobStatus;
+use crate::restart::RestartStrategy;
+use flott_api::WatermarkAlignment;
+use flott_checkpoint::{CheckpointOwner, Input as CheckpointInput, JobStart, RestoredState};
+use flott_env::sync::{mpsc, oneshot, watch};
 use flott_env::{Env, Instant};
 use flott_graph::{SubtaskId, TaskCommand, TaskEvent, VertexId};
-use flott_types::{Error, Result, SubtaskIndex, duration_ms};
+use flott_types::{
+    CheckpointId, CheckpointKind, Error, ErrorKind, ExternalizedCheckpointRetention, OperatorUid, Result,
+};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::task::Poll;
 
 /// A source of the job.
@@ -21,6 +27,8 @@ pub struct SourceSpec {
     pub parallelism: u32,
     /// What the source is called.
     pub name: String,
+    /// Under which its state is found again.
+    pub uid: OperatorUid,
     /// Makes its enumerator.
     pub enumerator: EnumeratorFactory,
     /// Its alignment group.
@@ -34,247 +42,310 @@ impl fmt::Debug for SourceSpec {
 }
 
 /// How a job ended.
-pub type JobResult = std::result::Result<JobStatus, Error>;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobEnd {
+    /// [`JobStatus::Finished`] or [`JobStatus::Canceled`].
+    pub status: JobStatus,
+    /// How often it was started again.
+    pub restarts: u32,
+}
+
+/// How a job ended, or its last failure.
+pub type JobResult = std::result::Result<JobEnd, Error>;
 
 /// What a client asks of a running job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum JobControl {
     /// Stop at once.
     Cancel,
+    /// Take a savepoint of this kind and say where it is.
+    Savepoint(CheckpointKind, oneshot::Sender<SavepointResult>),
 }
 
-/// The master of one job.
-pub struct JobMaster {
-    env: Env,
-    state: JobState,
-    mailboxes: BTreeMap<SubtaskId, mpsc::Sender<TaskCommand>>,
-    sources: Vec<HostedSource>,
-    groups: BTreeMap<String, AlignmentGroup>,
-    status: watch::Sender<JobStatus>,
+/// What an attempt is started with.
+#[derive(Debug)]
+pub struct AttemptStart {
+    /// How many attempts there were before.
+    pub number: u32,
+    /// Writes the parts of checkpoints; `None` if the job takes none.
+    pub owner: Option<CheckpointOwner>,
+    /// The state to go on from.
+    pub restored: Option<RestoredState>,
+    /// Where subtasks report.
+    pub events: mpsc::Sender<TaskEvent>,
 }
 
-impl fmt::Debug for JobMaster {
+/// Starts the subtasks of attempts.
+pub trait Deployer: Send + Sync {
+    /// Starts all subtasks; returns where each takes commands. It may block.
+    ///
+    /// # Errors
+    /// If the program or its state do not fit together.
+    fn deploy(&self, start: AttemptStart) -> Result<BTreeMap<SubtaskId, mpsc::Sender<TaskCommand>>>;
+}
+
+/// What the master of a job is made with.
+pub struct JobSetup {
+    /// Sources.
+    pub sources: Vec<SourceSpec>,
+    /// Starts subtasks.
+    pub deployer: Arc<dyn Deployer>,
+    /// `None` if the job takes no checkpoints and is not restored.
+    pub checkpoints: Option<CheckpointSetup>,
+    /// What follows a failure.
+    pub restart: RestartStrategy,
+}
+
+impl fmt::Debug for JobSetup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JobMaster").field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("JobSetup")
+            .field("sources", &self.sources)
+            .field("restart", &self.restart)
+            .finish_non_exhaustive()
     }
 }
 
-/// A source, its enumerator once it has been started, and when that next looks for new splits.
-type HostedSource = (SourceSpec, Option<Box<dyn EnumeratorHost>>, Option<Instant>);
+/// The master of one job.
+#[derive(Debug)]
+pub struct JobMaster {
+    env: Env,
+    setup: JobSetup,
+    status: watch::Sender<JobStatus>,
+    /// No attempt gives a checkpoint a number that an earlier one has used, whether it left a trace or not.
+    next_checkpoint_id: CheckpointId,
+    /// The newest right to the job's checkpoints.
+    owner: Option<CheckpointOwner>,
+}
 
 /// Something that the loop wakes up for.
 enum Input {
     Event(TaskEvent),
     Control(JobControl),
-    Discover,
+    Manifest(ManifestOutcome),
+    Deadline,
 }
 
+/// How an attempt ended.
+enum AttemptEnd {
+    Ended(JobStatus),
+    /// And whether all of its subtasks had run.
+    Failed(Error, bool),
+}
+
+/// Reports that may wait for the master; subtasks wait when there are more.
+const EVENTS_MAX: usize = 1024;
+
 impl JobMaster {
-    /// A master of the subtasks behind `mailboxes`, which tells the job's status to `status`.
-    pub fn new(
-        env: Env,
-        mailboxes: BTreeMap<SubtaskId, mpsc::Sender<TaskCommand>>,
-        sources: Vec<SourceSpec>,
-        status: watch::Sender<JobStatus>,
-    ) -> Self {
-        let mut groups: BTreeMap<String, AlignmentGroup> = BTreeMap::new();
-        for source in &sources {
-            if let Some(alignment) = &source.alignment {
-                let drift = duration_ms(alignment.max_drift);
-                let group =
-                    groups.entry(alignment.group.clone()).or_insert_with(|| AlignmentGroup::new(drift));
-                let members = (0..source.parallelism).map(|idx| reader(source.vertex, SubtaskIndex(idx)));
-                group.join(drift, members);
-            }
-        }
-        let state = JobState::new(mailboxes.keys().copied());
-        let sources = sources.into_iter().map(|source| (source, None, None)).collect();
-        Self { env, state, mailboxes, sources, groups, status }
+    /// A master that tells the job's status to `status`.
+    pub fn new(env: Env, setup: JobSetup, status: watch::Sender<JobStatus>) -> Self {
+        Self { env, setup, status, next_checkpoint_id: CheckpointId(1), owner: None }
     }
 
-    /// Runs the job to its end.
+    /// Runs the job to its end, with as many attempts as the restart strategy allows.
     ///
     /// # Errors
-    /// The first failure of a subtask or an enumerator.
-    pub async fn run(
-        mut self,
-        mut events: mpsc::Receiver<TaskEvent>,
-        mut control: mpsc::Receiver<JobControl>,
-    ) -> JobResult {
-        let mut failure = None;
-        while !self.state.status().is_terminal() {
-            let actions = match self.next(&mut events, &mut control).await {
-                Input::Control(JobControl::Cancel) => self.state.cancel(),
-                Input::Discover => {
-                    let discovered = self.discover().await;
-                    self.stop_on_error(discovered, &mut failure)
-                }
-                Input::Event(event) => {
-                    let followed = self.follow(&event).await;
-                    let mut actions = self.state.on_event(event);
-                    actions.extend(self.stop_on_error(followed, &mut failure));
-                    if self.state.status() == JobStatus::Running {
-                        let started = self.start_enumerators().await;
-                        actions.extend(self.stop_on_error(started, &mut failure));
-                    }
-                    actions
-                }
+    /// The last failure of a subtask, an enumerator or a checkpoint.
+    pub async fn run(mut self, mut control: mpsc::Receiver<JobControl>) -> JobResult {
+        let mut restarts = 0;
+        loop {
+            let (error, has_run) = match self.attempt(restarts, &mut control).await {
+                AttemptEnd::Ended(status) => return self.end(status, restarts).await,
+                AttemptEnd::Failed(error, has_run) => (error, has_run),
             };
-            for Action::Cancel(id) in actions {
-                self.send(id, TaskCommand::Cancel).await;
+            // What nobody can repair by trying again. A program that is wrong in a way that shows before anything has run is
+            // the user's to repair; the same later may be the state of the world.
+            let is_hopeless = match error.kind() {
+                ErrorKind::Fenced | ErrorKind::Corruption | ErrorKind::FailJob => true,
+                ErrorKind::UserError => !has_run && restarts == 0,
+                ErrorKind::Retry | ErrorKind::FailSubtask => false,
+            };
+            let pause = if is_hopeless {
+                None
+            } else {
+                self.setup.restart.on_failure(self.env.now(), self.env.random_u64())
+            };
+            let Some(pause) = pause else {
+                self.tell(JobStatus::Failed);
+                return Err(error);
+            };
+            self.tell(JobStatus::Restarting);
+            if self.wait(self.env.now() + pause, &mut control).await {
+                return self.end(JobStatus::Canceled, restarts).await;
             }
-            // Watchers may all have gone; the job goes on.
-            let current = self.state.status();
-            self.status.send_if_modified(|known| std::mem::replace(known, current) != current);
-        }
-        let status = self.state.status();
-        match self.state.take_failure().or(failure) {
-            Some(error) => {
-                self.status.send_replace(JobStatus::Failed);
-                Err(error)
-            }
-            None => Ok(status),
+            restarts += 1;
         }
     }
 
-    /// An error of an enumerator stops the job.
-    fn stop_on_error(&mut self, result: Result<()>, failure: &mut Option<Error>) -> Vec<Action> {
-        let Err(error) = result else { return Vec::new() };
-        failure.get_or_insert(error);
-        self.state.cancel()
-    }
-
-    async fn next(
-        &mut self,
-        events: &mut mpsc::Receiver<TaskEvent>,
-        control: &mut mpsc::Receiver<JobControl>,
-    ) -> Input {
-        let discover_at = self.sources.iter().filter_map(|(_, _, at)| *at).min();
-        let mut alarm = discover_at.map(|at| self.env.sleep_until(at));
+    /// Waits between attempts; returns whether somebody cancelled the job meanwhile.
+    async fn wait(&self, until: Instant, control: &mut mpsc::Receiver<JobControl>) -> bool {
+        let mut alarm = self.env.sleep_until(until);
         std::future::poll_fn(|cx| {
-            if let Poll::Ready(Some(request)) = control.poll_recv(cx) {
-                return Poll::Ready(Input::Control(request));
+            loop {
+                match control.poll_recv(cx) {
+                    Poll::Ready(Some(JobControl::Cancel)) => return Poll::Ready(true),
+                    Poll::Ready(Some(JobControl::Savepoint(_, reply))) => {
+                        drop(reply.send(Err(Error::new(ErrorKind::Retry, "the job is being restarted"))));
+                    }
+                    Poll::Ready(None) | Poll::Pending => break,
+                }
             }
-            if let Poll::Ready(event) = events.poll_recv(cx) {
-                let event =
-                    event.expect("the master's caller keeps a sender of events until the job has ended");
-                return Poll::Ready(Input::Event(event));
-            }
-            match alarm.as_mut().map(|alarm| alarm.as_mut().poll(cx)) {
-                Some(Poll::Ready(())) => Poll::Ready(Input::Discover),
-                Some(Poll::Pending) | None => Poll::Pending,
-            }
+            alarm.as_mut().poll(cx).map(|()| false)
         })
         .await
     }
 
-    /// What an event means for sources, beyond the state of the job.
-    async fn follow(&mut self, event: &TaskEvent) -> Result<()> {
-        match event {
-            TaskEvent::SplitRequested(id) => {
-                let found = self.sources.iter_mut().find(|(source, ..)| source.vertex == id.vertex);
-                if let Some((source, Some(host), _)) = found {
-                    let instructions =
-                        host.split_requested(id.subtask).map_err(|error| of_source(error, source))?;
-                    let vertex = source.vertex;
-                    self.instruct(vertex, instructions).await;
+    /// The job is over: its checkpoints are kept or deleted as configured.
+    async fn end(&mut self, status: JobStatus, restarts: u32) -> JobResult {
+        if let (Some(owner), Some(setup)) = (self.owner.take(), &self.setup.checkpoints) {
+            let retain = status == JobStatus::Canceled
+                && setup.config.retention == ExternalizedCheckpointRetention::RetainOnCancellation;
+            let ended = blocking(&self.env, "end of the checkpoints", move || owner.end(retain)).await;
+            if let Err(error) = ended {
+                self.tell(JobStatus::Failed);
+                return Err(error.context(
+                    "the job has ended, but that cannot be recorded: a later start repeats its end",
+                ));
+            }
+        }
+        self.tell(status);
+        Ok(JobEnd { status, restarts })
+    }
+
+    /// Watchers may all have gone; the job goes on.
+    fn tell(&self, status: JobStatus) {
+        self.status.send_if_modified(|known| std::mem::replace(known, status) != status);
+    }
+
+    async fn attempt(&mut self, number: u32, control: &mut mpsc::Receiver<JobControl>) -> AttemptEnd {
+        let (events_sender, mut events) = mpsc::channel(EVENTS_MAX);
+        let (mut attempt, mut start) = match self.start(number, events_sender.clone()).await {
+            Ok(started) => started,
+            Err(error) => return AttemptEnd::Failed(error, false),
+        };
+        let mut has_run = false;
+        while !attempt.state.status().is_terminal() {
+            match next(&self.env, &mut attempt, &mut events, control).await {
+                Input::Control(JobControl::Cancel) => attempt.cancel().await,
+                Input::Control(JobControl::Savepoint(kind, reply)) => match &mut attempt.checkpoints {
+                    Some(checkpoints) if !attempt.state.is_stopping() => {
+                        let actions = checkpoints.savepoint(kind, reply);
+                        attempt.perform(actions).await;
+                    }
+                    _ => drop(reply.send(Err(self.no_savepoint()))),
+                },
+                Input::Manifest(outcome) => {
+                    if let (Some(checkpoints), false) =
+                        (&mut attempt.checkpoints, attempt.state.is_stopping())
+                    {
+                        let actions = checkpoints.on_manifest(outcome);
+                        attempt.perform(actions).await;
+                    }
+                }
+                Input::Deadline => {
+                    let discovered = attempt.discover().await;
+                    attempt.stop_on_error(discovered).await;
+                    attempt.checkpoint_input(CheckpointInput::Tick).await;
+                }
+                Input::Event(event) => {
+                    attempt.on_event(event).await;
+                    if attempt.state.status() == JobStatus::Running {
+                        has_run = true;
+                        let started = attempt.start_enumerators().await;
+                        attempt.stop_on_error(started).await;
+                        if attempt.has_started()
+                            && let (Some(setup), Some((start, owner))) =
+                                (&self.setup.checkpoints, start.take())
+                        {
+                            attempt.checkpoints = Some(Checkpointing::new(&self.env, setup, start, owner));
+                        }
+                    }
                 }
             }
-            TaskEvent::WatermarkReported(id, watermark) => {
-                let group = self.groups.values_mut().find(|group| group.contains(*id));
-                let limits = group.map(|group| group.on_report(*id, *watermark)).unwrap_or_default();
-                self.limit(limits).await;
+            match attempt.state.status() {
+                JobStatus::Created if number > 0 => self.tell(JobStatus::Restarting),
+                // Whether that is the end of the job is not decided yet.
+                JobStatus::Failed | JobStatus::Finished | JobStatus::Canceled => {}
+                status => self.tell(status),
             }
-            TaskEvent::Finished(id) | TaskEvent::Canceled(id) => {
-                let group = self.groups.values_mut().find(|group| group.contains(*id));
-                let limits = group.map(|group| group.on_ended(*id)).unwrap_or_default();
-                self.limit(limits).await;
-            }
-            TaskEvent::Running(_)
-            | TaskEvent::Failed(..)
-            | TaskEvent::Ended(_)
-            | TaskEvent::CheckpointAcknowledged(..)
-            | TaskEvent::CheckpointDeclined(..) => {}
         }
-        Ok(())
-    }
-
-    async fn limit(&mut self, limits: Vec<(SubtaskId, i64)>) {
-        for (member, limit) in limits {
-            if self.state.is_running(member) {
-                self.send(member, TaskCommand::AlignWatermark(limit)).await;
-            }
+        if let Some(checkpoints) = attempt.checkpoints.take() {
+            self.next_checkpoint_id = self.next_checkpoint_id.max(checkpoints.next_checkpoint_id());
+            checkpoints.stop().await;
+        }
+        match attempt.state.take_failure() {
+            Some(error) => AttemptEnd::Failed(error, has_run),
+            None => AttemptEnd::Ended(attempt.state.status()),
         }
     }
 
-    /// Starts the enumerators that have not been, now that all readers run.
-    async fn start_enumerators(&mut self) -> Result<()> {
-        for idx in 0..self.sources.len() {
-            let Some((source, host @ None, discover_at)) = self.sources.get_mut(idx) else { continue };
-            let init =
-                EnumeratorInit { env: self.env.clone(), parallelism: source.parallelism, restored: None };
-            let started = (source.enumerator)(init).and_then(|mut new| {
-                let instructions = new.start()?;
-                Ok((new, instructions))
-            });
-            let (new, instructions) = started.map_err(|error| of_source(error, source))?;
-            *discover_at = new.discovery_interval().map(|interval| self.env.now() + interval);
-            *host = Some(new);
-            let (vertex, parallelism) = (source.vertex, source.parallelism);
-            self.instruct(vertex, instructions).await;
-            for subtask in 0..parallelism {
-                self.send(reader(vertex, SubtaskIndex(subtask)), TaskCommand::SplitsAssigned).await;
-            }
-        }
-        Ok(())
-    }
-
-    async fn discover(&mut self) -> Result<()> {
-        let now = self.env.now();
-        for idx in 0..self.sources.len() {
-            let Some((source, Some(host), Some(at))) = self.sources.get_mut(idx) else { continue };
-            if *at > now {
-                continue;
-            }
-            let instructions = host.discover().map_err(|error| of_source(error, source))?;
-            *at = host
-                .discovery_interval()
-                .map_or(Instant(std::time::Duration::MAX), |interval| now + interval);
-            let vertex = source.vertex;
-            self.instruct(vertex, instructions).await;
-        }
-        Ok(())
-    }
-
-    async fn instruct(&mut self, vertex: VertexId, instructions: Vec<Instruction>) {
-        let mut splits: BTreeMap<SubtaskIndex, Vec<Vec<u8>>> = BTreeMap::new();
-        let mut finished = Vec::new();
-        for instruction in instructions {
-            match instruction {
-                Instruction::Assign(subtask, split) => splits.entry(subtask).or_default().push(split),
-                Instruction::NoMoreSplits(subtask) => finished.push(subtask),
-            }
-        }
-        for (subtask, splits) in splits {
-            self.send(reader(vertex, subtask), TaskCommand::AddSplits(splits)).await;
-        }
-        for subtask in finished {
-            self.send(reader(vertex, subtask), TaskCommand::NoMoreSplits).await;
+    fn no_savepoint(&self) -> Error {
+        match &self.setup.checkpoints {
+            Some(_) => Error::new(ErrorKind::Retry, "the job is not running"),
+            None => Error::user(
+                "the job has no place for savepoints: set 'execution.checkpointing.savepoint-dir' before it starts",
+            ),
         }
     }
 
-    /// A subtask that has ended takes no commands, and needs none.
-    async fn send(&mut self, id: SubtaskId, command: TaskCommand) {
-        if let Some(mailbox) = self.mailboxes.get(&id) {
-            drop(mailbox.send(command).await);
+    /// Recovers what there is to go on from, and starts the subtasks.
+    async fn start(
+        &mut self,
+        number: u32,
+        events: mpsc::Sender<TaskEvent>,
+    ) -> Result<(Attempt, Option<(JobStart, CheckpointOwner)>)> {
+        let recovered = match self.setup.checkpoints.clone() {
+            None => None,
+            Some(setup) => {
+                let env = self.env.clone();
+                Some(blocking(&self.env, "recovery", move || setup.recover(&env, number)).await?)
+            }
+        };
+        let mut start = AttemptStart { number, owner: None, restored: None, events };
+        let (mut enumerators, mut checkpoints) = (BTreeMap::new(), None);
+        if let Some(recovered) = recovered {
+            if let Some(restored) = &recovered.restored {
+                let uids = self.setup.sources.iter().map(|source| &source.uid);
+                let state = |uid: &OperatorUid| Some((uid.clone(), restored.enumerator(uid)?.to_vec()));
+                enumerators = uids.filter_map(state).collect();
+            }
+            let next_checkpoint_id = recovered.next_checkpoint_id.max(self.next_checkpoint_id);
+            let job_start = JobStart { next_checkpoint_id, retained: recovered.retained };
+            checkpoints = Some((job_start, recovered.owner.clone()));
+            self.owner = Some(recovered.owner.clone());
+            start.owner = Some(recovered.owner);
+            start.restored = recovered.restored;
         }
+        let deployer = Arc::clone(&self.setup.deployer);
+        let mailboxes = blocking(&self.env, "deployment", move || deployer.deploy(start)).await?;
+        let attempt = Attempt::new(self.env.clone(), mailboxes, &self.setup.sources, &enumerators);
+        Ok((attempt, checkpoints))
     }
 }
 
-fn reader(vertex: VertexId, subtask: SubtaskIndex) -> SubtaskId {
-    SubtaskId { vertex, subtask }
-}
-
-fn of_source(error: Error, source: &SourceSpec) -> Error {
-    error.at(|| format!("source '{}'", source.name))
+async fn next(
+    env: &Env,
+    attempt: &mut Attempt,
+    events: &mut mpsc::Receiver<TaskEvent>,
+    control: &mut mpsc::Receiver<JobControl>,
+) -> Input {
+    let mut alarm = attempt.next_deadline().map(|at| env.sleep_until(at));
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(Some(request)) = control.poll_recv(cx) {
+            return Poll::Ready(Input::Control(request));
+        }
+        if let Poll::Ready(event) = events.poll_recv(cx) {
+            let event = event.expect("the master keeps a sender of events while the attempt runs");
+            return Poll::Ready(Input::Event(event));
+        }
+        if let Some(checkpoints) = &mut attempt.checkpoints
+            && let Poll::Ready(Some(outcome)) = checkpoints.outcomes().poll_recv(cx)
+        {
+            return Poll::Ready(Input::Manifest(outcome));
+        }
+        match alarm.as_mut().map(|alarm| alarm.as_mut().poll(cx)) {
+            Some(Poll::Ready(())) => Poll::Ready(Input::Deadline),
+            Some(Poll::Pending) | None => Poll::Pending,
+        }
+    })
+    .await
 }

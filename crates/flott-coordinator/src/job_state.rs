@@ -1,4 +1,4 @@
-//! The life cycle of a job.
+//! The life cycle of one attempt to run a job.
 
 use flott_graph::{SubtaskId, TaskEvent};
 use flott_types::Error;
@@ -12,6 +12,8 @@ pub enum JobStatus {
     Created,
     /// All subtasks run, or have finished.
     Running,
+    /// It failed, and is started again after a pause.
+    Restarting,
     /// A subtask failed; the others are being stopped.
     Failing,
     /// The job failed and nothing of it runs.
@@ -36,6 +38,7 @@ impl fmt::Display for JobStatus {
         f.write_str(match self {
             Self::Created => "CREATED",
             Self::Running => "RUNNING",
+            Self::Restarting => "RESTARTING",
             Self::Failing => "FAILING",
             Self::Failed => "FAILED",
             Self::Cancelling => "CANCELLING",
@@ -89,11 +92,26 @@ impl JobState {
         self.subtasks.get(&id) == Some(&SubtaskState::Running)
     }
 
+    /// Whether it is being stopped, or has been.
+    pub fn is_stopping(&self) -> bool {
+        !matches!(self.status, JobStatus::Created | JobStatus::Running)
+    }
+
+    /// Something besides the subtasks keeps the job from going on.
+    pub fn fail(&mut self, error: Error) -> Vec<Action> {
+        if self.is_stopping() {
+            return Vec::new();
+        }
+        self.failure = Some(error);
+        self.stop(JobStatus::Failing)
+    }
+
     /// Somebody wants the job to stop.
     pub fn cancel(&mut self) -> Vec<Action> {
         match self.status {
             JobStatus::Created | JobStatus::Running => self.stop(JobStatus::Cancelling),
-            JobStatus::Failing
+            JobStatus::Restarting
+            | JobStatus::Failing
             | JobStatus::Failed
             | JobStatus::Cancelling
             | JobStatus::Canceled
@@ -120,7 +138,8 @@ impl JobState {
                         self.stop(JobStatus::Failing)
                     }
                     // A job that is being stopped loses its subtasks in any order: those left alone fail.
-                    JobStatus::Failing
+                    JobStatus::Restarting
+                    | JobStatus::Failing
                     | JobStatus::Cancelling
                     | JobStatus::Failed
                     | JobStatus::Canceled
@@ -130,7 +149,7 @@ impl JobState {
             TaskEvent::SplitRequested(_)
             | TaskEvent::WatermarkReported(..)
             | TaskEvent::Ended(_)
-            | TaskEvent::CheckpointAcknowledged(..)
+            | TaskEvent::CheckpointAcknowledged { .. }
             | TaskEvent::CheckpointDeclined(..) => Vec::new(),
         };
         self.settle();

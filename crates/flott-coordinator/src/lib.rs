@@ -3,17 +3,27 @@
 //! * `job_state`: the life cycle of a job as a function from (state, event) to (state, actions).
 //! * `alignment`: how far splits may run ahead of each other, the same way.
 //! * `enumerators`: hosts the split enumerators of sources, whose types are erased.
-//! * `job_master`: the loop that feeds these and carries their actions out.
+//! * `restart`: what follows a failure, the same way.
+//! * `checkpoints`: drives the coordinator of checkpoints (`flott-checkpoint`, pure as well) and its storage.
+//! * `attempt`: one attempt to run the job: carries out what all of these want.
+//! * `job_master`: the loop around attempts.
 //!
 //! It knows subtasks by id and talks to them through mailboxes; what they run is no concern of it.
 
 #![deny(missing_docs)]
 
 mod alignment;
+mod attempt;
+mod checkpoints;
 mod enumerators;
 mod job_master;
 mod job_state;
+mod restart;
 
+pub use checkpoints::{CheckpointSetup, SavepointResult};
 pub use enumerators::{EnumeratorFactory, EnumeratorHost, Instruction, enumerator_factory};
-pub use job_master::{JobControl, JobMaster, JobResult, SourceSpec};
+pub use job_master::{
+    AttemptStart, Deployer, JobControl, JobEnd, JobMaster, JobResult, JobSetup, SourceSpec,
+};
 pub use job_state::{Action, JobState, JobStatus};
+pub use restart::{ExponentialDelay, FailureRate, RestartStrategy};

@@ -16,6 +16,7 @@ use flott_types::{
 };
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The context of a program: its settings, its sources, its execution.
 ///
@@ -90,6 +91,12 @@ impl StreamExecutionEnvironment {
     /// The number of key groups, and so the most that keyed operators can ever be scaled to.
     pub fn set_max_parallelism(&mut self, max_parallelism: u32) -> &mut Self {
         self.set(options::MAX_PARALLELISM, max_parallelism)
+    }
+
+    /// Takes a checkpoint every `interval`, exactly once unless `execution.checkpointing.mode` says otherwise. With
+    /// `execution.checkpointing.dir` the job goes on from them also when the process was killed and the program is run again.
+    pub fn enable_checkpointing(&mut self, interval: Duration) -> &mut Self {
+        self.set(options::CHECKPOINTING_INTERVAL, Some(interval))
     }
 
     /// Runs every operator in a task of its own.

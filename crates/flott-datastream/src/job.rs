@@ -1,19 +1,19 @@
 //! Executing a program in this process.
 
+use crate::deployment::{
+    LocalDeployer, SavepointRoot, SharedMetrics, checkpoint_setup, copy_savepoint, job_id, local_path,
+};
 use crate::program::Program;
-use flott_coordinator::{JobControl, JobMaster, JobResult, JobStatus, SourceSpec};
+use flott_coordinator::{JobControl, JobMaster, JobResult, JobSetup, JobStatus, RestartStrategy, SourceSpec};
 use flott_env::sync::{mpsc, oneshot, watch};
 use flott_env::{Env, Instant};
-use flott_graph::{JobGraph, TaskEvent};
-use flott_runtime::{AttemptSpec, JobSpec, OperatorMetrics, RuntimeConfig, TaskManager};
-use flott_types::{Configuration, Error, JobId, Result};
+use flott_graph::JobGraph;
+use flott_runtime::{JobSpec, OperatorMetrics, RuntimeConfig};
+use flott_types::{CheckpointKind, Configuration, Error, JobId, Result};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-/// Reports that may wait for the master; subtasks wait when there are more.
-const EVENTS_MAX: usize = 1024;
 
 /// A handle to a running job. Dropping it lets the job run on.
 pub struct JobClient {
@@ -22,8 +22,8 @@ pub struct JobClient {
     env: Env,
     started: Instant,
     status: watch::Receiver<JobStatus>,
-    control: mpsc::Sender<JobControl>,
-    metrics: Arc<Vec<OperatorMetrics>>,
+    control: JobHandle,
+    metrics: SharedMetrics,
     result: oneshot::Receiver<JobResult>,
 }
 
@@ -60,6 +60,8 @@ pub struct JobExecutionResult {
     pub job_id: JobId,
     /// [`JobStatus::Finished`] or [`JobStatus::Canceled`]; a failure is an error instead.
     pub status: JobStatus,
+    /// How often it was started again after a failure.
+    pub restarts: u32,
     /// From the start to the end.
     pub net_runtime: Duration,
     /// The counters of all operators, sources first.
@@ -84,12 +86,35 @@ impl JobClient {
 
     /// The counters as they are now.
     pub fn operators(&self) -> Vec<OperatorReport> {
-        summarize(&self.metrics)
+        summarize(&self.metrics.get())
     }
 
     /// A handle with which the job can be canceled from elsewhere.
     pub fn canceler(&self) -> JobCanceler {
-        JobCanceler(self.control.clone())
+        JobCanceler(self.control.control.clone())
+    }
+
+    /// A handle with which savepoints of the job can be taken from elsewhere, also while somebody waits for
+    /// [`JobClient::result`].
+    pub fn savepoints(&self) -> JobHandle {
+        self.control.clone()
+    }
+
+    /// Takes a savepoint below the directory `dir`, or below `execution.checkpointing.savepoint-dir` if it is `None`, and returns its
+    /// path when it is complete. The job goes on.
+    ///
+    /// # Errors
+    /// As [`JobHandle::trigger_savepoint`].
+    pub async fn trigger_savepoint(&self, dir: Option<&str>) -> Result<String> {
+        self.control.trigger_savepoint(dir).await
+    }
+
+    /// Takes a savepoint and stops the job with it: see [`JobHandle::stop_with_savepoint`].
+    ///
+    /// # Errors
+    /// As [`JobHandle::stop_with_savepoint`].
+    pub async fn stop_with_savepoint(&self, dir: Option<&str>, at_stop: AtStop) -> Result<String> {
+        self.control.stop_with_savepoint(dir, at_stop).await
     }
 
     /// Asks the job to stop at once. It has when [`JobClient::result`] returns; user code that blocks holds that up.
@@ -103,12 +128,13 @@ impl JobClient {
     /// The failure of the job: operator, subtask and record are in [`Error::location`], causes in [`Error::report`].
     pub async fn result(self) -> Result<JobExecutionResult> {
         let lost = |_| Err(Error::subtask("the job's master has stopped without a result"));
-        let status = self.result.await.unwrap_or_else(lost)?;
+        let end = self.result.await.unwrap_or_else(lost)?;
         Ok(JobExecutionResult {
             job_id: self.job_id,
-            status,
+            status: end.status,
+            restarts: end.restarts,
             net_runtime: self.env.now() - self.started,
-            operators: summarize(&self.metrics),
+            operators: summarize(&self.metrics.get()),
         })
     }
 
@@ -119,6 +145,65 @@ impl JobClient {
     pub fn wait(self) -> Result<JobExecutionResult> {
         let env = self.env.clone();
         env.block_on(self.result())
+    }
+}
+
+/// What becomes of event time when a job stops with a savepoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtStop {
+    /// It stands still: windows that have not fired are in the savepoint.
+    Suspend,
+    /// It ends: all windows fire, as at the end of a bounded input. The savepoint is not for going on, but for what comes after.
+    Drain,
+}
+
+/// Takes savepoints of a job.
+#[derive(Clone, Debug)]
+pub struct JobHandle {
+    env: Env,
+    control: mpsc::Sender<JobControl>,
+    savepoints: SavepointRoot,
+}
+
+impl JobHandle {
+    /// Takes a savepoint below the directory `dir`, or below `execution.checkpointing.savepoint-dir` if it is `None`, and returns its
+    /// path when it is complete. The job goes on, and commits nothing because of it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UserError`](flott_types::ErrorKind::UserError) if the job has no directory for savepoints, else what kept it from being
+    /// complete.
+    pub async fn trigger_savepoint(&self, dir: Option<&str>) -> Result<String> {
+        self.take(CheckpointKind::Savepoint, dir).await
+    }
+
+    /// Takes a savepoint and stops the job with it: sources read nothing behind it, and sinks commit what comes before it. Returns
+    /// its path when it is complete; the job has stopped when [`JobClient::result`] returns.
+    ///
+    /// # Errors
+    /// As [`JobHandle::trigger_savepoint`]; the job then restarts, as after a failure.
+    pub async fn stop_with_savepoint(&self, dir: Option<&str>, at_stop: AtStop) -> Result<String> {
+        let kind = match at_stop {
+            AtStop::Suspend => CheckpointKind::SavepointSuspend,
+            AtStop::Drain => CheckpointKind::SavepointTerminate,
+        };
+        self.take(kind, dir).await
+    }
+
+    async fn take(&self, kind: CheckpointKind, dir: Option<&str>) -> Result<String> {
+        let Some(root) = self.savepoints.0.clone() else {
+            return Err(Error::user(
+                "the job has no directory for savepoints: set 'execution.checkpointing.savepoint-dir' before it starts",
+            ));
+        };
+        let (reply, answer) = oneshot::channel();
+        let ended = || Error::user("the job has ended before the savepoint was complete");
+        self.control.send(JobControl::Savepoint(kind, reply)).await.map_err(|_| ended())?;
+        let relative = answer.await.map_err(|_| ended())??;
+        let path = root.join(relative);
+        match dir.map(local_path).transpose()? {
+            Some(dir) if dir != root => copy_savepoint(&self.env, path, dir).await,
+            Some(_) | None => Ok(path.display().to_string()),
+        }
     }
 }
 
@@ -166,7 +251,7 @@ fn summarize(metrics: &[OperatorMetrics]) -> Vec<OperatorReport> {
     reports.into_iter().map(|(_, report)| report).collect()
 }
 
-/// Starts the subtasks of a program and a master for them.
+/// Starts the master of a program, which starts everything else.
 pub(crate) fn launch(
     env: &Env,
     config: &Configuration,
@@ -180,12 +265,13 @@ pub(crate) fn launch(
             vertex: vertex.id,
             parallelism: vertex.parallelism,
             name: program.graph.node(source.node).name.clone(),
+            uid: program.graph.uid(source.node),
             enumerator: Arc::clone(&source.enumerator),
             alignment: source.alignment.clone(),
         })
     });
     let sources = sources.collect();
-    let job_id = JobId(u128::from(env.random_u64()) << 64 | u128::from(env.random_u64()));
+    let job_id = job_id(env, config, &name)?;
     let spec = Arc::new(JobSpec {
         job_id,
         name: name.clone(),
@@ -195,32 +281,30 @@ pub(crate) fn launch(
         edges: program.edges,
         config: RuntimeConfig::new(config),
     });
-    let (event_sender, events) = mpsc::channel(EVENTS_MAX);
-    let attempt = Arc::new(AttemptSpec::first(job_id.0 as u64));
-    let deployment = TaskManager::new(env.clone()).deploy(&spec, &attempt, &event_sender)?;
-    for (id, task) in deployment.tasks {
-        // A subtask reports its own end; a panic in the engine's code is reported for it.
-        let events = event_sender.clone();
-        env.spawn("task watcher", async move {
-            if let Err(panic) = task.await {
-                let error = Error::subtask(format!("the task stopped: {}", panic.0));
-                drop(events.send(TaskEvent::Failed(id, error)).await);
-            }
-        });
-    }
+    let (checkpoints, savepoints) = checkpoint_setup(env, config, &spec)?.unzip();
+    let settings = checkpoints.as_ref().map(|setup| setup.config.clone());
+    let has_checkpoints = settings.as_ref().is_some_and(|settings| settings.interval.is_some());
+    let metrics = SharedMetrics::default();
+    let deployer = LocalDeployer { env: env.clone(), spec, checkpoints: settings, metrics: metrics.clone() };
+    let setup = JobSetup {
+        sources,
+        deployer: Arc::new(deployer),
+        checkpoints,
+        restart: RestartStrategy::new(config, has_checkpoints),
+    };
     let (status_sender, status) = watch::channel(JobStatus::Created);
     let (control, requests) = mpsc::channel(16);
     let (result_sender, result) = oneshot::channel();
-    let master = JobMaster::new(env.clone(), deployment.mailboxes, sources, status_sender);
+    let master = JobMaster::new(env.clone(), setup, status_sender);
     // The client may be dropped, and the job goes on: the master keeps a sender of its own control channel.
     let keep = control.clone();
     let started = env.now();
     env.spawn("job master", async move {
-        let result = master.run(events, requests).await;
-        drop((event_sender, keep));
+        let result = master.run(requests).await;
+        drop(keep);
         // Nobody may be waiting for the result.
         drop(result_sender.send(result));
     });
-    let metrics = Arc::new(deployment.metrics);
+    let control = JobHandle { env: env.clone(), control, savepoints: savepoints.unwrap_or_default() };
     Ok(JobClient { job_id, name, env: env.clone(), started, status, control, metrics, result })
 }

@@ -6,7 +6,7 @@
 //! * `windowed_stream`: [`WindowedStream`].
 //! * `connected`, `join`: two streams.
 //! * `program`: what all of these add to: the stream graph and the factories of its operators and edges.
-//! * `job`: executing it: [`JobClient`].
+//! * `job`: executing it: [`JobClient`]. `deployment`: what its master starts and restarts.
 //!
 //! It sits above operators, runtime and coordinator, because a typed builder has to name the generic operators that it
 //! instantiates (docs/design/0001).
@@ -16,6 +16,7 @@
 mod config_source;
 mod connected;
 mod data_stream;
+mod deployment;
 mod environment;
 mod job;
 mod join;
@@ -30,7 +31,7 @@ pub use connected::{
 };
 pub use data_stream::{DataStream, DataStreamSink};
 pub use environment::{SourceStream, StreamExecutionEnvironment};
-pub use job::{JobCanceler, JobClient, JobExecutionResult, OperatorReport};
+pub use job::{AtStop, JobCanceler, JobClient, JobExecutionResult, JobHandle, OperatorReport};
 pub use join::JoinedStreams;
 pub use keyed_stream::KeyedStream;
 pub use windowed_stream::WindowedStream;

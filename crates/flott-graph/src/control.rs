@@ -61,7 +61,16 @@ pub enum TaskEvent {
     /// It has processed all its input, and waits for the last checkpoint to be complete.
     Ended(SubtaskId),
     /// Its part of the checkpoint is in storage.
-    CheckpointAcknowledged(SubtaskId, CheckpointId, FileHandle),
+    CheckpointAcknowledged {
+        /// The subtask.
+        subtask: SubtaskId,
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// The file.
+        part: FileHandle,
+        /// Whether the snapshot was taken after the end of data.
+        end_of_data: bool,
+    },
     /// It cannot take part in the checkpoint.
     CheckpointDeclined(SubtaskId, CheckpointId, Error),
 }

@@ -22,8 +22,19 @@ pub type WritePart = Arc<
 pub struct AttemptCheckpoints {
     /// Whether barriers are aligned.
     pub mode: CheckpointingMode,
+    /// What subtasks do that have processed all their input.
+    pub at_end: AtEnd,
     /// Where snapshots go.
     pub write_part: WritePart,
+}
+
+/// What subtasks do that have processed all their input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtEnd {
+    /// They take part in checkpoints until the last one has been completed and committed. (FLINK-38614 is what happens otherwise.)
+    AwaitLastCheckpoint,
+    /// They commit everything and finish: there are savepoints only, or checkpoints end with the first subtask that does.
+    Finish,
 }
 
 impl fmt::Debug for AttemptCheckpoints {
@@ -58,5 +69,9 @@ impl AttemptSpec {
     /// The first attempt of a job without checkpoints.
     pub fn first(run_id: u64) -> Self {
         Self { number: 0, run_id, checkpoints: None, restored: RestoredSnapshots::default() }
+    }
+
+    pub(crate) fn awaits_last_checkpoint(&self) -> bool {
+        self.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.at_end == AtEnd::AwaitLastCheckpoint)
     }
 }

@@ -15,7 +15,7 @@ const PARTS_WAITING_MAX: usize = 64;
 pub(crate) type ChainSnapshot = Vec<(OperatorUid, OperatorSnapshot)>;
 
 enum Outcome {
-    Snapshot(CheckpointBarrier, ChainSnapshot),
+    Snapshot { barrier: CheckpointBarrier, snapshot: ChainSnapshot, end_of_data: bool },
     Aborted(CheckpointId),
 }
 
@@ -42,8 +42,13 @@ impl PartSink {
     }
 
     /// Has the snapshot written and reported.
-    pub(crate) fn snapshot(&mut self, barrier: CheckpointBarrier, snapshot: ChainSnapshot) -> Result<()> {
-        self.send(Outcome::Snapshot(barrier, snapshot))
+    pub(crate) fn snapshot(
+        &mut self,
+        barrier: CheckpointBarrier,
+        snapshot: ChainSnapshot,
+        end_of_data: bool,
+    ) -> Result<()> {
+        self.send(Outcome::Snapshot { barrier, snapshot, end_of_data })
     }
 
     /// Has it reported that the subtask takes no snapshot for this checkpoint.
@@ -76,10 +81,17 @@ async fn write(
 ) {
     while let Some(outcome) = outcomes.recv().await {
         let event = match outcome {
-            Outcome::Snapshot(barrier, snapshot) => match guard(|| write_part(&barrier, id, &snapshot)) {
-                Ok(part) => TaskEvent::CheckpointAcknowledged(id, barrier.id, part),
-                Err(error) => TaskEvent::CheckpointDeclined(id, barrier.id, error),
-            },
+            Outcome::Snapshot { barrier, snapshot, end_of_data } => {
+                match guard(|| write_part(&barrier, id, &snapshot)) {
+                    Ok(part) => TaskEvent::CheckpointAcknowledged {
+                        subtask: id,
+                        checkpoint: barrier.id,
+                        part,
+                        end_of_data,
+                    },
+                    Err(error) => TaskEvent::CheckpointDeclined(id, barrier.id, error),
+                }
+            }
             Outcome::Aborted(checkpoint_id) => {
                 let error = Error::subtask(format!(
                     "a newer barrier came before all barriers of checkpoint {checkpoint_id}"

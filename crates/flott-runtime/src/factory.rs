@@ -77,7 +77,7 @@ impl BuildContext {
         ctx.job_id = self.job_id;
         ctx.uid = self.uid.clone();
         ctx.attempt = self.attempt.number;
-        ctx.has_checkpoints = self.attempt.checkpoints.is_some();
+        ctx.has_checkpoints = self.attempt.awaits_last_checkpoint();
         ctx.restored_checkpoint = self.attempt.restored.checkpoint_id;
         ctx
     }

@@ -44,11 +44,14 @@ struct Alignment {
     aligner: BarrierAligner,
     /// What came of a barrier, to be handled before anything else is read.
     due: Option<AlignerOutput>,
+    /// The master has triggered this task itself, because all that send it barriers have finished. It waits for the end of data,
+    /// which is on its way.
+    triggered: Option<CheckpointBarrier>,
 }
 
 impl Alignment {
     fn new(n_channels: usize, mode: CheckpointingMode) -> Self {
-        Self { aligner: BarrierAligner::new(n_channels, mode), due: None }
+        Self { aligner: BarrierAligner::new(n_channels, mode), due: None, triggered: None }
     }
 
     /// Keeps what the task must do, if anything.
@@ -56,6 +59,12 @@ impl Alignment {
         if output.complete.is_some() || !output.aborted.is_empty() {
             assert!(self.due.is_none(), "a barrier is handled before the next element is read");
             self.due = Some(output);
+        }
+    }
+
+    fn trigger_at_end(&mut self, ended: bool) {
+        if let Some(barrier) = self.triggered.take_if(|_| ended) {
+            self.follow(AlignerOutput { complete: Some(barrier), ..AlignerOutput::default() });
         }
     }
 
@@ -104,6 +113,7 @@ impl<T: Data> TaskInput for OneInputTask<T> {
     }
 
     fn poll_step(&mut self, cx: &mut Context<'_>, _: Clock) -> Poll<Result<Step>> {
+        self.alignment.trigger_at_end(self.ended);
         if let Some(step) = self.alignment.take_due() {
             return Poll::Ready(Ok(step));
         }
@@ -147,7 +157,10 @@ impl<T: Data> TaskInput for OneInputTask<T> {
                 }
                 Ok(None)
             }
-            TaskCommand::TriggerCheckpoint(barrier) => triggered(self.ended, barrier),
+            TaskCommand::TriggerCheckpoint(barrier) => {
+                self.alignment.triggered = Some(barrier);
+                Ok(None)
+            }
             TaskCommand::Cancel
             | TaskCommand::AddSplits(_)
             | TaskCommand::SplitsAssigned
@@ -161,17 +174,6 @@ impl<T: Data> TaskInput for OneInputTask<T> {
     fn next_wakeup(&self) -> Option<Instant> {
         None
     }
-}
-
-/// The master triggers a task with inputs itself when nobody is left to send it a barrier.
-fn triggered(ended: bool, barrier: CheckpointBarrier) -> Result<Option<Step>> {
-    if !ended {
-        return Err(Error::subtask(format!(
-            "checkpoint {} is triggered at a task that still gets barriers",
-            barrier.id
-        )));
-    }
-    Ok(Some(Step::Aligned { aborted: Vec::new(), complete: Some(barrier) }))
 }
 
 /// The head of a chain with two inputs.
@@ -446,6 +448,7 @@ impl<A: Data, B: Data> TaskInput for TwoInputTask<A, B> {
     }
 
     fn poll_step(&mut self, cx: &mut Context<'_>, _: Clock) -> Poll<Result<Step>> {
+        self.alignment.trigger_at_end(self.ended == [true; 2]);
         if let Some(step) = self.alignment.take_due() {
             return Poll::Ready(Ok(step));
         }
@@ -474,7 +477,10 @@ impl<A: Data, B: Data> TaskInput for TwoInputTask<A, B> {
                 }
                 Ok(None)
             }
-            TaskCommand::TriggerCheckpoint(barrier) => triggered(self.ended == [true; 2], barrier),
+            TaskCommand::TriggerCheckpoint(barrier) => {
+                self.alignment.triggered = Some(barrier);
+                Ok(None)
+            }
             TaskCommand::Cancel
             | TaskCommand::AddSplits(_)
             | TaskCommand::SplitsAssigned

@@ -25,7 +25,7 @@ mod source_task;
 mod subtask;
 mod task_manager;
 
-pub use attempt::{AttemptCheckpoints, AttemptSpec, RestoredSnapshots, WritePart};
+pub use attempt::{AtEnd, AttemptCheckpoints, AttemptSpec, RestoredSnapshots, WritePart};
 pub use chain::ChainLink;
 pub use factory::{
     BuildContext, EdgeFactory, Erased, ErasedTask, OneInputFactory, OperatorFactory, Outputs,

@@ -1,5 +1,6 @@
 //! The event loop of a subtask.
 
+use crate::attempt::AtEnd;
 use crate::checkpointing::{ChainSnapshot, PartSink};
 use flott_env::sync::mpsc;
 use flott_env::{Env, Instant};
@@ -69,6 +70,7 @@ pub(crate) struct Subtask {
     pub(crate) buffer_timeout: Duration,
     /// `None` if the job takes no checkpoints.
     pub(crate) parts: Option<PartSink>,
+    pub(crate) at_end: AtEnd,
     pub(crate) state: LoopState,
 }
 
@@ -197,14 +199,14 @@ impl Subtask {
             self.state.suspended = Some(barrier.id);
         }
         match &mut self.parts {
-            Some(parts) => parts.snapshot(barrier, snapshots),
+            Some(parts) => parts.snapshot(barrier, snapshots, self.state.ended),
             None => Ok(()),
         }
     }
 
     /// Everything has gone through the chain, and somebody has seen to it that it is committed.
     fn may_finish(&self) -> bool {
-        self.state.finishing || (self.state.ended && self.parts.is_none())
+        self.state.finishing || (self.state.ended && self.at_end == AtEnd::Finish)
     }
 
     /// Tells the master that only the last checkpoint is missing. Only now: operators may have held the end of data back.

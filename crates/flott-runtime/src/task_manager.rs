@@ -1,6 +1,6 @@
 //! Expands a job into subtasks and starts them, all in this process.
 
-use crate::attempt::AttemptSpec;
+use crate::attempt::{AtEnd, AttemptSpec};
 use crate::checkpointing::PartSink;
 use crate::factory::{BuildContext, EdgeFactory, Erased, OperatorFactory, Outputs, PartitionContext};
 use crate::subtask::{LoopState, Subtask};
@@ -217,6 +217,8 @@ impl Start {
             let name = format!("{}/{}", self.vertex.name, id.subtask);
             PartSink::new(id, name, env.clone(), Arc::clone(&checkpoints.write_part), events.clone())
         });
+        let at_end =
+            if self.attempt.awaits_last_checkpoint() { AtEnd::AwaitLastCheckpoint } else { AtEnd::Finish };
         let built = crate::chain::guard(|| self.build());
         let mut subtask = match built {
             Ok(task) => Subtask {
@@ -227,6 +229,7 @@ impl Start {
                 events: events.clone(),
                 buffer_timeout,
                 parts,
+                at_end,
                 state: LoopState::default(),
             },
             Err(error) => return report(&events, TaskEvent::Failed(id, error)).await,

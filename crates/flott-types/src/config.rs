@@ -251,6 +251,9 @@ pub mod options {
         MAX_PARALLELISM: u32 = "pipeline.max-parallelism", 0;
         /// Name of the job.
         PIPELINE_NAME: String = "pipeline.name", "Flott Streaming Job".to_owned();
+        /// The identity of the job, as 32 hexadecimal digits: whoever has it goes on from the job's checkpoints. Without it, it is made of
+        /// the name of the job if checkpoints have a directory, and at random if they have none.
+        JOB_ID: Option<String> = "pipeline.job-id", None;
         /// Whether operators that can be are fused into one task.
         OPERATOR_CHAINING_ENABLED: bool = "pipeline.operator-chaining.enabled", true;
         /// How often, in processing time, watermark generators are asked for a watermark although no record came.

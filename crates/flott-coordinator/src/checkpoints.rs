@@ -1,0 +1,257 @@
+//! Drives the coordinator of checkpoints in one attempt: keeps what it needs between its actions, and has IO done beside the
+//! master's loop.
+
+use flott_checkpoint::{
+    Action, CheckpointConfig, CheckpointCoordinator, CheckpointOwner, CheckpointPlan, CheckpointStorage,
+    Input, JobStart, Manifest, ManifestRequest, Now, OpenSnapshot, RestoreOptions, RestoredState,
+    SavepointRequest, StartFrom, open_snapshot,
+};
+use flott_env::sync::{mpsc, oneshot};
+use flott_env::{Env, Instant, TaskHandle};
+use flott_types::{CheckpointId, CheckpointKind, Error, FileHandle, OperatorUid, Result};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+/// How a job takes checkpoints and where it goes on from.
+#[derive(Clone, Debug)]
+pub struct CheckpointSetup {
+    /// Settings.
+    pub config: CheckpointConfig,
+    /// Who takes part.
+    pub plan: CheckpointPlan,
+    /// Where checkpoints and savepoints are.
+    pub storage: CheckpointStorage,
+    /// The snapshot to start from, if the user named one (`execution.state-recovery.path`).
+    pub recovery_path: Option<PathBuf>,
+    /// What a restore may do.
+    pub restore_options: RestoreOptions,
+}
+
+/// Where a savepoint is, or why there is none.
+pub type SavepointResult = Result<String>;
+
+/// What an attempt begins with.
+pub(crate) struct Recovered {
+    pub(crate) owner: CheckpointOwner,
+    pub(crate) retained: Vec<CheckpointId>,
+    pub(crate) next_checkpoint_id: CheckpointId,
+    pub(crate) restored: Option<RestoredState>,
+}
+
+impl CheckpointSetup {
+    /// Takes ownership and reads the state to go on from. Blocks on IO.
+    pub(crate) fn recover(&self, env: &Env, attempt: u32) -> Result<Recovered> {
+        // Later attempts go on from what the first has completed, or from what it started from: the storage knows.
+        let from = match &self.recovery_path {
+            Some(path) if attempt == 0 => StartFrom::Snapshot(open_snapshot(env, path)?),
+            Some(_) | None => StartFrom::Latest,
+        };
+        let started = self.storage.start(from)?;
+        let open = |snapshot: &OpenSnapshot| RestoredState::open(snapshot, &self.plan, self.restore_options);
+        Ok(Recovered {
+            restored: started.restore_from.as_ref().map(open).transpose()?,
+            owner: started.owner,
+            retained: started.retained,
+            next_checkpoint_id: started.next_checkpoint_id,
+        })
+    }
+}
+
+/// IO, in the order in which it was asked for.
+enum StorageTask {
+    Complete(Box<Manifest>),
+    Discard(CheckpointId, CheckpointKind),
+    Subsume(Vec<CheckpointId>),
+    DeleteFiles(Vec<FileHandle>),
+    CollectGarbage,
+}
+
+/// What became of a manifest.
+pub(crate) type ManifestOutcome = (CheckpointId, Result<()>);
+
+/// Storage tasks that may wait; the master waits when there are more.
+const STORAGE_TASKS_MAX: usize = 64;
+
+/// The checkpoints of one attempt.
+pub(crate) struct Checkpointing {
+    env: Env,
+    coordinator: CheckpointCoordinator,
+    plan: CheckpointPlan,
+    owner: CheckpointOwner,
+    storage_tasks: mpsc::Sender<StorageTask>,
+    worker: TaskHandle,
+    outcomes: mpsc::Receiver<ManifestOutcome>,
+    /// The states of enumerators at the triggers of checkpoints that are under way.
+    enumerators: BTreeMap<CheckpointId, BTreeMap<OperatorUid, Vec<u8>>>,
+    /// No smaller than any number that was used.
+    next_checkpoint_id: CheckpointId,
+    requests: BTreeMap<SavepointRequest, (CheckpointKind, oneshot::Sender<SavepointResult>)>,
+    n_requests: u64,
+}
+
+impl fmt::Debug for Checkpointing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checkpointing").field("coordinator", &self.coordinator).finish_non_exhaustive()
+    }
+}
+
+impl Checkpointing {
+    /// Begins when all subtasks run.
+    pub(crate) fn new(env: &Env, setup: &CheckpointSetup, start: JobStart, owner: CheckpointOwner) -> Self {
+        let now = now(env);
+        let next_checkpoint_id = start.next_checkpoint_id;
+        let coordinator = CheckpointCoordinator::new(setup.config.clone(), setup.plan.clone(), start, now);
+        let (storage_tasks, tasks) = mpsc::channel(STORAGE_TASKS_MAX);
+        let (done, outcomes) = mpsc::channel(STORAGE_TASKS_MAX);
+        let worker = env.spawn_subtask("checkpoint storage", work(owner.clone(), tasks, done));
+        // The first task: what earlier starts left. The queue is empty, so there is room.
+        drop(storage_tasks.try_send(StorageTask::CollectGarbage));
+        Self {
+            env: env.clone(),
+            coordinator,
+            plan: setup.plan.clone(),
+            owner,
+            storage_tasks,
+            worker,
+            outcomes,
+            enumerators: BTreeMap::new(),
+            next_checkpoint_id,
+            requests: BTreeMap::new(),
+            n_requests: 0,
+        }
+    }
+
+    /// What became of manifests, to be fed back by [`Checkpointing::on_manifest`].
+    pub(crate) fn outcomes(&mut self) -> &mut mpsc::Receiver<ManifestOutcome> {
+        &mut self.outcomes
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.coordinator.next_deadline()
+    }
+
+    pub(crate) fn handle(&mut self, input: Input) -> Vec<Action> {
+        self.coordinator.handle(now(&self.env), input)
+    }
+
+    pub(crate) fn on_manifest(&mut self, (checkpoint, outcome): ManifestOutcome) -> Vec<Action> {
+        self.handle(match outcome {
+            Ok(()) => Input::ManifestWritten { checkpoint },
+            Err(error) => Input::ManifestFailed { checkpoint, error },
+        })
+    }
+
+    pub(crate) fn savepoint(
+        &mut self,
+        kind: CheckpointKind,
+        reply: oneshot::Sender<SavepointResult>,
+    ) -> Vec<Action> {
+        self.n_requests += 1;
+        let request = SavepointRequest(self.n_requests);
+        self.requests.insert(request, (kind, reply));
+        self.handle(Input::TriggerSavepoint { request, kind })
+    }
+
+    /// The enumerators' part of a checkpoint that is being triggered.
+    pub(crate) fn hold_enumerators(&mut self, id: CheckpointId, states: BTreeMap<OperatorUid, Vec<u8>>) {
+        self.next_checkpoint_id = self.next_checkpoint_id.max(CheckpointId(id.0 + 1));
+        self.enumerators.insert(id, states);
+    }
+
+    /// A number that no checkpoint has.
+    pub(crate) fn next_checkpoint_id(&self) -> CheckpointId {
+        self.next_checkpoint_id
+    }
+
+    pub(crate) async fn write_manifest(&mut self, request: &ManifestRequest) {
+        let enumerators = self.enumerators.remove(&request.barrier.id).unwrap_or_default();
+        let manifest = self.owner.manifest(&self.plan, request, &enumerators);
+        self.ask(StorageTask::Complete(Box::new(manifest))).await;
+    }
+
+    pub(crate) async fn discard(&mut self, id: CheckpointId, kind: CheckpointKind) {
+        self.enumerators.remove(&id);
+        self.ask(StorageTask::Discard(id, kind)).await;
+    }
+
+    pub(crate) async fn subsume(&mut self, ids: Vec<CheckpointId>) {
+        self.ask(StorageTask::Subsume(ids)).await;
+    }
+
+    pub(crate) async fn delete_files(&mut self, files: Vec<FileHandle>) {
+        self.ask(StorageTask::DeleteFiles(files)).await;
+    }
+
+    async fn ask(&mut self, task: StorageTask) {
+        // The worker ends only after this side.
+        drop(self.storage_tasks.send(task).await);
+    }
+
+    /// Answers who asked for a savepoint; returns its kind.
+    pub(crate) fn reply(
+        &mut self,
+        request: SavepointRequest,
+        result: Result<CheckpointId>,
+    ) -> Option<CheckpointKind> {
+        let (kind, reply) = self.requests.remove(&request)?;
+        // Who asked may have gone.
+        drop(reply.send(result.map(|id| self.owner.directory(id, kind))));
+        Some(kind)
+    }
+
+    /// The attempt is over: nothing is triggered any more, and what is being written is finished, so that the next attempt sees it.
+    pub(crate) async fn stop(mut self) {
+        for action in self.handle(Input::JobStopped) {
+            if let Action::SavepointDone { request, result } = action {
+                self.reply(request, result);
+            }
+        }
+        drop(self.storage_tasks);
+        // Nobody reads outcomes: there is room for all that can be under way.
+        drop(self.worker.await);
+    }
+}
+
+fn now(env: &Env) -> Now {
+    Now { instant: env.now(), timestamp: env.processing_time() }
+}
+
+async fn work(
+    owner: CheckpointOwner,
+    mut tasks: mpsc::Receiver<StorageTask>,
+    done: mpsc::Sender<ManifestOutcome>,
+) {
+    while let Some(task) = tasks.recv().await {
+        let cleaned = match task {
+            StorageTask::Complete(manifest) => {
+                let outcome = owner.complete(&manifest);
+                drop(done.send((manifest.checkpoint_id, outcome)).await);
+                continue;
+            }
+            StorageTask::Discard(id, kind) => owner.discard(id, kind),
+            StorageTask::Subsume(ids) => owner.subsume(&ids),
+            StorageTask::DeleteFiles(files) => owner.delete_files(&files),
+            StorageTask::CollectGarbage => owner.collect_garbage().map(|_| ()),
+        };
+        // Nothing depends on it: what stays is garbage, and the next start of the job collects it.
+        drop(cleaned);
+    }
+}
+
+/// Runs `f`, which blocks, on a thread of its own.
+pub(crate) async fn blocking<R: Send + 'static>(
+    env: &Env,
+    name: &str,
+    f: impl FnOnce() -> Result<R> + Send + 'static,
+) -> Result<R> {
+    let (sender, receiver) = oneshot::channel();
+    let task = env.spawn_subtask(name, async move { drop(sender.send(f())) });
+    match receiver.await {
+        Ok(result) => result,
+        Err(_) => {
+            let panic = task.await.err().map(|panic| panic.0).unwrap_or_default();
+            Err(Error::subtask(format!("the task '{name}' stopped: {panic}")))
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! From a program to what the master of its job starts and restarts.
+
+use flott_checkpoint::{
+    CheckpointConfig, CheckpointPlan, CheckpointStorage, LocalStore, PlannedOperator, PlannedSubtask,
+    RestoreOptions,
+};
+use flott_coordinator::{AttemptStart, CheckpointSetup, Deployer};
+use flott_env::sim::MemoryFs;
+use flott_env::sync::{mpsc, oneshot};
+use flott_env::{Env, FileSystem};
+use flott_graph::{ExecutionGraph, SubtaskId, TaskCommand, TaskEvent, VertexId};
+use flott_runtime::{
+    AtEnd, AttemptCheckpoints, AttemptSpec, JobSpec, OperatorMetrics, RestoredSnapshots, TaskManager,
+};
+use flott_types::{
+    Configuration, Error, ErrorKind, JobId, RecoveryClaimMode, Result, SubtaskIndex, key_hash, options,
+};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The counters of the attempt that runs.
+#[derive(Clone, Default)]
+pub(crate) struct SharedMetrics(Arc<Mutex<Arc<Vec<OperatorMetrics>>>>);
+
+impl SharedMetrics {
+    pub(crate) fn get(&self) -> Arc<Vec<OperatorMetrics>> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, metrics: Vec<OperatorMetrics>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(metrics);
+    }
+}
+
+/// Starts attempts in this process.
+pub(crate) struct LocalDeployer {
+    pub(crate) env: Env,
+    pub(crate) spec: Arc<JobSpec>,
+    /// `None` if the job takes no checkpoints.
+    pub(crate) checkpoints: Option<CheckpointConfig>,
+    pub(crate) metrics: SharedMetrics,
+}
+
+impl fmt::Debug for LocalDeployer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalDeployer").field("spec", &self.spec).finish_non_exhaustive()
+    }
+}
+
+impl LocalDeployer {
+    fn attempt(&self, start: &AttemptStart) -> Result<AttemptSpec> {
+        let mut attempt = AttemptSpec { number: start.number, ..AttemptSpec::first(self.env.random_u64()) };
+        if let (Some(config), Some(owner)) = (&self.checkpoints, &start.owner) {
+            let owner = owner.clone();
+            let has_last = config.interval.is_some() && config.after_tasks_finish;
+            attempt.checkpoints = Some(AttemptCheckpoints {
+                mode: config.mode,
+                at_end: if has_last { AtEnd::AwaitLastCheckpoint } else { AtEnd::Finish },
+                write_part: Arc::new(move |barrier, subtask, snapshots| {
+                    owner.write_part(barrier.id, barrier.kind, subtask, snapshots)
+                }),
+            });
+        }
+        if let Some(restored) = &start.restored {
+            let mut snapshots = BTreeMap::new();
+            for vertex in &self.spec.job_graph.vertices {
+                for node in &vertex.nodes {
+                    let uid = self.spec.stream_graph.uid(*node);
+                    for subtask in (0..vertex.parallelism).map(SubtaskIndex) {
+                        if let Some(restored) = restored.subtask(&uid, subtask)? {
+                            snapshots.insert((uid.clone(), subtask), restored.snapshot);
+                        }
+                    }
+                }
+            }
+            attempt.restored = RestoredSnapshots { checkpoint_id: Some(restored.checkpoint_id()), snapshots };
+        }
+        Ok(attempt)
+    }
+}
+
+impl Deployer for LocalDeployer {
+    fn deploy(&self, start: AttemptStart) -> Result<BTreeMap<SubtaskId, mpsc::Sender<TaskCommand>>> {
+        let attempt = Arc::new(self.attempt(&start)?);
+        // What is not handed out to subtasks is not needed any more.
+        drop(start.restored);
+        let deployment = TaskManager::new(self.env.clone()).deploy(&self.spec, &attempt, &start.events)?;
+        for (id, task) in deployment.tasks {
+            // A subtask reports its own end; a panic in the engine's code is reported for it.
+            let events = start.events.clone();
+            self.env.spawn("task watcher", async move {
+                if let Err(panic) = task.await {
+                    let error = Error::subtask(format!("the task stopped: {}", panic.0));
+                    drop(events.send(TaskEvent::Failed(id, error)).await);
+                }
+            });
+        }
+        self.metrics.set(deployment.metrics);
+        Ok(deployment.mailboxes)
+    }
+}
+
+/// Who takes part in the checkpoints of a program.
+pub(crate) fn checkpoint_plan(spec: &JobSpec) -> CheckpointPlan {
+    let execution_graph = ExecutionGraph::new(&spec.job_graph);
+    let mut plan = CheckpointPlan::default();
+    for vertex in &spec.job_graph.vertices {
+        for subtask in (0..vertex.parallelism).map(SubtaskIndex) {
+            let channels =
+                (0..2).flat_map(|input| execution_graph.inputs(&spec.job_graph, vertex.id, subtask, input));
+            let producer = |edge: usize| -> Option<VertexId> {
+                let (edge, _) = spec.job_graph.edges.get(edge)?;
+                spec.job_graph.vertex_of(edge.source).map(|vertex| vertex.id)
+            };
+            let inputs = channels.filter_map(|channel| {
+                Some(SubtaskId { vertex: producer(channel.edge)?, subtask: channel.producer })
+            });
+            let id = SubtaskId { vertex: vertex.id, subtask };
+            plan.subtasks.push(PlannedSubtask { id, inputs: inputs.collect() });
+        }
+        plan.operators.extend(vertex.nodes.iter().map(|node| PlannedOperator {
+            uid: spec.stream_graph.uid(*node),
+            name: spec.stream_graph.node(*node).name.clone(),
+            vertex: vertex.id,
+            parallelism: vertex.parallelism,
+            max_parallelism: vertex.max_parallelism,
+        }));
+    }
+    plan
+}
+
+/// Where the savepoints of a job are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SavepointRoot(pub(crate) Option<PathBuf>);
+
+/// How a job takes checkpoints and what it goes on from; `None` if neither was asked for.
+pub(crate) fn checkpoint_setup(
+    env: &Env,
+    config: &Configuration,
+    spec: &JobSpec,
+) -> Result<Option<(CheckpointSetup, SavepointRoot)>> {
+    let settings = CheckpointConfig::new(config)?;
+    let path = |text: Option<String>| text.map(|text| local_path(&text)).transpose();
+    let dir = path(config.get(options::CHECKPOINTING_DIR))?;
+    let savepoint_dir = path(config.get(options::CHECKPOINTING_SAVEPOINT_DIR))?;
+    let recovery_path = path(config.get(options::STATE_RECOVERY_PATH))?;
+    refuse_unsupported(config)?;
+    if settings.interval.is_none() && dir.is_none() && savepoint_dir.is_none() && recovery_path.is_none() {
+        return Ok(None);
+    }
+    let savepoint_dir = savepoint_dir.or_else(|| dir.clone());
+    let on_disk = |root: &PathBuf| Arc::new(LocalStore::new(env.fs(), root, env.random_u64()));
+    // As Flink's storage of the job manager: a restart in this process goes on from it, one of the process begins anew.
+    let in_memory =
+        || Arc::new(LocalStore::new(Arc::new(MemoryFs::default()), "checkpoints", env.random_u64()));
+    let checkpoints = dir.as_ref().map_or_else(in_memory, on_disk);
+    let savepoints = savepoint_dir.as_ref().map_or_else(in_memory, on_disk);
+    let setup = CheckpointSetup {
+        config: settings,
+        plan: checkpoint_plan(spec),
+        storage: CheckpointStorage::new(env, checkpoints, savepoints, spec.job_id),
+        recovery_path,
+        restore_options: RestoreOptions {
+            allow_non_restored_state: config.get(options::STATE_RECOVERY_IGNORE_UNCLAIMED),
+        },
+    };
+    Ok(Some((setup, SavepointRoot(savepoint_dir))))
+}
+
+/// What is known and not built yet is refused: to ignore it would promise what does not hold.
+fn refuse_unsupported(config: &Configuration) -> Result<()> {
+    let refused = [
+        (
+            config.get(options::CHECKPOINTING_UNALIGNED),
+            options::CHECKPOINTING_UNALIGNED.key,
+            "barriers do not overtake records yet",
+        ),
+        (
+            config.get(options::STATE_RECOVERY_CLAIM_MODE) == RecoveryClaimMode::Claim,
+            options::STATE_RECOVERY_CLAIM_MODE.key,
+            "a job does not take over the snapshot that it starts from yet",
+        ),
+    ];
+    match refused.iter().find(|(is_set, ..)| *is_set) {
+        Some((_, key, why)) => Err(Error::user(format!("configuration key '{key}' cannot be set: {why}"))),
+        None => Ok(()),
+    }
+}
+
+/// The path of a directory given as a path or as a `file:` URI.
+pub(crate) fn local_path(text: &str) -> Result<PathBuf> {
+    let path = match text.split_once(':') {
+        Some(("file", rest)) => rest.strip_prefix("//").unwrap_or(rest),
+        Some((scheme, rest)) if rest.starts_with("//") => {
+            return Err(Error::user(format!("'{text}': there is no storage for '{scheme}:' paths")));
+        }
+        Some(_) | None => text,
+    };
+    Ok(Path::new(path).to_owned())
+}
+
+/// Copies a complete savepoint below another directory, its manifest last: without that it is none.
+pub(crate) async fn copy_savepoint(env: &Env, from: PathBuf, dir: PathBuf) -> Result<String> {
+    let (sender, copied) = oneshot::channel();
+    let fs = env.fs();
+    let to = dir.join(from.file_name().unwrap_or_default());
+    let shown = to.display().to_string();
+    let context = format!("cannot copy savepoint '{}' to '{shown}'", from.display());
+    env.spawn_subtask("savepoint copy", async move {
+        drop(sender.send(copy_files(fs.as_ref(), &from, &dir, &to)));
+    });
+    let copied = copied.await.unwrap_or_else(|_| Err(io::Error::other("the copying task stopped")));
+    copied.map(|()| shown).map_err(|error| Error::new(ErrorKind::Retry, context).with_source(error))
+}
+
+fn copy_files(fs: &dyn FileSystem, from: &Path, dir: &Path, to: &Path) -> io::Result<()> {
+    fs.create_dir_all(to)?;
+    let (manifests, parts): (Vec<_>, Vec<_>) =
+        fs.list(from)?.into_iter().partition(|path| path.file_name().is_some_and(|name| name == "_metadata"));
+    for group in [parts, manifests] {
+        for path in group {
+            let mut bytes = Vec::new();
+            fs.open(&path)?.read_to_end(&mut bytes)?;
+            let mut file = fs.create(&to.join(path.file_name().unwrap_or_default()))?;
+            file.write_all(&bytes)?;
+            file.sync()?;
+        }
+        fs.sync_dir(to)?;
+    }
+    fs.sync_dir(dir)
+}
+
+/// The identity of a job: configured, or the same for all jobs of that name if there is a directory in which checkpoints of an
+/// earlier process may be.
+pub(crate) fn job_id(env: &Env, config: &Configuration, name: &str) -> Result<JobId> {
+    if let Some(text) = config.get(options::JOB_ID) {
+        let id = u128::from_str_radix(&text, 16).ok().filter(|_| text.len() == 32);
+        let expected = || {
+            Error::user(format!(
+                "configuration key '{}' is '{text}': expected 32 hexadecimal digits",
+                options::JOB_ID.key
+            ))
+        };
+        return id.map(JobId).ok_or_else(expected);
+    }
+    if config.get(options::CHECKPOINTING_DIR).is_some() {
+        return Ok(JobId(u128::from(key_hash(&(0_u8, name))) << 64 | u128::from(key_hash(&(1_u8, name)))));
+    }
+    Ok(JobId(u128::from(env.random_u64()) << 64 | u128::from(env.random_u64())))
+}
