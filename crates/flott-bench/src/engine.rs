@@ -33,8 +33,16 @@ pub(crate) fn environment(parallelism: usize) -> StreamExecutionEnvironment {
 pub(crate) struct SharedChecksum(Arc<Mutex<Checksum>>);
 
 impl SharedChecksum {
-    fn add(&self, part: Checksum) {
+    pub(crate) fn add(&self, part: Checksum) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) += part;
+    }
+
+    /// The sum when nobody else can add to it any more: subtasks are dropped soon after the job has ended.
+    pub(crate) fn get_when_alone(&self) -> Checksum {
+        while Arc::strong_count(&self.0) > 1 {
+            std::thread::yield_now();
+        }
+        self.get()
     }
 
     pub(crate) fn get(&self) -> Checksum {
@@ -55,10 +63,15 @@ pub(crate) fn run<T: Data>(
         batch.records().iter().for_each(|record| add(&mut part, record));
         total.add(part);
     }));
+    execute(env);
+    of_job.get()
+}
+
+/// Runs what was added to `env`.
+pub(crate) fn execute(env: &StreamExecutionEnvironment) {
     if let Err(error) = env.execute("bench") {
         panic!("the job failed: {}", error.report());
     }
-    of_job.get()
 }
 
 /// Records that a function makes of their index, block by block, as the other contenders make them.

@@ -9,7 +9,9 @@ use flott_api::windowing::WindowAssigner;
 use flott_api::{AsyncFunction, OutputTag, ProcessFunction, Sink, WatermarkStrategy};
 use flott_exchange::CustomPartitioner;
 use flott_graph::{ChainingStrategy, Partitioning, StreamNode};
-use flott_operators::pipe::{Filter, FlatMap, Identity, Inspect, Map, Pipe, TryFilter, TryFlatMap, TryMap};
+use flott_operators::pipe::{
+    Filter, FlatMap, ForEach, Identity, Inspect, Map, Pipe, TryFilter, TryFlatMap, TryForEach, TryMap,
+};
 use flott_operators::{
     AsyncWaitConfig, AsyncWaitOperator, FusedOperator, ProcessOperator, SinkOperator,
     TimestampsAndWatermarksOperator, WatermarkSettings,
@@ -365,6 +367,27 @@ impl<T: Data, P: Pipe<Out = T, In: Data>> DataStream<T, P> {
             let committer = sink.create_committer(sink_ctx.clone())?;
             Ok(SinkOperator::with_committer(writer, committer, &sink_ctx))
         });
+        DataStreamSink { node: output.origins.node(), program: output.program }
+    }
+
+    /// Ends the stream with a function that gets each record; each subtask has a clone of it. What
+    /// [`FnSink`](flott_api::sinks::FnSink) is too, but in one piece with the maps and filters before it: no record is
+    /// put into a batch between them.
+    pub fn for_each<F>(&self, function: F) -> DataStreamSink
+    where
+        F: FnMut(T) + Clone + Send + 'static,
+    {
+        let output = self.then("for_each", |pipe| ForEach::new(pipe, function)).seal();
+        DataStreamSink { node: output.origins.node(), program: output.program }
+    }
+
+    /// [`DataStream::for_each`] with a function that may fail; an error fails the job and names the record.
+    pub fn try_for_each<X, F>(&self, function: F) -> DataStreamSink
+    where
+        X: Into<flott_api::BoxError> + 'static,
+        F: FnMut(T) -> Result<(), X> + Clone + Send + 'static,
+    {
+        let output = self.then("try_for_each", |pipe| TryForEach::new(pipe, function)).seal();
         DataStreamSink { node: output.origins.node(), program: output.program }
     }
 

@@ -9,6 +9,9 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::task::{Context, Poll};
 
+/// What a batch holds at least, unless it then has more than four times the records that were asked for.
+const BATCH_BYTES: usize = 64 * 1024;
+
 /// Divides the output of a subtask among its channels.
 ///
 /// Emitting never blocks: what a full channel does not take waits here, and the subtask takes no more input until
@@ -31,7 +34,7 @@ impl<T> fmt::Debug for ResultPartition<T> {
 }
 
 impl<T: Data> ResultPartition<T> {
-    /// A partition that sends batches of about `batch_size` records.
+    /// A partition that sends batches of about `batch_size` records, up to four times as many if they are small.
     pub fn new(
         partitioner: Box<dyn Partitioner<T>>,
         channels: Vec<ChannelSender<T>>,
@@ -50,11 +53,21 @@ impl<T: Data> ResultPartition<T> {
         if let Some(record) = batch.records().first() {
             self.record_bytes = approximate_size(record);
         }
+        let full = self.full_batch();
+        for collecting in self.collecting.iter_mut().filter(|collecting| collecting.is_empty()) {
+            collecting.reserve(full + self.batch_size, batch.is_timed());
+        }
         self.partitioner.partition(batch, &mut self.collecting)?;
         for channel in 0..self.collecting.len() {
-            self.send_if(channel, self.batch_size);
+            self.send_if(channel, full);
         }
         Ok(())
+    }
+
+    /// How many records are sent at once when many come. A batch costs a lock and may cost waking up a thread, so small
+    /// records go in larger batches.
+    fn full_batch(&self) -> usize {
+        (BATCH_BYTES / self.record_bytes.max(1)).clamp(self.batch_size, 4 * self.batch_size)
     }
 
     /// Forwards a watermark to all channels, behind all records.

@@ -94,6 +94,16 @@ impl<P: Pipe> FusedOperator<P> {
         (kept, failure)
     }
 
+    /// No record for any.
+    fn consume(&mut self, records: Vec<P::In>) -> Result<(), BoxError> {
+        let mut progress = Progress::start(&mut self.progress);
+        for record in records {
+            self.pipe.push(record, &mut |_| Ok(()))?;
+            progress.advance();
+        }
+        Ok(())
+    }
+
     fn push_untimed(&mut self, records: Vec<P::In>, out: &mut OperatorOutput<'_, P::Out>) -> Result<()> {
         let emit_at = records.len().max(EMIT_AT);
         let mut progress = Progress::start(&mut self.progress);
@@ -187,6 +197,7 @@ impl<P: Pipe> Operator<P::In, P::Out> for FusedOperator<P> {
     ) -> Result<()> {
         let (records, mut timestamps) = batch.into_columns();
         match P::FANOUT {
+            Fanout::None => self.consume(records).map_err(|error| user_error("a user function", error)),
             Fanout::One => {
                 let records = self.map_all(records);
                 out.emit(RecordBatch::from_columns(records, timestamps))

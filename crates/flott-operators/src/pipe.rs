@@ -11,6 +11,8 @@ use std::marker::PhantomData;
 /// How many records a pipe makes of one. It decides only how the loop around the pipe is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fanout {
+    /// None, or an error.
+    None,
     /// Always one; the pipe cannot fail.
     One,
     /// One, none or an error.
@@ -24,6 +26,7 @@ impl Fanout {
     #[must_use]
     pub const fn then(self, next: Self) -> Self {
         match (self, next) {
+            (Self::None, _) | (_, Self::None) => Self::None,
             (Self::Any, _) | (_, Self::Any) => Self::Any,
             (Self::AtMostOne, _) | (_, Self::AtMostOne) => Self::AtMostOne,
             (Self::One, Self::One) => Self::One,
@@ -263,7 +266,7 @@ where
 {
     type In = P::In;
     type Out = ();
-    const FANOUT: Fanout = P::FANOUT.then(Fanout::AtMostOne);
+    const FANOUT: Fanout = Fanout::None;
 
     #[inline(always)]
     fn push<E: FnMut(()) -> UserResult>(&mut self, record: P::In, _: &mut E) -> UserResult {
@@ -282,7 +285,7 @@ where
 {
     type In = P::In;
     type Out = ();
-    const FANOUT: Fanout = P::FANOUT.then(Fanout::AtMostOne);
+    const FANOUT: Fanout = Fanout::None;
 
     #[inline(always)]
     fn push<E: FnMut(()) -> UserResult>(&mut self, record: P::In, _: &mut E) -> UserResult {

@@ -80,6 +80,25 @@ impl<T> RecordBatch<T> {
         self.timestamps.append(&mut other.timestamps);
     }
 
+    /// Appends clones of the records of `other` at `indices`, with their timestamps.
+    ///
+    /// # Panics
+    /// If an index is not below the number of records.
+    pub fn extend_from(&mut self, other: &Self, indices: &[u32])
+    where
+        T: Clone,
+    {
+        if !other.timestamps.is_empty() || !self.timestamps.is_empty() {
+            self.timestamps.resize(self.records.len(), NO_TIMESTAMP);
+            if other.timestamps.is_empty() {
+                self.timestamps.resize(self.records.len() + indices.len(), NO_TIMESTAMP);
+            } else {
+                self.timestamps.extend(indices.iter().map(|idx| other.timestamps[*idx as usize]));
+            }
+        }
+        self.records.extend(indices.iter().map(|idx| other.records[*idx as usize].clone()));
+    }
+
     /// Number of records.
     pub fn len(&self) -> usize {
         self.records.len()

@@ -11,6 +11,7 @@ use flott_datastream::StreamExecutionEnvironment;
 use flott_operators::{AsyncOutputMode, AsyncWaitConfig};
 use flott_state::{BroadcastState, ListState, OperatorStateBackend, ValueState};
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 fn everywhere(run: impl Fn(StreamExecutionEnvironment)) {
@@ -396,4 +397,25 @@ fn an_error_of_a_sink_fails_the_job() {
     let error = env.execute("sink fails").unwrap_err();
     assert!(error.report().contains("operator 'disk' subtask"), "{}", error.report());
     assert!(error.report().ends_with("disk full"), "{}", error.report());
+}
+
+#[test]
+fn for_each_sees_every_record_behind_fused_steps_and_its_error_names_the_record() {
+    let env = real(2);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&seen);
+    let numbers = env.from_sequence(0, 99);
+    numbers.filter(|n| n % 10 == 0).flat_map(|n| [n, n + 1]).for_each(move |n| sink.lock().unwrap().push(n));
+    env.execute("for each").unwrap();
+    let mut seen = seen.lock().unwrap().clone();
+    seen.sort_unstable();
+    assert_eq!(seen, (0..100).filter(|n| n % 10 < 2).collect::<Vec<_>>());
+
+    let env = real(1);
+    env.from_sequence(0, 99)
+        .map(|n| n * 2)
+        .try_for_each(|n| if n == 20 { Err("too much") } else { Ok(()) })
+        .name("check");
+    let error = env.execute("for each fails").unwrap_err().report();
+    assert!(error.contains("check") && error.contains("record 11") && error.ends_with("too much"), "{error}");
 }
