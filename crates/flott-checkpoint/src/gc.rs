@@ -59,6 +59,7 @@ pub(crate) fn collect(
     generation: Generation,
     first_id: CheckpointId,
 ) -> Result<usize> {
+    storage.ownership().verify(generation)?;
     let chain = Chain::read(storage, Generation(generation.0 + 1))?;
     if let Some(id) = chain.unreadable.first() {
         let message = format!(

@@ -78,7 +78,7 @@ struct Content {
     durable: Vec<u8>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Disk {
     entries: BTreeMap<PathBuf, Entry>,
     /// Entries at the last sync of their directory. Roots are always there.
@@ -98,6 +98,12 @@ impl MemoryFs {
     /// not come any more.
     pub fn crash(&self, mode: CrashMode) {
         self.with(|disk| disk.crash(mode));
+    }
+
+    /// Another disk that is as this one is now: to try several futures.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self { disk: Arc::new(Mutex::new(self.with(|disk| disk.clone()))) }
     }
 
     /// The number of operations so far that change something; the next one has this number.

@@ -1,0 +1,193 @@
+//! A crash at every operation on the disk, and a second one at every operation of the recovery.
+
+use super::*;
+use flott_env::sim::{CrashMode, Fault, FaultEffect};
+use std::collections::BTreeSet;
+
+/// What a process knows when it dies.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    /// The newest checkpoint that was reported complete.
+    complete: Option<CheckpointId>,
+    /// Checkpoints whose manifest may have been written.
+    tried: BTreeSet<CheckpointId>,
+    /// Savepoints that were reported complete.
+    savepoints: BTreeSet<String>,
+}
+
+/// One process: starts, takes three checkpoints and a savepoint, gives one up, deletes the oldest, and dies at the end or before. An
+/// error is answered as the coordinator would.
+fn live(disk: &MemoryFs, seed: u64, known: &mut Known) -> Result<()> {
+    let (_, storage) = process(disk, seed);
+    let Started { owner, restore_from, mut retained, next_checkpoint_id } =
+        storage.start(StartFrom::Latest)?;
+    check_base(restore_from.as_ref(), known);
+    // May fail without harm.
+    let _unused = owner.collect_garbage();
+    let mut next = next_checkpoint_id.0;
+    for kind in [CheckpointKind::Checkpoint, CheckpointKind::Savepoint, CheckpointKind::Checkpoint] {
+        let id = CheckpointId(next);
+        next += 1;
+        let Ok(request) = write_parts(&owner, id, kind) else {
+            let _unused = owner.discard(id, kind);
+            continue;
+        };
+        if kind.commits() {
+            known.tried.insert(id);
+        }
+        match owner.complete(&manifest(&owner, &request)) {
+            Ok(()) if kind.commits() => {
+                known.complete = Some(id);
+                let _unused = owner.subsume(&retained);
+                retained = vec![id];
+            }
+            Ok(()) => {
+                known.savepoints.insert(owner.directory(id, kind));
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Retry, "{}", error.report());
+                if !kind.commits() {
+                    let _unused = owner.discard(id, kind);
+                }
+            }
+        }
+    }
+    let id = CheckpointId(next);
+    if write_parts(&owner, id, CheckpointKind::Checkpoint).is_ok() {
+        let _unused = owner.discard(id, CheckpointKind::Checkpoint);
+    }
+    Ok(())
+}
+
+/// What a start goes on from is whole, and not older than what was reported complete.
+fn check_base(restore_from: Option<&OpenSnapshot>, known: &Known) {
+    let restored = restore_from.map(check_restores);
+    assert!(restored >= known.complete, "{restored:?} is older than {:?}", known.complete);
+    if let Some(id) = restored {
+        assert!(known.tried.contains(&id), "{id} was never tried");
+    }
+}
+
+/// After any number of crashes: a process starts, works, and nothing is left that nobody needs.
+fn check_recovers(disk: &MemoryFs, seed: u64, known: &mut Known) {
+    for savepoint in &known.savepoints {
+        let path = format!("{SAVEPOINTS}/{savepoint}");
+        let opened =
+            crate::restore::open_snapshot(&process(disk, seed).0, Path::new(&path)).expect("a savepoint");
+        check_restores(&opened);
+    }
+    live(disk, seed + 1, known).expect("nothing fails any more");
+    let started = process(disk, seed + 2).1.start(StartFrom::Latest).expect("started");
+    check_base(started.restore_from.as_ref(), known);
+    started.owner.collect_garbage().expect("collected");
+    let kept: BTreeSet<_> = started.retained.iter().map(|id| format!("checkpoints/job/chk-{id}/")).collect();
+    for file in files(disk).into_iter().filter(|file| !file.starts_with("savepoints/")) {
+        let is_record = file.starts_with("checkpoints/job/owner-");
+        assert!(is_record || kept.iter().any(|dir| file.starts_with(dir)), "'{file}' is an orphan: {kept:?}");
+        assert!(!file.contains(".tmp-"), "'{file}' is temporary");
+    }
+    assert_eq!(started.retained.len(), 1);
+}
+
+const KINDS: [(FaultEffect, bool); 4] = [
+    (FaultEffect::Before, true),
+    (FaultEffect::After, true),
+    (FaultEffect::AppliedButError, true),
+    // The process lives on: an error or a lost answer, and then a crash at its end.
+    (FaultEffect::Before, false),
+];
+
+const MODES: [CrashMode; 4] =
+    [CrashMode::LoseUnsynced, CrashMode::KeepUnsynced, CrashMode::Random(1), CrashMode::Random(2)];
+
+/// A disk with the past of two processes, so that there is something to restore and to delete.
+fn disk_with_past() -> (MemoryFs, Known) {
+    let (disk, mut known) = (MemoryFs::default(), Known::default());
+    for seed in [100, 200] {
+        live(&disk, seed, &mut known).expect("nothing fails");
+        disk.crash(CrashMode::LoseUnsynced);
+    }
+    (disk, known)
+}
+
+/// Lives with a fault and crashes; how many operations it took.
+fn live_and_die(disk: &MemoryFs, seed: u64, fault: Option<Fault>, mode: CrashMode, known: &mut Known) -> u64 {
+    disk.set_fault(fault);
+    let before = disk.operations();
+    let result = live(disk, seed, known);
+    assert!(result.is_ok() || fault.is_some(), "{result:?}");
+    let taken = disk.operations() - before;
+    disk.crash(mode);
+    taken
+}
+
+fn count_operations(past: &MemoryFs, of_past: &Known) -> u64 {
+    live_and_die(&past.fork(), 300, None, CrashMode::KeepUnsynced, &mut of_past.clone())
+}
+
+#[test]
+fn a_crash_at_any_operation_loses_nothing_that_was_complete_and_restores_nothing_that_was_not() {
+    let (past, of_past) = disk_with_past();
+    let n_operations = count_operations(&past, &of_past);
+    assert!(n_operations > 80, "{n_operations}");
+    let effects = KINDS.into_iter().chain([(FaultEffect::AppliedButError, false)]);
+    for (effect, halts) in effects {
+        for mode in MODES {
+            for at in 0..n_operations {
+                let (disk, mut known) = (past.fork(), of_past.clone());
+                let fault = Fault { at: disk.operations() + at, effect, halts };
+                live_and_die(&disk, 300, Some(fault), mode, &mut known);
+                check_recovers(&disk, 400, &mut known);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_second_crash_at_any_operation_of_the_recovery_changes_nothing() {
+    let (past, of_past) = disk_with_past();
+    let n_operations = count_operations(&past, &of_past);
+    let mut n_pairs = 0;
+    for first in (0..n_operations).step_by(3) {
+        // In step with the first, so that over all of them each operation meets each effect.
+        for second in ((first % 5)..n_operations).step_by(5) {
+            let (disk, mut known) = (past.fork(), of_past.clone());
+            for (round, at) in [first, second].into_iter().enumerate() {
+                let number = (first + second) as usize + round;
+                let (effect, halts) = KINDS[number % KINDS.len()];
+                let fault = Fault { at: disk.operations() + at, effect, halts };
+                let mode = MODES[(number / KINDS.len()) % MODES.len()];
+                live_and_die(&disk, 300 + 10 * round as u64, Some(fault), mode, &mut known);
+            }
+            check_recovers(&disk, 400, &mut known);
+            n_pairs += 1;
+        }
+    }
+    assert!(n_pairs > 500, "{n_pairs}");
+}
+
+/// The sweep sees what it is to see: without the directory's sync it fails.
+#[test]
+fn without_a_sync_a_complete_checkpoint_would_be_lost() {
+    let (disk, mut known) = disk_with_past();
+    disk.record(true);
+    let (_, storage) = process(&disk, 300);
+    let started = storage.start(StartFrom::Latest).expect("started");
+    known.tried.insert(started.next_checkpoint_id);
+    take(&started.owner, started.next_checkpoint_id, CheckpointKind::Checkpoint).expect("complete");
+    let names: Vec<_> = disk.recorded().into_iter().map(|operation| operation.name).collect();
+    let put = ["create", "write", "sync", "hard_link", "remove", "sync_dir"];
+    assert!(names.ends_with(&put), "the last thing is a published manifest: {names:?}");
+
+    // The same without the last step.
+    let (disk, _) = disk_with_past();
+    let owner = process(&disk, 300).1.start(StartFrom::Latest).expect("started").owner;
+    let id = started.next_checkpoint_id;
+    let request = write_parts(&owner, id, CheckpointKind::Checkpoint).expect("written");
+    let fault = Fault { at: disk.operations() + 5, effect: FaultEffect::Before, halts: true };
+    disk.set_fault(Some(fault));
+    owner.complete(&manifest(&owner, &request)).expect_err("it died");
+    disk.crash(CrashMode::LoseUnsynced);
+    let restarted = process(&disk, 301).1.start(StartFrom::Latest).expect("started");
+    assert!(check_restores(&restarted.restore_from.expect("an older one")) < id);
+}
