@@ -66,6 +66,10 @@ impl Attempt {
 
     /// When [`Attempt::discover`] or the checkpoints want to be called.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        // What stops is not triggered any more: a deadline that nobody heeds would come again at once, for ever.
+        if self.state.is_stopping() {
+            return None;
+        }
         let discover = self.sources.iter().filter_map(|source| source.discover_at);
         discover.chain(self.checkpoints.as_ref().and_then(Checkpointing::next_deadline)).min()
     }

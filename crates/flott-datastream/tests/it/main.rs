@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
 mod basics;
+mod checkpoints;
 mod life_cycle;
 mod programs;
 mod support;
+mod transactional;
 mod windows;

@@ -1,0 +1,521 @@
+//! Checkpoints, restarts, savepoints: the committed output must be that of a run that nothing has disturbed.
+
+use crate::support::{real, simulated};
+use crate::transactional::{Numbered, PacedSource, Transactions};
+use flott_api::windowing::TumblingEventTimeWindows;
+use flott_api::{
+    AggregateFunction, CoProcessFunction, Collector, ProcessContext, ProcessFunction, UserResult,
+    WatermarkStrategy,
+};
+use flott_coordinator::JobStatus;
+use flott_datastream::{AtStop, DataStream, JobExecutionResult, StreamExecutionEnvironment};
+use flott_env::sim::{CrashMode, MemoryFs, Simulation};
+use flott_types::{CheckpointingMode, Configuration, RestartStrategyType, options};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+const N_SPLITS: u32 = 3;
+const COUNT: u64 = 400;
+const WINDOW_MS: i64 = 100;
+const N_KEYS: u64 = 7;
+
+/// Out of order by up to 60 ms, which the strategy allows.
+fn timestamp((split, number): &Numbered) -> i64 {
+    let jitter = (number * 7919 + u64::from(*split) * 31) % 60;
+    *number as i64 * 5 + 60 - jitter as i64
+}
+
+fn key((split, number): &Numbered) -> u64 {
+    (number * 31 + u64::from(*split)) % N_KEYS
+}
+
+/// `(key, window.window.start, count, sum of numbers)`
+type Row = (u64, i64, u64, u64);
+
+#[derive(Clone)]
+struct CountAndSum;
+
+impl AggregateFunction<Numbered> for CountAndSum {
+    type Accumulator = (u64, u64);
+    type Output = (u64, u64);
+    fn create_accumulator(&self) -> (u64, u64) {
+        (0, 0)
+    }
+    fn add(&self, accumulator: &mut (u64, u64), record: &Numbered) {
+        accumulator.0 += 1;
+        accumulator.1 += record.1;
+    }
+    fn get_result(&self, accumulator: &(u64, u64)) -> (u64, u64) {
+        *accumulator
+    }
+    fn merge(&self, accumulator: &mut (u64, u64), other: &(u64, u64)) {
+        accumulator.0 += other.0;
+        accumulator.1 += other.1;
+    }
+}
+
+fn numbers(n_splits: u32, count: u64) -> impl Iterator<Item = Numbered> {
+    (0..n_splits).flat_map(move |split| (0..count).map(move |number| (split, number)))
+}
+
+/// The windows of all records, naively.
+fn expected_rows(records: impl Iterator<Item = Numbered>) -> Vec<Row> {
+    let mut rows = BTreeMap::<(u64, i64), (u64, u64)>::new();
+    for record in records {
+        let start = timestamp(&record).div_euclid(WINDOW_MS) * WINDOW_MS;
+        let row = rows.entry((key(&record), start)).or_default();
+        row.0 += 1;
+        row.1 += record.1;
+    }
+    rows.into_iter().map(|((key, start), (count, sum))| (key, start, count, sum)).collect()
+}
+
+fn source(env: &StreamExecutionEnvironment, n_splits: u32, count: u64, name: &str) -> DataStream<Numbered> {
+    let strategy = WatermarkStrategy::for_bounded_out_of_orderness(Duration::from_millis(60))
+        .with_timestamp_assigner(|record: &Numbered, _| timestamp(record));
+    let source = PacedSource { n_splits, count, pause_ms_max: 4 };
+    env.from_source(source, strategy, name).stream().uid(name)
+}
+
+/// Panics when the job has processed these numbers of records, counted over all attempts.
+#[derive(Clone)]
+struct Kills {
+    at: Arc<Vec<u64>>,
+    n_processed: Arc<AtomicU64>,
+}
+
+impl Kills {
+    fn at(at: &[u64]) -> Self {
+        Self { at: Arc::new(at.to_vec()), n_processed: Arc::default() }
+    }
+
+    fn pass(&self, record: Numbered) -> Numbered {
+        let n = self.n_processed.fetch_add(1, Ordering::Relaxed);
+        assert!(!self.at.contains(&n), "killed at record {n}");
+        record
+    }
+}
+
+fn windows(stream: &DataStream<Numbered>, kills: &Kills, sink: &Transactions<Row>) {
+    let (kills, behind) = (kills.clone(), kills.clone());
+    stream
+        .map(move |record| kills.pass(record))
+        .key_by(key)
+        .window(TumblingEventTimeWindows::of(Duration::from_millis(WINDOW_MS as u64)))
+        .aggregate_with(CountAndSum, |key: &u64, window, (count, sum): (u64, u64)| {
+            (*key, window.window.start, count, sum)
+        })
+        .uid("windows")
+        .map(move |row| {
+            behind.pass((0, 0));
+            row
+        })
+        .sink_to(sink.clone())
+        .uid("sink");
+}
+
+fn configure(env: &mut StreamExecutionEnvironment, interval_ms: u64) {
+    env.enable_checkpointing(Duration::from_millis(interval_ms));
+    env.set(options::RESTART_STRATEGY, Some(RestartStrategyType::FixedDelay));
+    env.set(options::RESTART_FIXED_DELAY_ATTEMPTS, 10);
+    env.set(options::RESTART_FIXED_DELAY_DELAY, Duration::from_millis(3));
+}
+
+fn finished(result: flott_types::Result<JobExecutionResult>) -> JobExecutionResult {
+    let result = result.unwrap();
+    assert_eq!(result.status, JobStatus::Finished);
+    result
+}
+
+/// Numbers of records at which to kill, from a seed.
+fn kill_points(seed: u64) -> Vec<u64> {
+    let mut rng = flott_env::sim::SimRng::new(seed);
+    let total = u64::from(N_SPLITS) * COUNT;
+    (0..3).map(|_| rng.below(total * 5 / 4)).collect()
+}
+
+#[test]
+fn committed_windows_are_those_of_an_undisturbed_run_wherever_the_job_is_killed() {
+    let expected = expected_rows(numbers(N_SPLITS, COUNT));
+    let mut n_restored = 0;
+    for seed in 0..24 {
+        for parallelism in 1..=3 {
+            let mut env = simulated(parallelism, seed);
+            configure(&mut env, 10 + seed);
+            if seed % 3 == 0 {
+                env.disable_operator_chaining();
+            }
+            let kills = Kills::at(&kill_points(seed * 4 + u64::from(parallelism)));
+            let sink = Transactions::failing((seed % 5) as u32);
+            windows(&source(&env, N_SPLITS, COUNT, "numbers"), &kills, &sink);
+            let result = finished(env.execute("windows"));
+            assert_eq!(sink.committed(), expected, "seed {seed}, parallelism {parallelism}");
+            assert!(result.restarts >= 1, "seed {seed}: nothing was killed");
+            n_restored += sink.attempts().iter().filter(|attempt| !attempt.contains("nothing")).count();
+        }
+    }
+    assert!(n_restored > 50, "only {n_restored} writers went on from a checkpoint");
+}
+
+#[test]
+fn committed_windows_are_those_of_an_undisturbed_run_in_the_real_world() {
+    let expected = expected_rows(numbers(N_SPLITS, COUNT));
+    for parallelism in 1..=3 {
+        let mut env = real(parallelism);
+        configure(&mut env, 10);
+        let kills = Kills::at(&kill_points(u64::from(parallelism)));
+        let sink = Transactions::failing(1);
+        windows(&source(&env, N_SPLITS, COUNT, "numbers"), &kills, &sink);
+        let result = finished(env.execute("windows"));
+        assert_eq!(sink.committed(), expected, "parallelism {parallelism}");
+        assert!(result.restarts >= 1);
+        assert!(sink.n_commits() > 1, "commits come with checkpoints, not only at the end");
+    }
+}
+
+#[test]
+fn at_least_once_loses_nothing() {
+    let all: Vec<_> = numbers(N_SPLITS, COUNT).collect();
+    for seed in 0..8 {
+        for parallelism in 1..=3 {
+            let mut env = simulated(parallelism, seed);
+            configure(&mut env, 10);
+            env.set(options::CHECKPOINTING_MODE, CheckpointingMode::AtLeastOnce);
+            let kills = Kills::at(&kill_points(seed));
+            let sink = Transactions::new();
+            let passing = kills.clone();
+            source(&env, N_SPLITS, COUNT, "numbers")
+                .rebalance()
+                .map(move |record| passing.pass(record))
+                .sink_to(sink.clone());
+            finished(env.execute("at least once"));
+            let mut committed = sink.committed();
+            committed.dedup();
+            assert_eq!(committed, all, "seed {seed}, parallelism {parallelism}");
+        }
+    }
+}
+
+#[test]
+fn without_checkpoints_a_failure_is_the_end_and_a_configured_restart_begins_anew() {
+    let expected = expected_rows(numbers(N_SPLITS, COUNT));
+    for env in [real(2), simulated(2, 3)] {
+        let sink = Transactions::new();
+        windows(&source(&env, N_SPLITS, COUNT, "numbers"), &Kills::at(&[]), &sink);
+        let result = finished(env.execute("undisturbed"));
+        assert_eq!((sink.committed(), result.restarts), (expected.clone(), 0));
+    }
+    let mut env = simulated(2, 5);
+    let sink = Transactions::new();
+    windows(&source(&env, N_SPLITS, COUNT, "numbers"), &Kills::at(&[500]), &sink);
+    let error = env.execute("killed").unwrap_err();
+    assert!(error.report().contains("killed at record 500"), "{}", error.report());
+    assert_eq!(sink.n_commits(), 0);
+    env.set(options::RESTART_STRATEGY, Some(RestartStrategyType::FixedDelay));
+    windows(&source(&env, N_SPLITS, COUNT, "numbers"), &Kills::at(&[500]), &sink);
+    assert_eq!(finished(env.execute("killed")).restarts, 1);
+    assert_eq!(sink.committed(), expected);
+}
+
+#[test]
+fn without_an_interval_of_its_own_the_last_checkpoint_commits_a_bounded_job() {
+    let expected = expected_rows(numbers(N_SPLITS, COUNT));
+    for (parallelism, env) in [(1, simulated(1, 1)), (2, simulated(2, 2)), (2, real(2))] {
+        let mut env = env;
+        configure(&mut env, 3_600_000);
+        env.set(options::CHECKPOINTING_DIR, Some(format!("{}/final", directory(&env))));
+        let sink = Transactions::failing(3);
+        windows(&source(&env, N_SPLITS, COUNT, "numbers"), &Kills::at(&[]), &sink);
+        finished(env.execute("final"));
+        assert_eq!(sink.committed(), expected);
+        assert_eq!(sink.n_final(), parallelism, "each writer was told that nothing follows, once");
+        assert_eq!(sink.n_commits(), parallelism as usize);
+    }
+}
+
+/// A directory of its own for each environment; in memory in a simulated one.
+fn directory(env: &StreamExecutionEnvironment) -> String {
+    let unique = std::process::id().to_string() + &format!("-{:016x}", env.env().random_u64());
+    let path = std::env::temp_dir().join(format!("flott-it-{unique}"));
+    path.display().to_string()
+}
+
+#[test]
+fn a_failed_commit_fails_the_attempt_and_the_next_commits_before_it_writes() {
+    let expected = expected_rows(numbers(N_SPLITS, COUNT));
+    let mut env = simulated(1, 8);
+    configure(&mut env, 10);
+    // The last commit gives up after 8 attempts, and again; the third attempt gets through.
+    let sink = Transactions::failing(20);
+    windows(&source(&env, N_SPLITS, COUNT, "numbers"), &Kills::at(&[]), &sink);
+    let result = finished(env.execute("refused"));
+    assert_eq!(sink.committed(), expected);
+    assert_eq!(result.restarts, 2);
+    // And with no restart it is the failure of the job.
+    env.set(options::RESTART_STRATEGY, Some(RestartStrategyType::None));
+    windows(&source(&env, N_SPLITS, COUNT, "numbers"), &Kills::at(&[]), &Transactions::failing(u32::MAX));
+    let error = env.execute("refused").unwrap_err();
+    assert!(error.report().contains("are not committed after 8 attempts"), "{}", error.report());
+}
+
+/// Passes the records of both streams on, and tells them apart.
+#[derive(Clone)]
+struct Both;
+
+impl CoProcessFunction<Numbered, Numbered, Numbered> for Both {
+    fn process_element1(
+        &mut self,
+        record: Numbered,
+        _: &mut ProcessContext<'_>,
+        out: &mut Collector<'_, Numbered>,
+    ) -> UserResult {
+        out.collect(record);
+        Ok(())
+    }
+    fn process_element2(
+        &mut self,
+        record: Numbered,
+        _: &mut ProcessContext<'_>,
+        out: &mut Collector<'_, Numbered>,
+    ) -> UserResult {
+        out.collect((record.0 + N_SPLITS, record.1));
+        Ok(())
+    }
+}
+
+/// Emits something at the end of its input.
+#[derive(Clone)]
+struct AtClose;
+
+impl ProcessFunction<Numbered, u64> for AtClose {
+    fn process_element(
+        &mut self,
+        _: Numbered,
+        _: &mut ProcessContext<'_>,
+        _: &mut Collector<'_, u64>,
+    ) -> UserResult {
+        Ok(())
+    }
+    fn close(&mut self, out: &mut Collector<'_, u64>) -> UserResult {
+        out.collect(1);
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_emitted_at_the_end_of_an_input_is_emitted_once_whatever_restarts_behind_it() {
+    let expected = expected_rows(numbers(N_SPLITS, COUNT));
+    for seed in 0..8 {
+        let mut env = simulated(2, seed);
+        configure(&mut env, 10);
+        let (sink, closed) = (Transactions::new(), Transactions::new());
+        windows(&source(&env, N_SPLITS, COUNT, "numbers"), &Kills::at(&[900, 1300]), &sink);
+        source(&env, 2, COUNT / 4, "short").process(AtClose).sink_to(closed.clone());
+        assert_eq!(finished(env.execute("closing")).restarts, 2);
+        assert_eq!((sink.committed(), closed.committed()), (expected.clone(), vec![1, 1]), "seed {seed}");
+    }
+}
+
+/// The process is killed, with what was not synced on its disk, and the program run again; and again.
+#[test]
+fn a_program_that_is_run_again_goes_on_from_its_last_checkpoint() {
+    let expected = expected_rows(numbers(N_SPLITS, COUNT));
+    let mut n_restored = 0;
+    for seed in 0..24 {
+        let parallelism = 1 + (seed % 3) as u32;
+        let (sink, disk) = (Transactions::new(), MemoryFs::default());
+        let mut n_runs = 0;
+        loop {
+            let simulation = Simulation::new(seed * 100 + n_runs).with_disk(disk.clone());
+            let mut env = StreamExecutionEnvironment::with_env(simulation.env(), Configuration::default());
+            env.set_parallelism(parallelism);
+            configure(&mut env, 10);
+            env.set(options::CHECKPOINTING_DIR, Some("/checkpoints".to_owned()));
+            windows(&source(&env, N_SPLITS, COUNT, "numbers"), &Kills::at(&[]), &sink);
+            let client = env.execute_async("run again").unwrap();
+            n_runs += 1;
+            // A job that is left alone takes about 120 ms.
+            let (world, killed_at) = (env.env().clone(), Duration::from_millis(20 + seed * 3));
+            let ended = simulation.run(async move {
+                let mut killed = world.sleep(killed_at);
+                let mut ended = std::pin::pin!(client.result());
+                std::future::poll_fn(|cx| {
+                    if let Poll::Ready(result) = ended.as_mut().poll(cx) {
+                        return Poll::Ready(Some(result));
+                    }
+                    killed.as_mut().poll(cx).map(|()| None)
+                })
+                .await
+            });
+            disk.crash(CrashMode::Random(seed));
+            if let Some(result) = ended.unwrap() {
+                finished(result);
+                break;
+            }
+            assert!(n_runs < 50, "seed {seed}: no progress");
+        }
+        assert_eq!(sink.committed(), expected, "seed {seed}");
+        assert!(n_runs > 1, "seed {seed}: nothing was killed");
+        n_restored += sink.attempts().iter().filter(|attempt| !attempt.contains("nothing")).count();
+    }
+    assert!(n_restored > 24, "only {n_restored} writers went on from a checkpoint");
+}
+
+/// Two sources of which one ends long before the other, and a task that reads both.
+fn two_inputs(env: &StreamExecutionEnvironment, kills: &Kills, sink: &Transactions<Row>) {
+    let short = source(env, 1, COUNT / 4, "short");
+    let long = source(env, N_SPLITS, COUNT, "long");
+    let kills = kills.clone();
+    long.connect(&short)
+        .process(Both)
+        .map(move |record| kills.pass(record))
+        .key_by(key)
+        .window(TumblingEventTimeWindows::of(Duration::from_millis(WINDOW_MS as u64)))
+        .aggregate_with(CountAndSum, |key: &u64, window, (count, sum): (u64, u64)| {
+            (*key, window.window.start, count, sum)
+        })
+        .sink_to(sink.clone());
+}
+
+fn expected_of_two() -> Vec<Row> {
+    // The timestamps are those of the short source, before its splits were renamed.
+    let mut rows = BTreeMap::<(u64, i64), (u64, u64)>::new();
+    let short = numbers(1, COUNT / 4).map(|record| (timestamp(&record), (record.0 + N_SPLITS, record.1)));
+    for (timestamp, record) in
+        numbers(N_SPLITS, COUNT).map(|record| (timestamp(&record), record)).chain(short)
+    {
+        let row = rows.entry((key(&record), timestamp.div_euclid(WINDOW_MS) * WINDOW_MS)).or_default();
+        row.0 += 1;
+        row.1 += record.1;
+    }
+    rows.into_iter().map(|((key, start), (count, sum))| (key, start, count, sum)).collect()
+}
+
+#[test]
+fn checkpoints_go_on_when_one_source_has_finished_and_align_over_both_inputs() {
+    let expected = expected_of_two();
+    let mut n_late_restores = 0;
+    for seed in 0..16 {
+        for parallelism in 1..=3 {
+            let mut env = simulated(parallelism, seed);
+            configure(&mut env, 10);
+            if seed % 2 == 0 {
+                env.disable_operator_chaining();
+            }
+            // The second kill is certainly behind the end of the short source.
+            let kills = Kills::at(&[200 + seed * 10, 900 + seed * 20]);
+            let sink = Transactions::new();
+            two_inputs(&env, &kills, &sink);
+            let result = finished(env.execute("two inputs"));
+            assert_eq!(sink.committed(), expected, "seed {seed}, parallelism {parallelism}");
+            assert_eq!(result.restarts, 2);
+            n_late_restores += sink
+                .attempts()
+                .iter()
+                .filter(|it| it.starts_with("2 from") && !it.contains("nothing"))
+                .count();
+        }
+    }
+    assert!(n_late_restores > 48, "only {n_late_restores} restores behind the end of one source");
+}
+
+/// The job of the savepoint tests, in `dir`.
+fn savepoint_job(
+    env: &mut StreamExecutionEnvironment,
+    dir: &str,
+    recovery: Option<String>,
+    sink: &Transactions<Row>,
+) -> flott_datastream::JobClient {
+    env.set(options::CHECKPOINTING_SAVEPOINT_DIR, Some(dir.to_owned()));
+    env.set(options::STATE_RECOVERY_PATH, recovery);
+    windows(&source(env, N_SPLITS, COUNT, "numbers"), &Kills::at(&[]), sink);
+    env.execute_async("savepoint").unwrap()
+}
+
+#[test]
+fn a_job_stops_with_a_savepoint_and_goes_on_from_it_at_another_parallelism() {
+    let expected = expected_rows(numbers(N_SPLITS, COUNT));
+    for (before, after, interval) in [(1, 3, true), (3, 2, true), (2, 1, false), (2, 2, false)] {
+        for mut env in [simulated(before, 11), real(before)] {
+            if interval {
+                configure(&mut env, 10);
+            }
+            let (sink, dir) = (Transactions::new(), directory(&env));
+            let client = savepoint_job(&mut env, &dir, None, &sink);
+            let (handle, world) = (client.savepoints(), env.env().clone());
+            let (path, stopped) = env.env().block_on(async move {
+                world.sleep(Duration::from_millis(40)).await;
+                let path = handle.stop_with_savepoint(None, AtStop::Suspend).await;
+                (path.unwrap(), client.result().await)
+            });
+            finished(stopped);
+            let of_first = sink.committed().len();
+            assert!(
+                of_first > 0 && of_first < expected.len(),
+                "{of_first} rows were committed before the stop"
+            );
+            env.set_parallelism(after);
+            let client = savepoint_job(&mut env, &dir, Some(path), &sink);
+            finished(client.wait());
+            assert_eq!(sink.committed(), expected, "from parallelism {before} to {after}");
+            assert!(sink.attempts().iter().filter(|it| **it != "0 from nothing").count() >= after as usize);
+        }
+    }
+}
+
+#[test]
+fn a_savepoint_commits_nothing_and_can_be_copied_elsewhere() {
+    let expected = expected_rows(numbers(N_SPLITS, COUNT));
+    let mut env = simulated(2, 12);
+    let (sink, dir) = (Transactions::new(), directory(&env));
+    let client = savepoint_job(&mut env, &dir, None, &sink);
+    let (handle, canceler, world) = (client.savepoints(), client.canceler(), env.env().clone());
+    let elsewhere = format!("{dir}-elsewhere");
+    let to = elsewhere.clone();
+    let path = env.env().block_on(async move {
+        world.sleep(Duration::from_millis(40)).await;
+        handle.trigger_savepoint(None).await.unwrap();
+        let path = handle.trigger_savepoint(Some(&to)).await.unwrap();
+        canceler.cancel().await;
+        client.result().await.unwrap();
+        path
+    });
+    assert!(path.starts_with(&elsewhere), "{path}");
+    assert_eq!(sink.n_commits(), 0);
+    env.set_parallelism(3);
+    finished(savepoint_job(&mut env, &dir, Some(path), &sink).wait());
+    assert_eq!(sink.committed(), expected);
+}
+
+#[test]
+fn a_drained_job_fires_its_windows_and_commits_them() {
+    let mut env = simulated(2, 13);
+    configure(&mut env, 10);
+    let (sink, dir) = (Transactions::new(), directory(&env));
+    let client = savepoint_job(&mut env, &dir, None, &sink);
+    let (handle, world) = (client.savepoints(), env.env().clone());
+    let stopped = env.env().block_on(async move {
+        world.sleep(Duration::from_millis(40)).await;
+        handle.stop_with_savepoint(None, AtStop::Drain).await.unwrap();
+        client.result().await
+    });
+    let result = finished(stopped);
+    let read = result.operators[0].records_out;
+    let counted: u64 = sink.committed().iter().map(|row| row.2).sum();
+    assert_eq!(counted, read, "every record that was read is in a committed window");
+    assert!(read > 0 && read < u64::from(N_SPLITS) * COUNT);
+    // Without a directory there is none, and that is said.
+    let mut env = simulated(1, 14);
+    configure(&mut env, 10);
+    windows(&source(&env, N_SPLITS, COUNT, "numbers"), &Kills::at(&[]), &Transactions::new());
+    let client = env.execute_async("nowhere").unwrap();
+    let handle = client.savepoints();
+    let (refused, ended) =
+        env.env().block_on(async move { (handle.trigger_savepoint(None).await, client.result().await) });
+    assert!(refused.unwrap_err().to_string().contains("set 'execution.checkpointing.savepoint-dir'"));
+    finished(ended);
+}
