@@ -95,7 +95,7 @@ impl Window for GlobalWindow {
     }
 }
 
-/// Windows of equal size at equal distances, on event time: an aggregate over them is kept per slice of the largest
+/// Windows of equal size at equal distances: an aggregate over them is kept per slice of the largest
 /// length of which both size and slide are multiples (Li et al., "No pane, no gain", SIGMOD Record 2005).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slicing {
@@ -151,7 +151,8 @@ pub trait WindowAssigner<T>: Clone + Send + Sync + 'static {
         false
     }
 
-    /// For evenly spaced event-time windows: how they lie, so that aggregates can be kept per slice.
+    /// For evenly spaced windows: how they lie, so that aggregates can be kept per slice. Their time is the records' if
+    /// [`WindowAssigner::is_event_time`] says so, else the wall clock's.
     fn slicing(&self) -> Option<Slicing> {
         None
     }

@@ -29,10 +29,10 @@ pub(crate) fn watch(
     while matches!(
         job.status(),
         JobStatus::Created
-        | JobStatus::Running
-        | JobStatus::Restarting
-        | JobStatus::Cancelling
-        | JobStatus::Failing
+            | JobStatus::Running
+            | JobStatus::Restarting
+            | JobStatus::Cancelling
+            | JobStatus::Failing
     ) {
         let seconds = (env.now() - started).as_secs_f64();
         bar.set_message(message(&job.operators(), seconds, &is_source, &format_time));

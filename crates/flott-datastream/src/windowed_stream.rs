@@ -4,7 +4,7 @@ use crate::data_stream::DataStream;
 use crate::keyed_stream::KeyedStream;
 use crate::program::Prototype;
 use flott_api::windowing::{Evictor, Trigger, WindowAssigner};
-use flott_api::{AggregateFunction, OutputTag, ProcessWindowFunction, WindowContext};
+use flott_api::{AggregateFunction, OutputTag, ProcessWindowFunction, TimeDomain, WindowContext};
 use flott_operators::{
     Aggregate, AggregateRecords, EmitResult, KeepRecords, MapResult, ProcessRecords, ProcessResult,
     SessionWindowConfig, SessionWindowOperator, SliceWindowConfig, SliceWindowOperator, WindowConfig,
@@ -162,6 +162,7 @@ where
             let prototype = Prototype::new(SliceWindowConfig {
                 key_selector: self.stream.key_selector(),
                 slicing,
+                domain: self.domain(),
                 function,
                 then,
                 late_records: self.late_records.clone(),
@@ -183,6 +184,10 @@ where
             return self.finish(self.stream.operator(name, make));
         }
         self.general(name, Aggregate { function, then })
+    }
+
+    fn domain(&self) -> TimeDomain {
+        if self.assigner.is_event_time() { TimeDomain::EventTime } else { TimeDomain::ProcessingTime }
     }
 
     fn general<O, L>(self, name: &str, logic: L) -> DataStream<O>

@@ -1,4 +1,4 @@
-//! Evenly spaced event-time windows over aggregates, by slices.
+//! Evenly spaced windows over aggregates, by slices, on event time or on the wall clock.
 //!
 //! Each record is added to one accumulator: that of its key and slice, the longest stretch of time of which all windows
 //! consist (Li et al., "No pane, no gain", SIGMOD Record 2005). A tumbling window is one slice. For sliding windows the
@@ -16,7 +16,7 @@ use crate::window::{
     Results, SLICES, WindowFunction, check_kind, late_record, restore_entries, snapshot_entries, window_of,
 };
 use flott_api::windowing::{Slicing, TimeWindow, Window, require_timestamp};
-use flott_api::{AggregateFunction, OutputTag, WindowContext};
+use flott_api::{AggregateFunction, OutputTag, TimeDomain, WindowContext};
 use flott_state::{KeyedTable, OperatorSnapshot};
 use flott_types::{Data, Key, NO_TIMESTAMP, RecordBatch, Result, Timestamp, Watermark, key_hash};
 use grid::SliceGrid;
@@ -29,12 +29,14 @@ use two_stacks::TwoStacks;
 /// Emptied tables that are kept for the next slices.
 const SPARE_TABLES_MAX: usize = 4;
 
-/// What a [`SliceWindowOperator`] is made from. The trigger is the event-time trigger, the allowed lateness 0.
+/// What a [`SliceWindowOperator`] is made from. The trigger is the default one, the allowed lateness 0.
 pub struct SliceWindowConfig<T, S, F, R> {
     /// The key of a record.
     pub key_selector: S,
     /// How the windows lie.
     pub slicing: Slicing,
+    /// Whether a record's time is its timestamp or the wall clock when it comes.
+    pub domain: TimeDomain,
     /// What windows keep.
     pub function: F,
     /// What becomes of the result.
@@ -48,6 +50,7 @@ impl<T, S: Clone, F: Clone, R: Clone> Clone for SliceWindowConfig<T, S, F, R> {
         Self {
             key_selector: self.key_selector.clone(),
             slicing: self.slicing,
+            domain: self.domain,
             function: self.function.clone(),
             then: self.then.clone(),
             late_records: self.late_records.clone(),
@@ -59,13 +62,17 @@ impl<T, S, F, R> fmt::Debug for SliceWindowConfig<T, S, F, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SliceWindowConfig")
             .field("slicing", &self.slicing)
+            .field("domain", &self.domain)
             .field("late_records", &self.late_records)
             .finish_non_exhaustive()
     }
 }
 
-/// Aggregates tumbling or sliding event-time windows: the same results as
-/// [`WindowOperator`](crate::WindowOperator) with the event-time trigger and no allowed lateness, sooner.
+/// Aggregates tumbling or sliding windows: the same results as [`WindowOperator`](crate::WindowOperator) with the default
+/// trigger and no allowed lateness, sooner.
+///
+/// On the wall clock a window fires when its end has come (not in its last millisecond, as there, when more records may
+/// come), and when the input ends.
 pub struct SliceWindowOperator<K, T, O, W, S, F, R>
 where
     F: AggregateFunction<T>,
@@ -73,8 +80,11 @@ where
     config: SliceWindowConfig<T, S, F, R>,
     grid: SliceGrid,
     watermark: Watermark,
+    /// What the wall clock said; where it tells the time of records it never goes back.
     processing_time: Timestamp,
-    /// The end of the last window that the watermark has passed: slices until there are in `stacks`.
+    /// The time that has passed for the windows: the watermark, or the wall clock without the current millisecond.
+    passed: Watermark,
+    /// The end of the last window that has passed: slices until there are in `stacks`.
     fired_until: Timestamp,
     /// The slices that no window has needed yet, by their end.
     open: VecDeque<OpenSlice<K, F::Accumulator>>,
@@ -150,6 +160,7 @@ where
             config,
             watermark: Watermark::MIN,
             processing_time: 0,
+            passed: Watermark::MIN,
             fired_until: Timestamp::MIN,
             open: VecDeque::new(),
             stacks: TwoStacks::default(),
@@ -169,7 +180,7 @@ where
         let end = start.saturating_add(self.grid.slice_ms());
         let place = match self.grid.last_window_end(start) {
             None => Place::Between,
-            Some(last) if last.saturating_sub(1) <= self.watermark.timestamp() => Place::Late,
+            Some(last) if last.saturating_sub(1) <= self.passed.timestamp() => Place::Late,
             Some(_) if end <= self.fired_until => Place::Added,
             Some(_) => Place::Open(self.open_slice(end)),
         };
@@ -284,6 +295,22 @@ where
         Ok(())
     }
 
+    /// Fires the windows that end until `passed`.
+    fn advance(&mut self, passed: Watermark, out: &mut OperatorOutput<'_, O>) -> Result<()> {
+        if passed <= self.passed {
+            return Ok(());
+        }
+        self.passed = passed;
+        let complete_until = self.grid.complete_until(passed);
+        while let Some(end) = self.next_window_end().filter(|end| *end <= complete_until) {
+            self.fired_until = end;
+            self.fire(end, out)?;
+        }
+        self.fired_until = self.fired_until.max(complete_until);
+        self.current = Current::NONE;
+        self.results.flush(out)
+    }
+
     fn recycle(&mut self, table: KeyedTable<K, F::Accumulator>) {
         if self.spare.len() < SPARE_TABLES_MAX {
             self.spare.push(table);
@@ -314,12 +341,21 @@ where
 {
     fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
         self.placement = KeyPlacement::new(ctx);
-        self.processing_time = ctx.env.processing_time();
+        if self.config.domain == TimeDomain::EventTime {
+            self.processing_time = ctx.env.processing_time();
+        }
         Ok(())
     }
 
     fn process_batch(&mut self, batch: RecordBatch<T>, out: &mut OperatorOutput<'_, O>) -> Result<()> {
         let (records, timestamps) = batch.into_columns();
+        if self.config.domain == TimeDomain::ProcessingTime {
+            if !(self.current.start..self.current.end).contains(&self.processing_time) {
+                self.current = self.slice_of(self.processing_time);
+            }
+            self.add_run(&records, &timestamps, 0, out);
+            return Ok(());
+        }
         if timestamps.is_empty() && !records.is_empty() {
             require_timestamp(NO_TIMESTAMP)?;
         }
@@ -337,25 +373,31 @@ where
     }
 
     fn on_watermark(&mut self, watermark: Watermark, out: &mut OperatorOutput<'_, O>) -> Result<()> {
-        if watermark > self.watermark {
-            self.watermark = watermark;
-            let complete_until = self.grid.complete_until(watermark);
-            while let Some(end) = self.next_window_end().filter(|end| *end <= complete_until) {
-                self.fired_until = end;
-                self.fire(end, out)?;
-            }
-            if complete_until > self.fired_until {
-                self.fired_until = complete_until;
-            }
-            self.current = Current::NONE;
-            self.results.flush(out)?;
+        self.watermark = self.watermark.max(watermark);
+        if self.config.domain == TimeDomain::EventTime {
+            self.advance(self.watermark, out)?;
         }
         out.emit_watermark(watermark)
     }
 
-    fn on_processing_time(&mut self, now: Timestamp, _: &mut OperatorOutput<'_, O>) -> Result<()> {
-        self.processing_time = now;
-        Ok(())
+    fn on_processing_time(&mut self, now: Timestamp, out: &mut OperatorOutput<'_, O>) -> Result<()> {
+        if self.config.domain == TimeDomain::EventTime {
+            self.processing_time = now;
+            return Ok(());
+        }
+        self.processing_time = self.processing_time.max(now);
+        self.advance(Watermark(self.processing_time.saturating_sub(1)), out)
+    }
+
+    fn next_timer(&self) -> Option<Timestamp> {
+        if self.config.domain == TimeDomain::EventTime { None } else { self.next_window_end() }
+    }
+
+    fn on_end_of_data(&mut self, out: &mut OperatorOutput<'_, O>) -> Result<()> {
+        if self.config.domain == TimeDomain::ProcessingTime {
+            self.advance(Watermark::MAX, out)?;
+        }
+        out.emit_end_of_data()
     }
 
     fn snapshot(&mut self, snapshot: &mut OperatorSnapshot) -> Result<()> {
@@ -369,14 +411,20 @@ where
         });
         let entries = snapshot_entries(SLICES, max_parallelism, added.chain(open))?;
         snapshot.keyed.insert(SLICES.to_owned(), entries);
-        watermark_state::save(self.watermark, snapshot)
+        watermark_state::save(self.passed, snapshot)
     }
 
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
         self.placement.check_snapshot(snapshot)?;
         check_kind(SLICES, snapshot)?;
-        self.watermark = watermark_state::load(snapshot)?;
-        self.fired_until = self.grid.complete_until(self.watermark);
+        self.passed = watermark_state::load(snapshot)?;
+        self.fired_until = self.grid.complete_until(self.passed);
+        match self.config.domain {
+            TimeDomain::EventTime => self.watermark = self.passed,
+            TimeDomain::ProcessingTime => {
+                self.processing_time = self.processing_time.max(self.passed.timestamp().saturating_add(1));
+            }
+        }
         let max_parallelism = self.placement.max_parallelism();
         restore_entries(
             SLICES,

@@ -85,7 +85,7 @@ macro_rules! even_windows {
             }
 
             fn slicing(&self) -> Option<Slicing> {
-                $event_time.then_some(self.layout)
+                Some(self.layout)
             }
         }
     };

@@ -2,11 +2,49 @@
 
 use super::grid::SliceGrid;
 use super::{SliceWindowConfig, SliceWindowOperator};
+use crate::test_support::{Feed, Harness, one};
+use crate::window::WindowFunction;
 use crate::window::tests::model::{Model, Windows, strategies};
-use crate::window::tests::support::{Gather, Rec, key, late_tag, run_everywhere, show};
+use crate::window::tests::support::{
+    Fired, Gather, Rec, by_the_clock, elements, key, late_tag, run_everywhere, show,
+};
+use flott_api::TimeDomain;
 use flott_api::windowing::{Slicing, TimeWindow};
 use flott_types::Watermark;
 use proptest::prelude::*;
+
+fn config(
+    windows: Windows,
+    domain: TimeDomain,
+) -> SliceWindowConfig<
+    Rec,
+    fn(&Rec) -> char,
+    Gather,
+    impl WindowFunction<char, TimeWindow, Vec<u32>, Fired> + Clone,
+> {
+    let Windows::Sliding { size, slide, offset } = windows else { unreachable!() };
+    SliceWindowConfig {
+        key_selector: key,
+        slicing: Slicing { size_ms: size, slide_ms: slide, offset_ms: offset },
+        domain,
+        function: Gather,
+        then: show(),
+        late_records: Some(late_tag()),
+    }
+}
+
+#[test]
+fn windows_by_the_clock_fire_at_the_end_of_the_input_and_never_twice_when_the_clock_goes_back() {
+    let windows = Windows::Sliding { size: 10, slide: 10, offset: 0 };
+    let operator = SliceWindowOperator::new(config(windows, TimeDomain::ProcessingTime));
+    let mut harness = Harness::new(one(operator));
+    for element in elements("P5 a1@0 P12 a2@0 P3 a3@0") {
+        harness.feed(&element).unwrap();
+    }
+    assert_eq!(harness.take(), ["+a[0,10)=1@9"]);
+    harness.feed(&Feed::EndOfData).unwrap();
+    assert_eq!(harness.take(), ["+a[10,20)=2,3@19", "end"]);
+}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
@@ -15,15 +53,12 @@ proptest! {
     fn windows_are_as_in_the_model(
         windows in prop_oneof![1 => strategies::tumbling(), 3 => strategies::sliding()], elements in strategies::elements(),
     ) {
-        let Windows::Sliding { size, slide, offset } = windows else { unreachable!() };
-        let make = || SliceWindowOperator::<_, _, _, TimeWindow, _, _, _>::new(SliceWindowConfig {
-            key_selector: key as fn(&Rec) -> char,
-            slicing: Slicing { size_ms: size, slide_ms: slide, offset_ms: offset },
-            function: Gather,
-            then: show(),
-            late_records: Some(late_tag()),
-        });
-        prop_assert_eq!(run_everywhere(make, &elements), Model::new(windows, 0).run(&elements));
+        let make = |domain| move || SliceWindowOperator::<_, _, _, TimeWindow, _, _, _>::new(config(windows, domain));
+        let event_time = make(TimeDomain::EventTime);
+        prop_assert_eq!(run_everywhere(event_time, &elements), Model::new(windows, 0).run(&elements));
+        let (by_watermark, by_clock) = by_the_clock(&elements);
+        let processing_time = make(TimeDomain::ProcessingTime);
+        prop_assert_eq!(run_everywhere(processing_time, &by_clock), Model::new(windows, 0).run(&by_watermark));
     }
 
     #[test]

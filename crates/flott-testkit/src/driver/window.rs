@@ -2,7 +2,7 @@
 
 use super::TestDriver;
 use flott_api::windowing::{Evictor, Trigger, WindowAssigner};
-use flott_api::{AggregateFunction, OutputTag, ProcessWindowFunction, WindowContext};
+use flott_api::{AggregateFunction, OutputTag, ProcessWindowFunction, TimeDomain, WindowContext};
 use flott_operators::{
     Aggregate, AggregateRecords, EmitResult, KeepRecords, MapResult, ProcessRecords, SessionWindowConfig,
     SessionWindowOperator, SliceWindowConfig, SliceWindowOperator, WindowConfig, WindowFunction, WindowLogic,
@@ -140,7 +140,9 @@ where
         if plain && let Some(slicing) = self.assigner.slicing() {
             let key_selector = self.key_selector.clone();
             let late_records = self.late_records;
-            let config = SliceWindowConfig { key_selector, slicing, function, then, late_records };
+            let is_event_time = self.assigner.is_event_time();
+            let domain = if is_event_time { TimeDomain::EventTime } else { TimeDomain::ProcessingTime };
+            let config = SliceWindowConfig { key_selector, slicing, domain, function, then, late_records };
             let make = move || SliceWindowOperator::<K, T, O, A::Window, _, _, _>::new(config.clone());
             return TestDriver::new(make).with_key_selector(self.key_selector);
         }

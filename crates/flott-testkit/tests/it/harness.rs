@@ -166,14 +166,14 @@ fn flaws_are_found() {
         Flaw::ForgetsAKey,
         &[1],
         expect![
-            "a restart from parallelism 1 to 1 after element 3, +a=5@-10: the state after it: the keyed state 'sums, key group 44443' is not the same"
+            "a restart from parallelism 1 to 1 after element 3, +a=5@-10: the state after it: the keyed state 'sums, key group 23297' is not the same"
         ],
     );
     check(
         Flaw::RestoresOthersKeys,
         &[1],
         expect![
-            "a restart from parallelism 1 to 1 after element 0, W-27: the state after it: the keyed state 'sums, key group 7298' is not the same"
+            "a restart from parallelism 1 to 1 after element 0, W-27: the state after it: the keyed state 'sums, key group 29150' is not the same"
         ],
     );
     check(
@@ -188,7 +188,7 @@ fn flaws_are_found() {
         Flaw::SnapshotEmpties,
         &[1],
         expect![
-            "a restart from parallelism 1 to 1 after element 3, +a=5@-10: a second snapshot: the keyed state 'sums, key group 44443' is not the same"
+            "a restart from parallelism 1 to 1 after element 3, +a=5@-10: a second snapshot: the keyed state 'sums, key group 23297' is not the same"
         ],
     );
     check(
@@ -222,7 +222,7 @@ fn flaws_at_other_parallelisms_are_found() {
         Flaw::WritesOthersKeys,
         &[2, 2],
         expect![
-            "a restart from parallelism 2 to 2 after element 0, W-27: subtask 1 has key group 5510 of state 'sums'"
+            "a restart from parallelism 2 to 2 after element 0, W-27: subtask 0 has key group 46419 of state 'sums'"
         ],
     );
 }

@@ -1,8 +1,7 @@
 //! The general operator does what the model says.
 
 use super::model::{Model, Windows, dynamic_gap, strategies};
-use super::support::{Element, Fired, Gather, Rec, Step, key, late_tag, run_everywhere, show};
-use crate::test_support::Feed;
+use super::support::{Element, Fired, Gather, Rec, Step, by_the_clock, key, late_tag, run_everywhere, show};
 use crate::{Aggregate, KeepRecords, ProcessRecords, WindowConfig, WindowOperator};
 use flott_api::windowing::{
     EventTimeSessionWindows, ProcessingTimeSessionWindows, SlidingEventTimeWindows,
@@ -83,26 +82,9 @@ fn check(windows: Windows, lateness: i64, elements: &[Element]) {
     }
 }
 
-/// The same with the wall clock in the place of the watermark; records have the time at which they come, and when the
-/// clock shows 10 the watermark would be 9.
+/// The same with the wall clock in the place of the watermark.
 fn check_processing_time(windows: Windows, elements: &[Element]) {
-    let mut now = 0;
-    let (mut by_watermark, mut by_clock) = (Vec::new(), Vec::new());
-    for element in elements {
-        match element {
-            Feed::Batch1(records) => {
-                let records: Vec<_> = records.iter().map(|(record, _)| (*record, now)).collect();
-                by_watermark.push(Feed::Batch1(records.clone()));
-                by_clock.push(Feed::Batch1(records));
-            }
-            Feed::Watermark(at) => {
-                now = at.saturating_add(1_000);
-                by_watermark.push(Feed::Watermark(now - 1));
-                by_clock.push(Feed::ProcessingTime(now));
-            }
-            other => panic!("{other:?}"),
-        }
-    }
+    let (by_watermark, by_clock) = by_the_clock(elements);
     let expected = Model::new(windows, 0).run(&by_watermark);
     let ran = match windows {
         Windows::Sliding { size, slide, offset } => {

@@ -128,6 +128,29 @@ pub(crate) fn elements(text: &str) -> Vec<Element> {
     elements
 }
 
+/// Elements by event time, and the same with the wall clock in the place of the watermark. In both, records have the time
+/// at which they come; when the clock shows 10 the watermark is 9.
+pub(crate) fn by_the_clock(elements: &[Element]) -> (Vec<Element>, Vec<Element>) {
+    let mut now = 0;
+    let (mut by_watermark, mut by_clock) = (Vec::new(), Vec::new());
+    for element in elements {
+        match element {
+            Feed::Batch1(records) => {
+                let records: Vec<_> = records.iter().map(|(record, _)| (*record, now)).collect();
+                by_watermark.push(Feed::Batch1(records.clone()));
+                by_clock.push(Feed::Batch1(records));
+            }
+            Feed::Watermark(at) => {
+                now = at.saturating_add(1_000);
+                by_watermark.push(Feed::Watermark(now - 1));
+                by_clock.push(Feed::ProcessingTime(now));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    (by_watermark, by_clock)
+}
+
 /// What comes out of the elements between two advances of a clock, and of the second one.
 pub(crate) type Step = Vec<String>;
 
