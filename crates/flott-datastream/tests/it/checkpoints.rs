@@ -338,8 +338,8 @@ fn a_program_that_is_run_again_goes_on_from_its_last_checkpoint() {
             windows(&source(&env, N_SPLITS, COUNT, "numbers"), &Kills::at(&[]), &sink);
             let client = env.execute_async("run again").unwrap();
             n_runs += 1;
-            // A job that is left alone takes about 120 ms.
-            let (world, killed_at) = (env.env().clone(), Duration::from_millis(20 + seed * 3));
+            // A job that is left alone takes 50 to 100 ms.
+            let (world, killed_at) = (env.env().clone(), Duration::from_millis(20 + seed));
             let ended = simulation.run(async move {
                 let mut killed = world.sleep(killed_at);
                 let mut ended = std::pin::pin!(client.result());

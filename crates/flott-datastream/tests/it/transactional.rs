@@ -86,8 +86,11 @@ impl SplitReader for PacedReader {
                 self.split.next += 1;
             }
         }
-        let micros = self.env.random_u64() % (self.pause_ms_max * 1000 + 1);
-        self.pause = Some(self.env.sleep(Duration::from_micros(micros)));
+        // Whole milliseconds, as the intervals of checkpoints are: in a simulation only what happens at the same time is interleaved.
+        let millis = self.env.random_u64() % (2 * self.pause_ms_max + 1);
+        if millis <= self.pause_ms_max && millis > 0 {
+            self.pause = Some(self.env.sleep(Duration::from_millis(millis)));
+        }
         Poll::Ready(Ok(InputStatus::MoreAvailable))
     }
     fn split(&self) -> PacedSplit {
