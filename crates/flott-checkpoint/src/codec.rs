@@ -11,7 +11,8 @@
 use flott_types::{Error, ErrorKind, Result};
 use twox_hash::XxHash3_64;
 
-const HEADER_LEN: usize = 8 + 4 + 8;
+/// Where the body begins.
+pub(crate) const HEADER_LEN: usize = 8 + 4 + 8;
 const CHECKSUM_LEN: usize = 8;
 
 /// The bytes of a file beyond those of its body.

@@ -3,7 +3,7 @@
 //! The body is JSON, so that a person with `tail -c +21 _metadata | jq` can read what a checkpoint is made of; large state is in
 //! part files, only positions of enumerators are in here (as hexadecimal text).
 
-use crate::codec::{Format, corrupt, frame, unframe};
+use crate::codec::{Format, HEADER_LEN, corrupt, frame, unframe};
 use crate::coordinator::ManifestRequest;
 use crate::owner::{Attempt, Generation, hex};
 use crate::plan::CheckpointPlan;
@@ -144,7 +144,7 @@ impl Manifest {
         let manifest: Self = serde_json::from_slice(body).map_err(|error| {
             corrupt(file, position(body, &error), "the content is no manifest").with_source(error)
         })?;
-        manifest.check().map_err(|what| corrupt(file, bytes.len() - body.len(), what))?;
+        manifest.check().map_err(|what| corrupt(file, HEADER_LEN, what))?;
         Ok(manifest)
     }
 
@@ -193,7 +193,7 @@ fn is_safe(path: &str) -> bool {
 /// The byte in the file that a JSON error is at.
 fn position(body: &[u8], error: &serde_json::Error) -> usize {
     let lines_before = body.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1));
-    20 + lines_before.map(<[u8]>::len).sum::<usize>() + error.column()
+    HEADER_LEN + lines_before.map(<[u8]>::len).sum::<usize>() + error.column()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 //! believes in is seen by the next owner. One that the next owner has not seen, because it came later, is void for ever,
 //! because `owner-<n>.start` names the one that was chosen. docs/design/0003-checkpoints.md has all interleavings.
 
-use crate::codec::{Format, corrupt, frame, unframe};
+use crate::codec::{Format, HEADER_LEN, corrupt, frame, unframe};
 use crate::store::ObjectStore;
 use flott_types::{CheckpointId, Error, ErrorKind, JobId, Result};
 use serde::{Deserialize, Serialize};
@@ -184,7 +184,7 @@ impl Ownership<'_> {
         let record = decode(&path, &bytes)?;
         match record.base {
             Some(base) if record.generation == generation && record.job_id == self.job_id => Ok(base),
-            _ => Err(corrupt(&path, 20, "the record is of another job, generation or kind")),
+            _ => Err(corrupt(&path, HEADER_LEN, "the record is of another job, generation or kind")),
         }
     }
 
@@ -205,7 +205,7 @@ impl Ownership<'_> {
 fn decode(path: &str, bytes: &[u8]) -> Result<Record> {
     let body = unframe(FORMAT, path, bytes)?;
     serde_json::from_slice(body)
-        .map_err(|error| corrupt(path, 20, "the content is no ownership record").with_source(error))
+        .map_err(|error| corrupt(path, HEADER_LEN, "the content is no ownership record").with_source(error))
 }
 
 /// Creates an object, with any number of attempts seen as one: `true` if it exists, durably, with this content, `false` if it

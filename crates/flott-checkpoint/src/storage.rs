@@ -246,8 +246,11 @@ impl CheckpointOwner {
 
     fn put_manifest(&self, dir: &str, bytes: &[u8]) -> Result<()> {
         let path = format!("{dir}/{MANIFEST_NAME}");
-        if put_or_find(self.storage.store_of(&path).as_ref(), &path, bytes, MANIFEST_LEN_MAX)? {
-            return Ok(());
+        let store = self.storage.store_of(&path);
+        if put_or_find(store.as_ref(), &path, bytes, MANIFEST_LEN_MAX)? {
+            // The directory may have been removed and made again by a former owner, at any time since our first part.
+            let above = dir.rsplit_once('/').map_or("", |(above, _)| above);
+            return store.sync(above).map_err(|error| failed(&format!("sync '{above}'"), error));
         }
         self.storage.ownership().verify(self.generation)?;
         // A former owner has taken the number; its manifest is void, and the next checkpoint has another number.

@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where objects are. Paths are relative, with components separated by `/`; calls block.
 ///
@@ -90,30 +90,34 @@ impl LocalStore {
         path.split('/').filter(|part| !part.is_empty()).fold(self.root.clone(), |full, part| full.join(part))
     }
 
-    /// Creates `dir` and makes it durable with everything above it that is ours or was missing.
+    /// Creates `dir` and makes it durable with everything above it, whoever has made that: a process that was killed may have left
+    /// directories that are not durable yet.
     fn ensure_dir(&self, dir: &Path) -> io::Result<()> {
-        let known =
-            |dir: &Path| self.durable_dirs.lock().unwrap_or_else(PoisonError::into_inner).contains(dir);
-        if known(dir) {
+        let durable = |dir: &Path| self.durable_dirs().contains(dir);
+        let new =
+            dir.ancestors().take_while(|ancestor| !ancestor.as_os_str().is_empty() && !durable(ancestor));
+        let new: Vec<_> =
+            new.map(|ancestor| (ancestor.to_owned(), self.fs.metadata(ancestor).is_err())).collect();
+        if new.is_empty() {
             return Ok(());
-        }
-        let is_ours = |dir: &Path| dir.starts_with(&self.root);
-        let mut to_sync = Vec::new();
-        for ancestor in dir.ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty()) {
-            let is_missing = self.fs.metadata(ancestor).is_err();
-            if !is_missing && (!is_ours(ancestor) || known(ancestor)) {
-                break;
-            }
-            to_sync.push(ancestor.to_owned());
         }
         self.fs.create_dir_all(dir)?;
         // From the top down: an entry is worth nothing before those above it.
-        for created in to_sync.iter().rev() {
-            let parent = created.parent().filter(|parent| !parent.as_os_str().is_empty());
-            self.fs.sync_dir(parent.unwrap_or(Path::new(if created.is_absolute() { "/" } else { "." })))?;
+        for (created, was_missing) in new.iter().rev() {
+            let Some(parent) = created.parent() else { continue };
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            match self.fs.sync_dir(parent) {
+                // Far above there may be directories that we cannot even open; those were not made by us.
+                Err(_) if !was_missing && !created.starts_with(&self.root) => {}
+                result => result?,
+            }
         }
-        self.durable_dirs.lock().unwrap_or_else(PoisonError::into_inner).extend(to_sync);
+        self.durable_dirs().extend(new.into_iter().map(|(created, _)| created));
         Ok(())
+    }
+
+    fn durable_dirs(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.durable_dirs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write_temp(&self, temp: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -132,8 +136,11 @@ impl ObjectStore for LocalStore {
         let temp = dir.join(format!("{TEMP_PREFIX}{:016x}-{serial}", self.nonce));
         let publish = || self.write_temp(&temp, bytes).and_then(|()| self.fs.hard_link(&temp, &target));
         let published = match publish() {
-            // A garbage collection took our temporary file for one whose writer is dead.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => publish(),
+            // Somebody's clean-up took our temporary file for one whose writer is dead, or the directory for one that is not used any more.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.durable_dirs().remove(&dir);
+                self.ensure_dir(&dir).and_then(|()| publish())
+            }
             published => published,
         };
         // Whether or not it worked, the temporary name has served; should it stay, garbage collection removes it.
@@ -190,7 +197,7 @@ impl ObjectStore for LocalStore {
     fn remove_empty_dir(&self, dir: &str) -> io::Result<()> {
         let full = self.full(dir);
         // Before the directory is gone, so that a put that comes now makes it again and syncs it.
-        self.durable_dirs.lock().unwrap_or_else(PoisonError::into_inner).remove(&full);
+        self.durable_dirs().remove(&full);
         match self.fs.remove_dir(&full) {
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) =>

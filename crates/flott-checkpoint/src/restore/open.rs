@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// A manifest that was read and found whole, and the way to the files it names.
 #[derive(Clone, Debug)]
 pub struct OpenSnapshot {
-    manifest: Manifest,
+    manifest: Arc<Manifest>,
     checksum: u64,
     place: Place,
 }
@@ -56,7 +56,7 @@ pub fn open_snapshot(env: &Env, path: &Path) -> Result<OpenSnapshot> {
             failed(&format!("read '{file}'"), error)
         }
     })?;
-    let manifest = Manifest::decode(&file, &bytes)?;
+    let manifest = Arc::new(Manifest::decode(&file, &bytes)?);
     let depth = manifest.directory.split('/').count();
     let around = store(dir.ancestors().nth(depth).unwrap_or(dir).to_owned());
     Ok(OpenSnapshot {
@@ -69,7 +69,7 @@ pub fn open_snapshot(env: &Env, path: &Path) -> Result<OpenSnapshot> {
 impl OpenSnapshot {
     /// A complete checkpoint of the job's own.
     pub(crate) fn of_job(storage: &CheckpointStorage, manifest: Manifest, checksum: u64) -> Self {
-        Self { manifest, checksum, place: Place::Job(storage.clone()) }
+        Self { manifest: Arc::new(manifest), checksum, place: Place::Job(storage.clone()) }
     }
 
     /// What it consists of.

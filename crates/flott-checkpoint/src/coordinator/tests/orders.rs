@@ -149,9 +149,12 @@ fn run(config: CheckpointConfig, events: Vec<Event>) {
                 inputs.push(Input::SubtaskFinished(all_subtasks()[who]));
             }
             Event::Written { back } => {
+                // Now and then one that nobody has asked for.
                 if model.writing == Some(id(back)) {
                     model.written.insert(id(back));
                     model.writing = None;
+                    inputs.push(Input::ManifestWritten { checkpoint: id(back) });
+                } else if !model.asked.contains(&id(back)) {
                     inputs.push(Input::ManifestWritten { checkpoint: id(back) });
                 }
             }

@@ -22,6 +22,7 @@ fn live(disk: &MemoryFs, seed: u64, known: &mut Known) -> Result<()> {
     let Started { owner, restore_from, mut retained, next_checkpoint_id } =
         storage.start(StartFrom::Latest)?;
     check_base(restore_from.as_ref(), known);
+    check_retained(&storage, &retained);
     // May fail without harm.
     let _unused = owner.collect_garbage();
     let mut next = next_checkpoint_id.0;
@@ -68,6 +69,14 @@ fn check_base(restore_from: Option<&OpenSnapshot>, known: &Known) {
     }
 }
 
+/// Everything that counts as complete is complete, also what is about to be deleted.
+fn check_retained(storage: &CheckpointStorage, retained: &[CheckpointId]) {
+    for id in retained {
+        let (manifest, checksum) = storage.manifest(*id).expect("readable").expect("complete");
+        OpenSnapshot::of_job(storage, manifest, checksum).verify().expect("all files are whole");
+    }
+}
+
 /// After any number of crashes: a process starts, works, and nothing is left that nobody needs.
 fn check_recovers(disk: &MemoryFs, seed: u64, known: &mut Known) {
     for savepoint in &known.savepoints {
@@ -89,12 +98,13 @@ fn check_recovers(disk: &MemoryFs, seed: u64, known: &mut Known) {
     assert_eq!(started.retained.len(), 1);
 }
 
-const KINDS: [(FaultEffect, bool); 4] = [
+const KINDS: [(FaultEffect, bool); 5] = [
     (FaultEffect::Before, true),
     (FaultEffect::After, true),
     (FaultEffect::AppliedButError, true),
     // The process lives on: an error or a lost answer, and then a crash at its end.
     (FaultEffect::Before, false),
+    (FaultEffect::AppliedButError, false),
 ];
 
 const MODES: [CrashMode; 4] =
@@ -125,22 +135,44 @@ fn count_operations(past: &MemoryFs, of_past: &Known) -> u64 {
     live_and_die(&past.fork(), 300, None, CrashMode::KeepUnsynced, &mut of_past.clone())
 }
 
-#[test]
-fn a_crash_at_any_operation_loses_nothing_that_was_complete_and_restores_nothing_that_was_not() {
+/// One life for every operation and mode.
+fn sweep(effect: FaultEffect, halts: bool) {
     let (past, of_past) = disk_with_past();
     let n_operations = count_operations(&past, &of_past);
     assert!(n_operations > 80, "{n_operations}");
-    let effects = KINDS.into_iter().chain([(FaultEffect::AppliedButError, false)]);
-    for (effect, halts) in effects {
-        for mode in MODES {
-            for at in 0..n_operations {
-                let (disk, mut known) = (past.fork(), of_past.clone());
-                let fault = Fault { at: disk.operations() + at, effect, halts };
-                live_and_die(&disk, 300, Some(fault), mode, &mut known);
-                check_recovers(&disk, 400, &mut known);
-            }
+    for mode in MODES {
+        for at in 0..n_operations {
+            let (disk, mut known) = (past.fork(), of_past.clone());
+            let fault = Fault { at: disk.operations() + at, effect, halts };
+            live_and_die(&disk, 300, Some(fault), mode, &mut known);
+            check_recovers(&disk, 400, &mut known);
         }
     }
+}
+
+#[test]
+fn a_crash_before_any_operation_loses_nothing_that_was_complete_and_restores_nothing_that_was_not() {
+    sweep(FaultEffect::Before, true);
+}
+
+#[test]
+fn a_crash_after_any_operation_loses_nothing_that_was_complete_and_restores_nothing_that_was_not() {
+    sweep(FaultEffect::After, true);
+}
+
+#[test]
+fn a_crash_with_an_answer_lost_loses_nothing_that_was_complete_and_restores_nothing_that_was_not() {
+    sweep(FaultEffect::AppliedButError, true);
+}
+
+#[test]
+fn an_operation_that_fails_loses_nothing_that_was_complete_and_restores_nothing_that_was_not() {
+    sweep(FaultEffect::Before, false);
+}
+
+#[test]
+fn an_answer_that_is_lost_loses_nothing_that_was_complete_and_restores_nothing_that_was_not() {
+    sweep(FaultEffect::AppliedButError, false);
 }
 
 #[test]
@@ -176,7 +208,7 @@ fn without_a_sync_a_complete_checkpoint_would_be_lost() {
     known.tried.insert(started.next_checkpoint_id);
     take(&started.owner, started.next_checkpoint_id, CheckpointKind::Checkpoint).expect("complete");
     let names: Vec<_> = disk.recorded().into_iter().map(|operation| operation.name).collect();
-    let put = ["create", "write", "sync", "hard_link", "remove", "sync_dir"];
+    let put = ["create", "write", "sync", "hard_link", "remove", "sync_dir", "sync_dir"];
     assert!(names.ends_with(&put), "the last thing is a published manifest: {names:?}");
 
     // The same without the last step.
