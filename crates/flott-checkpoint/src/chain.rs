@@ -20,7 +20,7 @@ pub(crate) struct Chain {
     pub(crate) newest: Option<OpenSnapshot>,
     /// Complete checkpoints that count, by number.
     pub(crate) valid: BTreeMap<CheckpointId, Manifest>,
-    /// Complete checkpoints since the root that do not count: an owner completed them that was fenced off.
+    /// Complete checkpoints that do not count: an owner completed them that was fenced off, or whose job has ended.
     pub(crate) void: BTreeMap<CheckpointId, Manifest>,
     /// Checkpoints with a manifest that cannot be read; nothing of them is used or deleted.
     pub(crate) unreadable: Vec<CheckpointId>,
@@ -124,13 +124,26 @@ impl Chain {
             let counts = counts_to.get(&manifest.generation).is_some_and(|up_to| id <= *up_to);
             if counts {
                 self.valid.insert(id, manifest);
-            } else if manifest.generation < root {
+            } else if manifest.generation < root && self.is_users(storage, manifest.generation, root)? {
                 self.foreign.push(id);
             } else {
                 self.void.insert(id, manifest);
             }
         }
         Ok(())
+    }
+
+    /// Whether a checkpoint from before the root is the user's: unless its job has ended and did not retain it.
+    fn is_users(
+        &self,
+        storage: &CheckpointStorage,
+        generation: Generation,
+        root: Generation,
+    ) -> Result<bool> {
+        match self.listing.ended.range(generation..root).next() {
+            Some(ended) => storage.ownership().retains(*ended),
+            None => Ok(true),
+        }
     }
 
     fn open(&self, storage: &CheckpointStorage, id: CheckpointId) -> Result<Option<OpenSnapshot>> {

@@ -2,7 +2,7 @@
 //!
 //! * `owner-<n>` claims generation `n`. Whoever creates it owns the job, and every owner before is fenced off.
 //! * `owner-<n>.start` says from which checkpoint generation `n` goes on. Before it exists, the owner has done nothing.
-//! * `owner-<n>.end` says that the job has reached its end: a later start begins anew.
+//! * `owner-<n>.end` says that the job has reached its end: a later start begins anew, and what becomes of the checkpoints.
 //!
 //! An owner completes a checkpoint by creating the manifest and *then* looking whether it still is the newest owner. A new
 //! owner claims and *then* looks for manifests. Each writes before it reads, so one of the two sees the other: a manifest that its writer
@@ -77,6 +77,8 @@ struct Record {
     attempt: Attempt,
     /// In `.start` records only.
     base: Option<Base>,
+    /// In `.end` records only: whether the checkpoints are the user's now; otherwise they are garbage.
+    retains: Option<bool>,
 }
 
 /// What the names in a job's directory say.
@@ -131,7 +133,8 @@ impl Ownership<'_> {
             let newest = self.list()?.owners.last().copied().unwrap_or(Generation(0));
             let generation = Generation(newest.0 + 1);
             let path = self.path(generation, "");
-            if self.put(&path, generation, attempt, None)? {
+            let record = Record { job_id: self.job_id, generation, attempt, base: None, retains: None };
+            if self.put(&path, &record)? {
                 return Ok(generation);
             }
         }
@@ -142,17 +145,25 @@ impl Ownership<'_> {
     /// Records what the generation goes on from, and that it is still the newest.
     pub(crate) fn start(&self, generation: Generation, attempt: Attempt, base: Base) -> Result<()> {
         let path = self.path(generation, ".start");
-        if !self.put(&path, generation, attempt, Some(base))? {
+        let record = Record { job_id: self.job_id, generation, attempt, base: Some(base), retains: None };
+        if !self.put(&path, &record)? {
             return Err(Error::new(ErrorKind::Fenced, format!("'{path}' was written by somebody else")));
         }
         self.verify(generation)
     }
 
     /// Records that the job has reached its end.
-    pub(crate) fn end(&self, generation: Generation, attempt: Attempt) -> Result<()> {
+    pub(crate) fn end(&self, generation: Generation, attempt: Attempt, retains: bool) -> Result<()> {
         self.verify(generation)?;
         let path = self.path(generation, ".end");
-        self.put(&path, generation, attempt, None).map(|_| ())
+        let record = Record { job_id: self.job_id, generation, attempt, base: None, retains: Some(retains) };
+        self.put(&path, &record).map(|_| ())
+    }
+
+    /// Whether the user has the checkpoints of an ended job.
+    pub(crate) fn retains(&self, ended: Generation) -> Result<bool> {
+        let record = self.read(&self.path(ended, ".end"), ended)?;
+        Ok(record.retains.unwrap_or(true))
     }
 
     /// Fails if there is a newer owner.
@@ -177,15 +188,17 @@ impl Ownership<'_> {
     /// What a started generation went on from.
     pub(crate) fn base(&self, generation: Generation) -> Result<Base> {
         let path = self.path(generation, ".start");
-        let bytes = self
-            .store
-            .get(&path, RECORD_LEN_MAX)
-            .map_err(|error| failed(&format!("read '{path}'"), error))?;
-        let record = decode(&path, &bytes)?;
-        match record.base {
-            Some(base) if record.generation == generation && record.job_id == self.job_id => Ok(base),
-            _ => Err(corrupt(&path, HEADER_LEN, "the record is of another job, generation or kind")),
+        let base = self.read(&path, generation)?.base;
+        base.ok_or_else(|| corrupt(&path, HEADER_LEN, "the record does not say what the job went on from"))
+    }
+
+    fn read(&self, path: &str, generation: Generation) -> Result<Record> {
+        let bytes = self.store.get(path, RECORD_LEN_MAX);
+        let record = decode(path, &bytes.map_err(|error| failed(&format!("read '{path}'"), error))?)?;
+        if (record.generation, record.job_id) != (generation, self.job_id) {
+            return Err(corrupt(path, HEADER_LEN, "the record is of another job or generation"));
         }
+        Ok(record)
     }
 
     fn path(&self, generation: Generation, suffix: &str) -> String {
@@ -193,10 +206,9 @@ impl Ownership<'_> {
     }
 
     /// Creates a record; `false` if somebody else has. An answer that was lost is looked up.
-    fn put(&self, path: &str, generation: Generation, attempt: Attempt, base: Option<Base>) -> Result<bool> {
-        let record = Record { job_id: self.job_id, generation, attempt, base };
+    fn put(&self, path: &str, record: &Record) -> Result<bool> {
         let bytes = frame(FORMAT, 256, |out| {
-            serde_json::to_writer_pretty(out, &record).expect("a record is plain data");
+            serde_json::to_writer_pretty(out, record).expect("a record is plain data");
         });
         put_or_find(self.store, path, &bytes, RECORD_LEN_MAX)
     }

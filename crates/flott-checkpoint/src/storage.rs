@@ -326,7 +326,8 @@ impl CheckpointOwner {
     /// [`ErrorKind::Fenced`] if another start owns the job; [`ErrorKind::Retry`] if the store refuses: call it again.
     pub fn end(&self, retain: bool) -> Result<()> {
         let chain = self.storage.chain(Generation(self.generation.0 + 1))?;
-        self.storage.ownership().end(self.generation, self.attempt)?;
+        // First: what is deleted only in part would be missed by a start that goes on.
+        self.storage.ownership().end(self.generation, self.attempt, retain)?;
         if !retain {
             for id in chain.valid.into_keys().chain(chain.void.into_keys()) {
                 self.delete_checkpoint(id)?;

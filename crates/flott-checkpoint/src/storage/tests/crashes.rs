@@ -198,6 +198,39 @@ fn a_second_crash_at_any_operation_of_the_recovery_changes_nothing() {
     assert!(n_pairs > 500, "{n_pairs}");
 }
 
+#[test]
+fn a_crash_while_a_job_ends_leaves_it_running_or_ended_and_no_orphans() {
+    let (past, of_past) = disk_with_past();
+    let end = |disk: &MemoryFs| {
+        let before = disk.operations();
+        let started = process(disk, 300).1.start(StartFrom::Latest);
+        let ended = started.and_then(|started| started.owner.end(false));
+        (disk.operations() - before, ended)
+    };
+    let (n_operations, ended) = end(&past.fork());
+    ended.expect("nothing fails");
+    let mut seen = BTreeSet::new();
+    for (effect, halts) in KINDS {
+        for mode in MODES {
+            for at in 0..n_operations {
+                let disk = past.fork();
+                disk.set_fault(Some(Fault { at: disk.operations() + at, effect, halts }));
+                let (_, ended) = end(&disk);
+                disk.crash(mode);
+                let started = process(&disk, 301).1.start(StartFrom::Latest).expect("started");
+                let restored = started.restore_from.as_ref().map(check_restores);
+                assert!(restored.is_none() || restored == of_past.complete);
+                assert!(restored.is_none() || ended.is_err(), "a job that had ended goes on");
+                seen.insert(restored);
+                started.owner.collect_garbage().expect("collected");
+                let chk = files(&disk).into_iter().filter(|file| file.contains("chk-")).count();
+                assert_eq!(chk, 3 * started.retained.len(), "orphans");
+            }
+        }
+    }
+    assert_eq!(seen.len(), 2, "both were seen");
+}
+
 /// The sweep sees what it is to see: without the directory's sync it fails.
 #[test]
 fn without_a_sync_a_complete_checkpoint_would_be_lost() {
