@@ -109,13 +109,14 @@ impl CompressedFile {
         }
     }
 
-    /// Ends the archive and makes the file survive a power failure.
-    pub(crate) fn finish(self) -> io::Result<()> {
+    /// Ends the archive and makes the file's content survive a power failure; returns its length.
+    pub(crate) fn finish(self) -> io::Result<u64> {
         let mut file = match self {
             Self::Plain(file) => file,
             Self::Gzip(file) => file.finish()?,
             Self::Zstd(file) => file.finish()?,
         };
-        file.file.sync()
+        file.file.sync()?;
+        Ok(file.n_bytes)
     }
 }

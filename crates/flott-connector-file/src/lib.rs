@@ -11,28 +11,35 @@
 //! Invariants: a record that is not put out is a bad record or an error, never nothing; positions are exact; no record
 //! makes a reader take more memory than a few times `max_record_bytes`.
 //!
-//! Reading order: `config` (what users see), `split`, `enumerator`, `reader`; `format` and `input` (bytes to records);
-//! `writer`, `part`, `partition`.
+//! Reading order: `config` and `sink` (what users see); `split`, `enumerator`, `reader`; `format` and `input` (bytes to records);
+//! `pending` (what exactly once rests on), `writer`, `part`, `committer`, `directory`, `partition`, `partition_commit`.
 
 #![deny(missing_docs)]
 
+mod committer;
 mod compression;
 mod config;
+mod directory;
 mod enumerator;
 mod format;
 mod input;
 mod part;
 mod partition;
+mod partition_commit;
+mod pending;
 mod reader;
+mod sink;
 mod split;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 pub use compression::Compression;
-pub use config::{FileSink, FileSource, RollingPolicy};
+pub use config::FileSource;
 pub use format::{CsvFormat, JsonFormat, LineParser, LinesFormat, LinesWriter};
 pub use partition::PartitionPath;
+pub use partition_commit::PartitionCommit;
+pub use sink::{FileSink, RollingPolicy};
 pub use split::FileSplit;
 pub use writer::FileWriter;
 

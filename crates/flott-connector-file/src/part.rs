@@ -1,13 +1,13 @@
-//! One file of a sink, from its hidden beginning to its final name.
+//! One file of a sink, from its beginning until it is complete and on disk.
 
 use crate::compression::CompressedFile;
-use crate::config::FileSinkConfig;
+use crate::directory::cannot;
+use crate::pending::PendingFile;
+use crate::sink::FileSinkConfig;
 use flott_api::UserResult;
 use flott_api::format::RecordEncoder;
 use flott_env::FileSystem;
-use flott_types::{Error, Result};
-use std::io;
-use std::path::{Path, PathBuf};
+use flott_types::Result;
 
 /// Encoded bytes go to the file in pieces of about this size.
 const PENDING_BYTES: usize = 64 << 10;
@@ -18,35 +18,29 @@ pub(crate) struct Part<T> {
     file: CompressedFile,
     /// Encoded and not written.
     pending: Vec<u8>,
-    in_progress: PathBuf,
-    complete: PathBuf,
+    /// What it will be.
+    becomes: PendingFile,
     /// Milliseconds since the epoch at which it was begun.
     pub(crate) begun_at: i64,
     /// Milliseconds since the epoch at which the last record came.
     pub(crate) written_at: i64,
 }
 
-fn cannot(what: &str, path: &Path, error: io::Error) -> Error {
-    Error::subtask(format!("cannot {what} '{}'", path.display())).with_source(error)
-}
-
 impl<T: 'static> Part<T> {
-    /// Begins a part called `name` in `directory`, which exists.
+    /// Begins a part that is to become `becomes`. The directory of its hidden name exists.
     pub(crate) fn begin(
         config: &FileSinkConfig<T>,
         fs: &dyn FileSystem,
-        directory: &Path,
-        name: &str,
+        becomes: PendingFile,
         now: i64,
     ) -> Result<Self> {
-        let in_progress = directory.join(format!(".{name}.inprogress"));
-        let file = fs.create(&in_progress).and_then(|file| CompressedFile::new(file, config.compression));
+        let hidden = becomes.hidden();
+        let file = fs.create(&hidden).and_then(|file| CompressedFile::new(file, config.compression));
         Ok(Self {
             encoder: config.format.start_file()?,
-            file: file.map_err(|error| cannot("create file", &in_progress, error))?,
+            file: file.map_err(|error| cannot("create file", &hidden, error))?,
             pending: Vec::new(),
-            in_progress,
-            complete: directory.join(name),
+            becomes,
             begun_at: now,
             written_at: now,
         })
@@ -63,7 +57,7 @@ impl<T: 'static> Part<T> {
 
     fn write_pending(&mut self) -> Result<()> {
         let written = self.file.write_all(&self.pending);
-        written.map_err(|error| cannot("write file", &self.in_progress, error))?;
+        written.map_err(|error| cannot("write file", &self.becomes.hidden(), error))?;
         self.pending.clear();
         Ok(())
     }
@@ -73,14 +67,11 @@ impl<T: 'static> Part<T> {
         self.file.n_bytes() + self.pending.len() as u64 + self.encoder.buffered_bytes()
     }
 
-    /// Completes the file: when this returns it survives a power failure under its final name.
-    pub(crate) fn complete(mut self, fs: &dyn FileSystem) -> UserResult {
+    /// Completes the file: when this returns its content survives a power failure. Its hidden name does when the directory is synced.
+    pub(crate) fn close(mut self) -> UserResult<PendingFile> {
         self.encoder.finish(&mut self.pending)?;
         self.write_pending()?;
-        self.file.finish().map_err(|error| cannot("write file", &self.in_progress, error))?;
-        let renamed = fs.rename(&self.in_progress, &self.complete);
-        renamed.map_err(|error| cannot("rename file", &self.in_progress, error))?;
-        let directory = self.complete.parent().unwrap_or(Path::new("."));
-        Ok(fs.sync_dir(directory).map_err(|error| cannot("sync directory", directory, error))?)
+        let len = self.file.finish().map_err(|error| cannot("write file", &self.becomes.hidden(), error))?;
+        Ok(PendingFile { len, ..self.becomes })
     }
 }

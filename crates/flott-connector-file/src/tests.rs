@@ -1,12 +1,17 @@
 //! Tests of the source and the sink as a job sees them, on the simulation's files unless they say otherwise.
 
 mod bad_input;
+mod commits;
+mod crashes;
 mod directories;
 mod formats;
+mod harness;
+mod partitions;
 mod positions;
 mod rolling;
 
 use crate::FileSource;
+use crate::pending::SinkKey;
 use flott_api::testing::{ReadRecords, SourceDriver};
 use flott_api::{Sink, SinkContext};
 use flott_env::Env;
@@ -86,9 +91,17 @@ fn transcript<T: Data + std::fmt::Debug>(source: &FileSource<T>, env: &Env) -> S
     lines.concat()
 }
 
+fn context(env: &Env, subtask: u32) -> SinkContext {
+    SinkContext::new(env.clone(), SubtaskIndex(subtask), 2, 0xabc)
+}
+
+/// What the names of the files of a subtask begin with.
+fn prefix(subtask: u32) -> String {
+    format!("part-{subtask}-{:016x}-", SinkKey::new(&context(&Simulation::new(1).env(), subtask)).run)
+}
+
 fn writer<T, S: Sink<T>>(sink: &S, env: &Env, subtask: u32) -> S::Writer {
-    let ctx = SinkContext::new(env.clone(), SubtaskIndex(subtask), 2, 0xabc);
-    sink.create_writer(ctx).expect("a writer")
+    sink.create_writer(context(env, subtask)).expect("a writer")
 }
 
 /// The names of all files below a directory, hidden ones too, relative to it.

@@ -1,22 +1,40 @@
 //! Writes the records of one subtask into the parts of its partitions.
 
-use crate::config::FileSinkConfig;
+use crate::committer::Prepared;
+use crate::directory::{cannot, create_durably_below};
 use crate::part::Part;
+use crate::partition_commit::{Progress, has_success};
+use crate::pending::{PendingFile, Publisher, STAGING, SinkKey, remove_leftovers};
+use crate::sink::FileSinkConfig;
 use flott_api::{SinkContext, SinkWriter, UserResult};
-use flott_types::{Error, RecordBatch, Result, duration_ms};
+use flott_types::{CheckpointId, Error, RecordBatch, Result, Timestamp, Watermark, duration_ms};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Writes the records of one subtask.
+///
+/// At a barrier every part is completed, in all formats. Flink goes on with the parts of row formats across a checkpoint and cuts them at the
+/// recorded length after a restore; that needs a file that is written and referred to at once, and truncation, to save some small files. Here
+/// a file belongs to one checkpoint, and after a restore there is nothing to repair.
 pub struct FileWriter<T> {
     config: FileSinkConfig<T>,
     ctx: SinkContext,
+    key: SinkKey,
+    publisher: Publisher,
     /// By the relative path of the partition.
     parts: BTreeMap<String, Part<T>>,
+    /// Complete, for the next checkpoint; always empty in a job without.
+    closed: Vec<PendingFile>,
+    /// The last checkpoint whose barrier has come.
+    mark: CheckpointId,
     next_number: u64,
+    has_staging: bool,
+    watermark: Timestamp,
+    /// With a policy for them, partitions that have records and no `_SUCCESS` yet, with their ends.
+    open_partitions: BTreeMap<String, Timestamp>,
 }
 
 impl<T> fmt::Debug for FileWriter<T> {
@@ -30,7 +48,19 @@ impl<T> fmt::Debug for FileWriter<T> {
 
 impl<T: Send + 'static> FileWriter<T> {
     pub(crate) fn new(config: FileSinkConfig<T>, ctx: SinkContext) -> Self {
-        Self { config, ctx, parts: BTreeMap::new(), next_number: 0 }
+        Self {
+            config,
+            key: SinkKey::new(&ctx),
+            publisher: Publisher::new(&ctx),
+            parts: BTreeMap::new(),
+            closed: Vec::new(),
+            mark: ctx.restored_checkpoint.unwrap_or(CheckpointId(0)),
+            next_number: 0,
+            has_staging: false,
+            watermark: Timestamp::MIN,
+            open_partitions: BTreeMap::new(),
+            ctx,
+        }
     }
 
     fn partition_of(&self, record: &T) -> Result<String> {
@@ -67,57 +97,64 @@ impl<T: Send + 'static> FileWriter<T> {
         Ok(())
     }
 
+    /// Completes a part. Without checkpoints nothing else is to come before it may be seen.
     fn complete_part(&mut self, partition: &str) -> UserResult {
-        match self.parts.remove(partition) {
-            Some(part) => part.complete(self.ctx.env.fs().as_ref()),
-            None => Ok(()),
+        let Some(part) = self.parts.remove(partition) else { return Ok(()) };
+        let file = part.close()?;
+        if self.ctx.has_checkpoints {
+            self.closed.push(file);
+        } else {
+            self.publisher.publish(std::iter::once(&file))?;
         }
+        Ok(())
+    }
+
+    fn complete_all_parts(&mut self) -> UserResult {
+        while let Some(partition) = self.parts.keys().next().cloned() {
+            self.complete_part(&partition)?;
+        }
+        Ok(())
     }
 
     fn begin_part(&mut self, partition: &str, now: i64) -> Result<Part<T>> {
-        let directory = self.config.directory.join(partition);
-        self.create_directory(&directory)?;
-        let name = self.unused_name(&directory)?;
-        Part::begin(&self.config, self.ctx.env.fs().as_ref(), &directory, &name, now)
-    }
-
-    /// Creates a partition's directory so that it survives a power failure.
-    fn create_directory(&self, directory: &Path) -> Result<()> {
         let fs = self.ctx.env.fs();
-        if fs.metadata(directory).is_ok_and(|metadata| metadata.is_dir) {
-            return Ok(());
+        if !self.has_staging {
+            create_durably_below(fs.as_ref(), &self.config.directory, &self.config.directory.join(STAGING))?;
+            self.has_staging = true;
         }
-        let parents =
-            || directory.ancestors().skip(1).take_while(|parent| parent.starts_with(&self.config.directory));
-        let created = fs.create_dir_all(directory);
-        let synced = created.and_then(|()| parents().try_for_each(|parent| fs.sync_dir(parent)));
-        synced.map_err(|error| {
-            Error::subtask(format!("cannot create directory '{}'", directory.display())).with_source(error)
-        })
+        if let Some(policy) = &self.config.partition_commit {
+            self.open_partitions.insert(partition.to_owned(), policy.due_at(partition));
+        }
+        let name = self.unused_name(partition)?;
+        let becomes = PendingFile {
+            base: self.config.directory.clone(),
+            partition: partition.to_owned(),
+            hidden_name: self.key.hidden_name(&name, self.ctx.subtask, self.mark),
+            name,
+            len: 0,
+        };
+        Part::begin(&self.config, fs.as_ref(), becomes, now)
     }
 
-    /// A name that no file has. A subtask that restarts counts from zero again, and renaming replaces the target.
-    fn unused_name(&mut self, directory: &Path) -> Result<String> {
+    /// A name that no file has. It contains the attempt, so that an attempt that is believed dead writes other files.
+    fn unused_name(&mut self, partition: &str) -> Result<String> {
         let fs = self.ctx.env.fs();
         loop {
             let name = format!(
                 "{}-{}-{:016x}-{}.{}{}",
                 self.config.file_prefix,
                 self.ctx.subtask,
-                self.ctx.run_id,
+                self.key.run,
                 self.next_number,
                 self.config.format.extension(),
                 self.config.compression.suffix(),
             );
             self.next_number += 1;
-            let path: PathBuf = directory.join(&name);
+            let path: PathBuf = self.config.directory.join(partition).join(&name);
             match fs.metadata(&path) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(name),
-                Err(error) => {
-                    let message = format!("cannot look for file '{}'", path.display());
-                    return Err(Error::subtask(message).with_source(error));
-                }
+                Err(error) => return Err(cannot("look for file", &path, error)),
             }
         }
     }
@@ -129,12 +166,29 @@ impl<T: Send + 'static> FileWriter<T> {
         let inactivity = after(part.written_at, self.config.rolling.inactivity_interval);
         rollover.into_iter().chain(inactivity).min()
     }
+
+    /// How far this subtask is, for the policy for partitions.
+    fn progress(&mut self, is_final: bool) -> Progress {
+        if is_final {
+            self.watermark = Timestamp::MAX;
+        }
+        let (fs, base, watermark) = (self.ctx.env.fs(), &self.config.directory, self.watermark);
+        self.open_partitions.retain(|partition, end| {
+            !(Progress::has_passed(watermark, *end) && has_success(fs.as_ref(), base, partition))
+        });
+        Progress { run: self.key.run, watermark, open: self.open_partitions.clone() }
+    }
 }
 
 impl<T: Send + 'static> SinkWriter<T> for FileWriter<T> {
     fn write(&mut self, batch: RecordBatch<T>) -> UserResult {
         let now = self.ctx.env.processing_time();
         batch.into_iter().try_for_each(|(record, _)| self.write_record(record, now))
+    }
+
+    fn on_watermark(&mut self, watermark: Watermark) -> UserResult {
+        self.watermark = watermark.timestamp();
+        Ok(())
     }
 
     fn next_timer(&self) -> Option<i64> {
@@ -149,8 +203,38 @@ impl<T: Send + 'static> SinkWriter<T> for FileWriter<T> {
     }
 
     fn finish(&mut self) -> UserResult {
-        while let Some((_, part)) = self.parts.pop_first() {
-            part.complete(self.ctx.env.fs().as_ref())?;
+        self.complete_all_parts()
+    }
+
+    fn prepare_commit(&mut self, checkpoint_id: CheckpointId, is_final: bool) -> UserResult<Vec<Vec<u8>>> {
+        self.complete_all_parts()?;
+        self.mark = checkpoint_id;
+        if !self.closed.is_empty() {
+            let staging = self.config.directory.join(STAGING);
+            let synced = self.ctx.env.fs().sync_dir(&staging);
+            synced.map_err(|error| cannot("sync directory", &staging, error))?;
+        }
+        let mut prepared: Vec<Prepared> = self.closed.drain(..).map(Prepared::File).collect();
+        if self.config.partition_commit.is_some() {
+            prepared.push(Prepared::Progress(self.progress(is_final)));
+        }
+        Ok(prepared.iter().map(Prepared::encode).collect::<Result<_>>()?)
+    }
+
+    fn snapshot(&mut self) -> UserResult<Vec<Vec<u8>>> {
+        let encode = |entry: (&String, &Timestamp)| flott_state::encode("a partition of a file sink", &entry);
+        Ok(self.open_partitions.iter().map(encode).collect::<Result<_>>()?)
+    }
+
+    fn restore(&mut self, entries: Vec<Vec<u8>>, restored_checkpoint: Option<CheckpointId>) -> UserResult {
+        for entry in entries {
+            let (partition, end) = flott_state::decode("a partition of a file sink", &entry)?;
+            self.open_partitions.insert(partition, end);
+        }
+        // Without checkpoints nobody knows what a hidden file is for; it stays, as it always has.
+        if self.ctx.has_checkpoints {
+            let fs = self.ctx.env.fs();
+            remove_leftovers(fs.as_ref(), &self.config.directory, &self.ctx, restored_checkpoint)?;
         }
         Ok(())
     }

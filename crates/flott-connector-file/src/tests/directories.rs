@@ -111,6 +111,60 @@ fn a_watched_directory_yields_each_new_file_once() {
 }
 
 #[test]
+fn a_watched_directory_yields_every_record_once_wherever_the_job_restarts() {
+    let gzip = |text: &str| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, text.as_bytes()).expect("written");
+        encoder.finish().expect("finished")
+    };
+    // One file more each time the directory is looked at.
+    let stages: [(&str, Vec<u8>); 5] = [
+        ("/w/a", b"a1\na2\na3\n".to_vec()),
+        ("/w/b.gz", gzip("b1\nb2\nb3\n")),
+        ("/w/c.zst", zstd::encode_all(&b"c1\nc2\n"[..], 1).expect("encoded")),
+        ("/w/0", b"01\n\n02".to_vec()),
+        ("/w/e", Vec::new()),
+    ];
+    let expected = ["", "01", "02", "a1", "a2", "a3", "b1", "b2", "b3", "c1", "c2"];
+    let source = FileSource::lines("/w").monitor_continuously(Duration::from_secs(1)).split_bytes(4);
+    // A restart before the call with this number, and another so many calls later.
+    for first in 0..24 {
+        for second in 1..8 {
+            let env = Simulation::new(1).env();
+            env.fs().create_dir_all(Path::new("/w")).expect("created");
+            let mut driver = SourceDriver::start(&source, &env, 2).expect("starts");
+            let mut cx = Context::from_waker(Waker::noop());
+            let mut records = Vec::new();
+            for call in 0..32 {
+                if let Some((path, content)) = stages.get(call / 3).filter(|_| call % 3 == 0) {
+                    put(&env, path, content);
+                }
+                if call == first || call == first + second {
+                    // Between the file's appearance and its discovery, too.
+                    let mut snapshot = driver.snapshot().expect("a snapshot");
+                    // What is read and discovered after the snapshot is done again.
+                    driver.discover().expect("discovers");
+                    drop(driver.poll_all(&mut cx, 1));
+                    let bytes = flott_state::encode("splits", &snapshot.splits).expect("encodes");
+                    snapshot.splits = flott_state::decode("splits", &bytes).expect("decodes");
+                    driver = SourceDriver::restore(&source, &env, 1 + call as u32 % 3, snapshot)
+                        .expect("restores");
+                }
+                if call % 2 == 0 {
+                    driver.discover().expect("discovers");
+                }
+                if let Poll::Ready(read) = driver.poll_all(&mut cx, 1) {
+                    records.extend(read.expect("reads").into_records());
+                }
+            }
+            records.extend(driver.read_available(10).expect("reads").into_records());
+            records.sort_unstable();
+            assert_eq!(records, expected, "restarts before call {first} and {second} later");
+        }
+    }
+}
+
+#[test]
 fn a_bounded_source_keeps_to_the_files_it_found_first() {
     let env = tree();
     let source = FileSource::lines("/d");

@@ -1,4 +1,4 @@
-use super::{Flight, env_with, flight, get, put, read_all, transcript, tree, writer};
+use super::{Flight, env_with, flight, get, prefix, put, read_all, transcript, tree, writer};
 use crate::{Compression, CsvFormat, FileSink, FileSource, JsonFormat, LineParser, LinesWriter};
 use expect_test::{Expect, expect};
 use flott_api::SinkWriter;
@@ -34,7 +34,7 @@ fn every_format_and_compression_reads_what_it_wrote() {
         assert_eq!(read_all::<Flight>(&FileSource::csv("/out/csv"), &env, 1, 3), expected);
         assert_eq!(read_all::<Flight>(&FileSource::json("/out/json"), &env, 1, 3), expected);
         assert_eq!(read_all::<Flight>(&FileSource::format("/out/other", other), &env, 1, 3), expected);
-        let name = format!("csv/part-0-0000000000000abc-0.csv{}", compression.suffix());
+        let name = format!("csv/{}0.csv{}", prefix(0), compression.suffix());
         assert_eq!(tree(&env, Path::new("/out"))[0], name);
     }
 }
@@ -51,9 +51,9 @@ fn lines_are_written_as_display_or_a_function_says() {
         writer.write(RecordBatch::untimed(vec![2_u64, 3])).expect("written");
         writer.finish().expect("finished");
     }
-    assert_eq!(tree(&env, Path::new("/out"))[0], "a/part-1-0000000000000abc-0.txt");
-    assert_eq!(get(&env, Path::new("/out/a/part-1-0000000000000abc-0.txt")), b"2\n3\n");
-    assert_eq!(get(&env, Path::new("/out/b/part-1-0000000000000abc-0.txt")), b"4\n9\n");
+    assert_eq!(tree(&env, Path::new("/out"))[0], format!("a/{}0.txt", prefix(1)));
+    assert_eq!(get(&env, Path::new(&format!("/out/a/{}0.txt", prefix(1)))), b"2\n3\n");
+    assert_eq!(get(&env, Path::new(&format!("/out/b/{}0.txt", prefix(1)))), b"4\n9\n");
 }
 
 fn check_csv(format: CsvFormat, text: &str, expected: Expect) {

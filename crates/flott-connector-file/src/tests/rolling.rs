@@ -1,9 +1,9 @@
-use super::{get, read_all, tree, writer};
-use crate::{Compression, FileSink, FileSource, PartitionPath, RollingPolicy};
-use flott_api::{Sink, SinkContext, SinkWriter};
+use super::{context, get, prefix, read_all, tree, writer};
+use crate::{Compression, FileSink, FileSource, PartitionCommit, PartitionPath, RollingPolicy};
+use flott_api::{Sink, SinkWriter};
 use flott_env::Env;
 use flott_env::sim::Simulation;
-use flott_types::{RecordBatch, SubtaskIndex};
+use flott_types::RecordBatch;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,8 +11,15 @@ fn batch<T>(records: impl IntoIterator<Item = T>) -> RecordBatch<T> {
     RecordBatch::untimed(records.into_iter().collect())
 }
 
+/// The names of files with `#` for their beginning, those that are in progress first and in parentheses.
 fn names(env: &Env) -> Vec<String> {
-    let strip = |name: String| name.replace("part-0-0000000000000abc-", "#");
+    let strip = |name: String| {
+        let name = name.replace(&prefix(0), "#");
+        match name.strip_prefix(".flott/").and_then(|name| name.rsplit_once('.')) {
+            Some((name, _)) => format!("({name})"),
+            None => name,
+        }
+    };
     tree(env, Path::new("/out")).into_iter().map(strip).collect()
 }
 
@@ -23,7 +30,7 @@ fn a_part_is_hidden_until_it_is_complete() {
     assert_eq!(names(&env), [] as [&str; 0], "no records, no file");
     writer.write(batch(0..3)).expect("written");
     writer.flush().expect("flushed");
-    assert_eq!(names(&env), [".#0.txt.inprogress"]);
+    assert_eq!(names(&env), ["(#0.txt)"]);
     assert_eq!(read_all(&FileSource::lines("/out"), &env, 1, 9), [] as [String; 0]);
     assert_eq!(SinkWriter::<i32>::next_timer(&writer), None);
     writer.finish().expect("finished");
@@ -43,7 +50,7 @@ fn a_part_is_complete_when_it_is_large_enough_whatever_the_batches() {
         }
         writer.finish().expect("finished");
         assert_eq!(names(&env), ["#0.txt", "#1.txt", "#2.txt", "#3.txt"]);
-        assert_eq!(get(&env, Path::new("/out/part-0-0000000000000abc-1.txt")), b"103\n104\n105\n");
+        assert_eq!(get(&env, Path::new(&format!("/out/{}1.txt", prefix(0)))), b"103\n104\n105\n");
     }
 }
 
@@ -61,7 +68,7 @@ fn compressed_parts_roll_by_their_size_on_disk() {
     writer.finish().expect("finished");
     let sizes: Vec<u64> = names(&env)
         .iter()
-        .map(|name| format!("/out/{}", name.replace('#', "part-0-0000000000000abc-")))
+        .map(|name| format!("/out/{}", name.replace('#', &prefix(0))))
         .map(|path| env.fs().metadata(Path::new(&path)).expect("a file").len)
         .collect();
     let last = sizes.len() - 1;
@@ -95,15 +102,15 @@ fn parts_are_complete_by_age_and_by_inactivity() {
     writer.write(batch(["a2"])).expect("written");
     assert_eq!(writer.next_timer(), Some(start + 400));
     advance(&simulation, &mut writer, 110);
-    assert_eq!(names(&env), ["a/.#0.txt.inprogress", "b/#1.txt"], "b was inactive");
+    assert_eq!(names(&env), ["(#0.txt)", "b/#1.txt"], "b was inactive");
     for _ in 0..3 {
         advance(&simulation, &mut writer, 210);
         writer.write(batch(["a3"])).expect("written");
     }
-    assert_eq!(names(&env), ["a/.#2.txt.inprogress", "a/#0.txt", "b/#1.txt"], "a was old");
-    assert_eq!(get(&env, Path::new("/out/a/part-0-0000000000000abc-0.txt")), b"a1\na2\na3\na3\n");
+    assert_eq!(names(&env), ["(#2.txt)", "a/#0.txt", "b/#1.txt"], "a was old");
+    assert_eq!(get(&env, Path::new(&format!("/out/a/{}0.txt", prefix(0)))), b"a1\na2\na3\na3\n");
     writer.finish().expect("finished");
-    assert_eq!(get(&env, Path::new("/out/a/part-0-0000000000000abc-2.txt")), b"a3\n");
+    assert_eq!(get(&env, Path::new(&format!("/out/a/{}2.txt", prefix(0)))), b"a3\n");
     assert_eq!(writer.next_timer(), None);
 }
 
@@ -119,16 +126,9 @@ fn partitions_have_directories_and_only_so_many_are_open() {
         writer.write(batch([record])).expect("written");
         advance(&simulation, &mut writer, 1);
     }
-    assert_eq!(
-        names(&env),
-        ["year=1/name=../x", "year=1/name=a", "year=2/name=b"]
-            .iter()
-            .zip([".#2.txt.inprogress", ".#0.txt.inprogress", "#1.txt"])
-            .map(|(directory, name)| format!("{}/{name}", directory.replace("/x", "%2Fx")))
-            .collect::<Vec<_>>(),
-        "b had no record for longest"
-    );
+    assert_eq!(names(&env), ["(#0.txt)", "(#2.txt)", "year=2/name=b/#1.txt"], "b had no record for longest");
     writer.finish().expect("finished");
+    assert_eq!(names(&env), ["year=1/name=..%2Fx/#2.txt", "year=1/name=a/#0.txt", "year=2/name=b/#1.txt"]);
     let mut records = read_all(&FileSource::lines("/out").recursive(), &env, 1, 9);
     records.sort_unstable();
     assert_eq!(records, ["1../x", "1a", "1a", "2b"]);
@@ -157,12 +157,15 @@ fn a_subtask_that_starts_again_replaces_no_file() {
 #[test]
 fn options_that_make_no_sense_are_refused() {
     let env = Simulation::new(1).env();
-    let ctx = || SinkContext::new(env.clone(), SubtaskIndex(0), 1, 1);
+    let ctx = || context(&env, 0);
     for prefix in ["", ".part", "_part", "../part"] {
         let error =
             FileSink::<String>::lines("/out").file_prefix(prefix).create_writer(ctx()).expect_err("refused");
         assert!(error.to_string().contains("cannot begin the name"), "{error}");
     }
+    let policy = PartitionCommit::on_watermark(|_| None);
+    let error = FileSink::<String>::lines("/out").partition_commit(policy).create_writer(ctx());
+    assert!(error.expect_err("refused").to_string().contains("set partition_by"));
 }
 
 #[test]
@@ -174,8 +177,5 @@ fn real_files_are_written_too() {
     let mut writer = writer(&sink, &env, 0);
     writer.write(batch([(1, "a".to_owned()), (2, "b".to_owned())])).expect("written");
     writer.finish().expect("finished");
-    assert_eq!(
-        tree(&env, &path),
-        ["key=1/part-0-0000000000000abc-0.csv", "key=2/part-0-0000000000000abc-1.csv"]
-    );
+    assert_eq!(tree(&env, &path), [format!("key=1/{}0.csv", prefix(0)), format!("key=2/{}1.csv", prefix(0))]);
 }
