@@ -8,7 +8,7 @@
 //! * `store`: whole objects by path, local for now. `codec`: frames with a checksum. `part`: the file of one subtask.
 //! * `manifest`: what a checkpoint consists of.
 //! * `owner`: who may complete checkpoints of a job. `chain`: which of them count. `storage`: the same three for one job, as the engine uses them.
-//! * `restore`: state for new subtasks. `gc`: what may be deleted.
+//! * `restore`: state for new subtasks. `gc`: what may be deleted. `inspect`: for tools that look at snapshots.
 //!
 //! It is *not* where barriers flow or operators are snapshotted: that is the data plane. It starts no thread: who calls it
 //! decides on which thread files are written.
@@ -23,6 +23,7 @@ mod codec;
 mod config;
 mod coordinator;
 mod gc;
+mod inspect;
 mod manifest;
 mod owner;
 mod part;
@@ -35,6 +36,12 @@ pub use config::CheckpointConfig;
 pub use coordinator::{
     AbortReason, Action, CheckpointCoordinator, Input, JobStart, ManifestRequest, Now, SavepointRequest,
     SubtaskPart,
+};
+pub use inspect::{
+    Change, Completeness, Disposal, FileCheck, ListChange, ListedSnapshot, OperatorDescription,
+    OperatorDifference, Refusal, STATE_SCHEMAS, Scope, SnapshotDescription, SnapshotDifference,
+    StateDescription, StateDifference, StateKind, SubtaskDescription, Verification, compare_snapshots,
+    describe_snapshot, list_snapshots, plan_disposal, read_operator, verify_snapshot,
 };
 pub use manifest::{Manifest, OperatorManifest, SubtaskManifest};
 pub use owner::{Attempt, Base, Generation};

@@ -1,0 +1,98 @@
+//! Looking at snapshots from outside of a job: what is in one, whether it is whole, what two differ in, which there are, and getting
+//! rid of one. For tools; a job that runs uses none of it.
+//!
+//! * `describe`: operators, states, sizes. `kind`: what a state is, by its name and first byte.
+//! * `verify`: every byte that can be compared with something is compared.
+//! * `compare`: two descriptions side by side.
+//! * `list`: the snapshots below a directory, complete or not.
+//! * `dispose`: deletes exactly the files of one snapshot.
+//!
+//! Files are read one at a time: a tool needs memory for the largest part, not for the snapshot. Nothing here takes ownership of a
+//! job, so what is seen of a job that runs may be gone a moment later.
+
+mod compare;
+mod describe;
+mod dispose;
+mod kind;
+mod list;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub use compare::{
+    Change, ListChange, OperatorDifference, SnapshotDifference, StateDifference, compare_snapshots,
+};
+pub use describe::{
+    OperatorDescription, SnapshotDescription, StateDescription, SubtaskDescription, describe_snapshot,
+};
+pub use dispose::{Disposal, Refusal, plan_disposal};
+pub use kind::{Scope, StateKind};
+pub use list::{Completeness, ListedSnapshot, list_snapshots};
+pub use verify::{FileCheck, Verification, verify_snapshot};
+
+use crate::part;
+use crate::restore::OpenSnapshot;
+use flott_state::OperatorSnapshot;
+use flott_types::{CheckpointKind, FileHandle, OperatorUid, Result, SubtaskIndex};
+use std::collections::BTreeMap;
+
+/// The name under which operators record the schemas of their keyed states: a union state, so that every subtask has all of them
+/// and builds that know nothing of schemas leave it alone. docs/design/0005-state-schema.md
+pub const STATE_SCHEMAS: &str = "_schemas";
+
+/// A snapshot's kind in the words of the command line.
+pub(crate) const fn kind_name(kind: CheckpointKind) -> &'static str {
+    match kind {
+        CheckpointKind::Checkpoint => "checkpoint",
+        CheckpointKind::Savepoint => "savepoint",
+        CheckpointKind::SavepointSuspend => "savepoint (stop)",
+        CheckpointKind::SavepointTerminate => "savepoint (stop with drain)",
+    }
+}
+
+/// The operator subtasks whose snapshots are in a file, by the path of the file.
+type Owners<'a> = BTreeMap<&'a str, BTreeMap<&'a OperatorUid, SubtaskIndex>>;
+
+fn owners(snapshot: &OpenSnapshot) -> Owners<'_> {
+    let mut owners = Owners::new();
+    for operator in &snapshot.manifest().operators {
+        for (idx, subtask) in (0..).zip(&operator.subtasks) {
+            if let Some(part) = &subtask.part {
+                owners.entry(&part.path).or_default().insert(&operator.uid, SubtaskIndex(idx));
+            }
+        }
+    }
+    owners
+}
+
+/// Reads one file after the other, compared with the manifest and decoded.
+fn for_each_file(
+    snapshot: &OpenSnapshot,
+    mut each: impl FnMut(&FileHandle, BTreeMap<OperatorUid, OperatorSnapshot>) -> Result<()>,
+) -> Result<()> {
+    snapshot.manifest().files().into_iter().try_for_each(|handle| {
+        let bytes = snapshot.read(handle)?;
+        each(handle, part::decode(&handle.path, &bytes)?)
+    })
+}
+
+/// The snapshots of one operator, subtask by subtask; those without a file are left out.
+///
+/// # Errors
+/// As [`OpenSnapshot::read`].
+pub fn read_operator(
+    snapshot: &OpenSnapshot,
+    uid: &OperatorUid,
+) -> Result<Vec<(SubtaskIndex, OperatorSnapshot)>> {
+    let operator = snapshot.manifest().operators.iter().find(|operator| operator.uid == *uid);
+    let subtasks = operator.into_iter().flat_map(|operator| (0..).zip(&operator.subtasks));
+    let mut snapshots = Vec::new();
+    for (idx, subtask) in subtasks {
+        let Some(handle) = &subtask.part else { continue };
+        let bytes = snapshot.read(handle)?;
+        if let Some(found) = part::decode(&handle.path, &bytes)?.remove(uid) {
+            snapshots.push((SubtaskIndex(idx), found));
+        }
+    }
+    Ok(snapshots)
+}

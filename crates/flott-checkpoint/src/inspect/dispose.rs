@@ -1,0 +1,194 @@
+//! Deletes exactly the files of one snapshot: those that its manifest names and that are in its own directory.
+//!
+//! Planned first, so that a person can be told what will go, what stays and why it is refused; then done, manifest first: whatever
+//! happens in between, there is never a manifest without its files.
+
+use crate::inspect::list::checkpoint_number;
+use crate::manifest::MANIFEST_NAME;
+use crate::owner::failed;
+use crate::restore::open_snapshot;
+use crate::storage::delete;
+use crate::store::{LocalStore, TEMP_PREFIX};
+use flott_env::Env;
+use flott_types::{Error, ErrorKind, Result};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What disposing of a snapshot would delete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disposal {
+    /// The directory of the snapshot.
+    pub dir: PathBuf,
+    /// Names of files in it that go, the manifest first.
+    pub files: Vec<String>,
+    /// Names in it that stay, because the snapshot does not own them.
+    pub left: Vec<String>,
+    /// Why it should not be done without being sure.
+    pub refusal: Option<Refusal>,
+}
+
+/// Why a snapshot should not be deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A job that has not reached its end may go on from it.
+    InUse {
+        /// The job.
+        job_id: String,
+        /// Its newest start.
+        generation: u64,
+    },
+    /// The job has reached its end and has left it for the user.
+    Retained {
+        /// The job.
+        job_id: String,
+    },
+    /// It has no manifest: it may be being written at this moment.
+    Incomplete,
+    /// Its manifest cannot be read, so that its files are only known by their names.
+    Damaged {
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse { job_id, generation } => write!(
+                f,
+                "it is a checkpoint of job {job_id}, which has not reached its end (generation {generation}): the job deletes its \
+                 checkpoints itself, and if this is its newest, the next start of the job fails"
+            ),
+            Self::Retained { job_id } => write!(
+                f,
+                "it is a checkpoint that job {job_id} has retained when it ended, perhaps the only state that is left of it"
+            ),
+            Self::Incomplete => {
+                f.write_str("it has no manifest: a job may be writing it at this moment, or it was aborted")
+            }
+            Self::Damaged { problem } => {
+                write!(
+                    f,
+                    "its manifest cannot be read, so that its files are only known by their names: {problem}"
+                )
+            }
+        }
+    }
+}
+
+/// What disposing of the snapshot at `path` would delete, and why it should not be done. Nothing is deleted yet.
+///
+/// # Errors
+/// [`ErrorKind::UserError`] if there is nothing that looks like a snapshot, [`ErrorKind::Corruption`] if the manifest of another checkpoint of
+/// the job cannot be read: it might name files of this one. [`ErrorKind::Retry`] if a directory cannot be listed.
+pub fn plan_disposal(env: &Env, path: &Path) -> Result<Disposal> {
+    let is_manifest = path.file_name().is_some_and(|name| name == MANIFEST_NAME);
+    let dir = if is_manifest { path.parent().unwrap_or(path) } else { path }.to_owned();
+    let names = names_in(env, &dir)?;
+    let mut disposal = Disposal { dir: dir.clone(), files: Vec::new(), left: Vec::new(), refusal: None };
+    let owned: BTreeSet<String> = if names.iter().any(|name| name == MANIFEST_NAME) {
+        match open_snapshot(env, &dir) {
+            Ok(snapshot) => {
+                let manifest = snapshot.manifest();
+                let inside =
+                    |path: &str| Some(path.strip_prefix(&manifest.directory)?.strip_prefix('/')?.to_owned());
+                let named = manifest
+                    .files()
+                    .into_iter()
+                    .filter_map(|file| inside(&file.path))
+                    .collect::<BTreeSet<_>>();
+                let shared = named_by_others(env, &dir, &manifest.directory)?;
+                disposal.refusal = owner_of(env, &dir, &manifest.job_id.to_string())?;
+                named.difference(&shared).cloned().collect()
+            }
+            Err(error) => {
+                disposal.refusal = Some(Refusal::Damaged { problem: error.to_string() });
+                names.iter().filter(|name| is_part(name)).cloned().collect()
+            }
+        }
+    } else {
+        disposal.refusal = Some(Refusal::Incomplete);
+        names.iter().filter(|name| is_part(name)).cloned().collect()
+    };
+    if disposal.refusal == Some(Refusal::Incomplete) && owned.is_empty() {
+        return Err(Error::user(format!("there is no savepoint or checkpoint in '{}'", dir.display())));
+    }
+    let (files, left) = names.into_iter().partition(|name| name == MANIFEST_NAME || owned.contains(name));
+    disposal.files = files;
+    disposal.left = left;
+    disposal.files.sort_by_key(|name| name != MANIFEST_NAME);
+    Ok(disposal)
+}
+
+impl Disposal {
+    /// Deletes the files, the manifest first and durably, and the directory if nothing is left in it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Retry`] if the store refuses; done again, it goes on where it stopped.
+    pub fn execute(&self, env: &Env) -> Result<()> {
+        let parent = self.dir.parent().unwrap_or(Path::new("/"));
+        let name = self.dir.file_name().map(|name| name.to_string_lossy().into_owned());
+        let Some(name) = name else {
+            return Err(Error::user(format!("'{}' is not the directory of a snapshot", self.dir.display())));
+        };
+        let store = LocalStore::new(env.fs(), parent, env.random_u64());
+        let (manifest, parts): (Vec<_>, Vec<_>) =
+            self.files.iter().cloned().partition(|name| name == MANIFEST_NAME);
+        delete(&store, &name, &manifest)?;
+        delete(&store, &name, &parts)
+    }
+}
+
+fn names_in(env: &Env, dir: &Path) -> Result<Vec<String>> {
+    let entries = env.fs().list(dir).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Error::user(format!("there is no directory '{}'", dir.display())),
+        io::ErrorKind::NotADirectory => {
+            Error::user(format!("'{}' is not the directory of a snapshot", dir.display()))
+        }
+        _ => failed(&format!("list '{}'", dir.display()), error),
+    })?;
+    let name = |path: &PathBuf| Some(path.file_name()?.to_string_lossy().into_owned());
+    Ok(entries.iter().filter_map(name).collect())
+}
+
+/// Names in `directory` that the manifests of other checkpoints of the same job refer to.
+fn named_by_others(env: &Env, dir: &Path, directory: &str) -> Result<BTreeSet<String>> {
+    let mut named = BTreeSet::new();
+    let Some(parent) = dir.parent().filter(|_| checkpoint_number(dir).is_some()) else { return Ok(named) };
+    for sibling in names_in(env, parent)?.into_iter().map(|name| parent.join(name)) {
+        let is_other = sibling != dir && checkpoint_number(&sibling).is_some();
+        if !is_other || env.fs().metadata(&sibling.join(MANIFEST_NAME)).is_err() {
+            continue;
+        }
+        let other = open_snapshot(env, &sibling).map_err(|error| {
+            let message = format!("nothing is deleted, because '{}' may need files of it", sibling.display());
+            Error::new(ErrorKind::Corruption, message).with_source(error)
+        })?;
+        let inside = |path: &str| Some(path.strip_prefix(directory)?.strip_prefix('/')?.to_owned());
+        named.extend(other.manifest().files().into_iter().filter_map(|file| inside(&file.path)));
+    }
+    Ok(named)
+}
+
+/// What speaks against deleting a checkpoint in the directory of its job; a copy elsewhere is the user's.
+fn owner_of(env: &Env, dir: &Path, job_id: &str) -> Result<Option<Refusal>> {
+    let Some(job_dir) = dir.parent().filter(|_| checkpoint_number(dir).is_some()) else { return Ok(None) };
+    let names = names_in(env, job_dir)?;
+    let number = |name: &String| name.strip_prefix("owner-")?.parse::<u64>().ok();
+    let Some(generation) = names.iter().filter_map(number).max() else { return Ok(None) };
+    let has_ended = names.contains(&format!("owner-{generation}.end"));
+    let job_id = job_id.to_owned();
+    Ok(Some(if has_ended { Refusal::Retained { job_id } } else { Refusal::InUse { job_id, generation } }))
+}
+
+/// Whether a file is named as parts and files under way are: `<vertex>-<subtask>.g<generation>`, `.tmp-…`.
+fn is_part(name: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let part = name.rsplit_once(".g").and_then(|(subtask, generation)| {
+        let (vertex, subtask) = subtask.split_once('-')?;
+        Some(is_number(vertex) && is_number(subtask) && is_number(generation))
+    });
+    part == Some(true) || name.starts_with(TEMP_PREFIX)
+}
