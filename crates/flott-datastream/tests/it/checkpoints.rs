@@ -2,14 +2,16 @@
 
 use crate::support::{real, simulated};
 use crate::transactional::{Numbered, PacedSource, Transactions};
-use flott_api::windowing::TumblingEventTimeWindows;
+use flott_api::windowing::{EventTimeSessionWindows, TumblingEventTimeWindows};
 use flott_api::{
-    AggregateFunction, CoProcessFunction, Collector, ProcessContext, ProcessFunction, UserResult,
-    WatermarkStrategy,
+    AggregateFunction, AsyncRetryStrategy, CoProcessFunction, Collector, KeyedContext, KeyedProcessFunction,
+    ProcessContext, ProcessFunction, UserResult, WatermarkStrategy,
 };
 use flott_coordinator::JobStatus;
 use flott_datastream::{AtStop, DataStream, JobExecutionResult, StreamExecutionEnvironment};
 use flott_env::sim::{CrashMode, MemoryFs, Simulation};
+use flott_operators::{AsyncOutputMode, AsyncWaitConfig};
+use flott_state::MapState;
 use flott_types::{CheckpointingMode, Configuration, RestartStrategyType, options};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -365,6 +367,32 @@ fn a_program_that_is_run_again_goes_on_from_its_last_checkpoint() {
     assert!(n_restored > 24, "only {n_restored} writers went on from a checkpoint");
 }
 
+/// What is late depends on the watermark, which a restart must not set back: at parallelism 1, with one split, it is a function of the
+/// records alone.
+#[test]
+fn the_same_records_are_late_as_in_an_undisturbed_run() {
+    let run = |seed: u64, kills: &Kills| {
+        let mut env = simulated(1, seed);
+        configure(&mut env, 10);
+        env.set(options::WATERMARK_GRANULARITY, Duration::from_millis(1));
+        let strategy = WatermarkStrategy::for_bounded_out_of_orderness(Duration::from_millis(5))
+            .with_timestamp_assigner(|(_, number): &Numbered, _| (number * 5 + 90 - number * 37 % 89) as i64);
+        let paced = PacedSource { n_splits: 1, count: 1_000, pause_ms_max: 4 };
+        let sink = Transactions::new();
+        windows(&env.from_source(paced, strategy, "numbers").stream(), kills, &sink);
+        let result = finished(env.execute("late"));
+        (sink.committed(), result.restarts)
+    };
+    let (undisturbed, _) = run(0, &Kills::at(&[]));
+    let counted: u64 = undisturbed.iter().map(|row| row.2).sum();
+    assert!(counted < 950, "{counted} of 1000 records were in time");
+    for seed in 0..24 {
+        let (killed, restarts) = run(seed, &Kills::at(&kill_points(seed)));
+        assert_eq!(killed, undisturbed, "seed {seed}");
+        assert!(restarts >= 1, "seed {seed}: nothing was killed");
+    }
+}
+
 /// Two sources of which one ends long before the other, and a task that reads both.
 fn two_inputs(env: &StreamExecutionEnvironment, kills: &Kills, sink: &Transactions<Row>) {
     let short = source(env, 1, COUNT / 4, "short");
@@ -518,4 +546,94 @@ fn a_drained_job_fires_its_windows_and_commits_them() {
         env.env().block_on(async move { (handle.trigger_savepoint(None).await, client.result().await) });
     assert!(refused.unwrap_err().to_string().contains("set 'execution.checkpointing.savepoint-dir'"));
     finished(ended);
+}
+
+/// Records wait in asynchronous calls, sessions grow, and a function keeps timers while checkpoints are taken.
+fn busy_program(env: &StreamExecutionEnvironment, kills: &Kills, sink: &Transactions<Row>) {
+    let (kills, behind, world) = (kills.clone(), kills.clone(), env.env().clone());
+    let config = AsyncWaitConfig {
+        output_mode: AsyncOutputMode::Ordered,
+        capacity: 20,
+        timeout: None,
+        retry: AsyncRetryStrategy::NoRetry,
+    };
+    source(env, N_SPLITS, COUNT, "numbers")
+        .map(move |record| kills.pass(record))
+        .async_wait(
+            move |record: Numbered| {
+                let world = world.clone();
+                async move {
+                    world.sleep(Duration::from_millis(world.random_u64() % 4)).await;
+                    Ok(vec![record])
+                }
+            },
+            config,
+        )
+        .filter(|record: &Numbered| record.1 % 50 < 35)
+        .key_by(key)
+        .window(EventTimeSessionWindows::with_gap(Duration::from_millis(60)))
+        .aggregate_with(CountAndSum, |key: &u64, window, (count, sum): (u64, u64)| {
+            (*key, window.window.start, count, sum)
+        })
+        .key_by(|row: &Row| row.0)
+        .process(SumsAtTimers { sums: MapState::new("sums") })
+        .map(move |row: Row| {
+            behind.pass((0, 0));
+            row
+        })
+        .sink_to(sink.clone());
+}
+
+/// Per key, sums up rows of 500 ms and emits the sum when event time has long passed them.
+#[derive(Clone)]
+struct SumsAtTimers {
+    sums: MapState<i64, (u64, u64)>,
+}
+
+impl KeyedProcessFunction<u64, Row, Row> for SumsAtTimers {
+    fn process_element(
+        &mut self,
+        (_, start, count, sum): Row,
+        ctx: &mut KeyedContext<'_, u64>,
+        _: &mut Collector<'_, Row>,
+    ) -> UserResult {
+        let at = start.div_euclid(500) * 500 + 3_000;
+        let (counted, summed) = self.sums.get(ctx, &at)?.copied().unwrap_or_default();
+        self.sums.put(ctx, at, (counted + count, summed + sum))?;
+        ctx.register_event_time_timer(at);
+        Ok(())
+    }
+    fn on_timer(
+        &mut self,
+        timestamp: i64,
+        ctx: &mut KeyedContext<'_, u64>,
+        out: &mut Collector<'_, Row>,
+    ) -> UserResult {
+        let (count, sum) = self.sums.get(ctx, &timestamp)?.copied().unwrap_or_default();
+        self.sums.remove(ctx, &timestamp)?;
+        out.collect((*ctx.current_key(), timestamp, count, sum));
+        Ok(())
+    }
+}
+
+#[test]
+fn whatever_operators_hold_is_in_the_checkpoint() {
+    let run = |parallelism: u32, seed: u64, kills: &Kills| {
+        let mut env = simulated(parallelism, seed);
+        configure(&mut env, 10);
+        let sink = Transactions::new();
+        busy_program(&env, kills, &sink);
+        let result = finished(env.execute("busy"));
+        (sink.committed(), result.restarts)
+    };
+    let (undisturbed, _) = run(1, 0, &Kills::at(&[]));
+    let counted: u64 = undisturbed.iter().map(|row| row.2).sum();
+    assert_eq!(counted, u64::from(N_SPLITS) * COUNT * 35 / 50);
+    for seed in 0..16 {
+        for parallelism in 1..=3 {
+            let (killed, restarts) = run(parallelism, seed, &Kills::at(&kill_points(seed)));
+            assert_eq!(killed, undisturbed, "seed {seed}, parallelism {parallelism}");
+            assert!(restarts >= 1, "seed {seed}: nothing was killed");
+        }
+    }
 }
