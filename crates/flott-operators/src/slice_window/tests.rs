@@ -3,25 +3,19 @@
 use super::grid::SliceGrid;
 use super::{SliceWindowConfig, SliceWindowOperator};
 use crate::test_support::{Feed, Harness, one};
-use crate::window::WindowFunction;
+use crate::window::MapResult;
 use crate::window::tests::model::{Model, Windows, strategies};
 use crate::window::tests::support::{
     Fired, Gather, Rec, by_the_clock, elements, key, late_tag, run_everywhere, show,
 };
-use flott_api::TimeDomain;
 use flott_api::windowing::{Slicing, TimeWindow};
+use flott_api::{TimeDomain, WindowContext};
 use flott_types::Watermark;
 use proptest::prelude::*;
 
-fn config(
-    windows: Windows,
-    domain: TimeDomain,
-) -> SliceWindowConfig<
-    Rec,
-    fn(&Rec) -> char,
-    Gather,
-    impl WindowFunction<char, TimeWindow, Vec<u32>, Fired> + Clone,
-> {
+type Show = MapResult<fn(&char, &WindowContext<'_, TimeWindow>, Vec<u32>) -> Fired>;
+
+fn config(windows: Windows, domain: TimeDomain) -> SliceWindowConfig<Rec, fn(&Rec) -> char, Gather, Show> {
     let Windows::Sliding { size, slide, offset } = windows else { unreachable!() };
     SliceWindowConfig {
         key_selector: key,
