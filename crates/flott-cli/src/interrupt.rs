@@ -23,11 +23,13 @@ impl Interrupt {
         let at_interrupt = Arc::clone(&job);
         let handler = move || {
             let job = at_interrupt.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if job.is_some() {
+                // Before the job ends, and the process with it. Nobody may be left to read it.
+                writeln!(io::stderr(), "\ncancelling the job; once more to end at once").ok();
+            }
             if !job.is_some_and(|job| job.try_cancel()) {
                 std::process::exit(i32::from(INTERRUPTED));
             }
-            // Nobody may be left to read it.
-            writeln!(io::stderr(), "\ncancelling the job; once more to end at once").ok();
         };
         ctrlc::set_handler(handler).context("cannot listen for Ctrl-C")?;
         Ok(Self { job })
