@@ -1,0 +1,190 @@
+//! Writes the rows of one subtask.
+
+use crate::committer::Prepared;
+use crate::config::{SqliteSinkConfig, WriteMode};
+use crate::database::Database;
+use crate::mark::{Owner, number};
+use crate::schema;
+use flott_api::{SinkContext, SinkWriter, UserResult};
+use flott_types::{CheckpointId, RecordBatch, Result, duration_ms};
+use rusqlite::types::Value;
+use std::fmt;
+
+/// What is written between two barriers in the transactional mode.
+struct Batch {
+    id: i64,
+    token: String,
+    n_rows: u64,
+}
+
+/// Writes the rows of one subtask.
+pub struct SqliteWriter<T> {
+    config: SqliteSinkConfig<T>,
+    ctx: SinkContext,
+    owner: Owner,
+    database: Database,
+    insert: String,
+    /// Rows that are in no transaction yet.
+    rows: Vec<Vec<Value>>,
+    batch: Option<Batch>,
+    /// The last checkpoint whose barrier has come.
+    mark: CheckpointId,
+    has_written_since_barrier: bool,
+    /// Milliseconds since the epoch at which rows in the buffer are to be written.
+    flush_at: Option<i64>,
+    flushed_at: i64,
+}
+
+impl<T> fmt::Debug for SqliteWriter<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteWriter")
+            .field("path", &self.config.path)
+            .field("table", &self.config.table)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Send + 'static> SqliteWriter<T> {
+    pub(crate) fn new(config: SqliteSinkConfig<T>, ctx: &SinkContext, database: Database) -> Self {
+        Self {
+            insert: schema::insert_statement(&config.mode, &config.table, &config.columns),
+            owner: Owner::new(ctx),
+            mark: ctx.restored_checkpoint.unwrap_or(CheckpointId(0)),
+            ctx: ctx.clone(),
+            config,
+            database,
+            rows: Vec::new(),
+            batch: None,
+            has_written_since_barrier: false,
+            flush_at: None,
+            flushed_at: i64::MIN,
+        }
+    }
+
+    /// What stands before the record's values in each row of a transaction.
+    fn prefix(owner: &Owner, mode: &WriteMode, mark: CheckpointId, batch: Option<i64>) -> Vec<Value> {
+        match mode {
+            WriteMode::Transactional => batch.map(Value::Integer).into_iter().collect(),
+            WriteMode::Eager => vec![
+                Value::Text(owner.job.clone()),
+                Value::Text(owner.sink.clone()),
+                Value::Integer(owner.subtask),
+                Value::Integer(number(mark)),
+            ],
+            WriteMode::Upsert { .. } => Vec::new(),
+        }
+    }
+
+    /// Writes the rows of the buffer in one transaction, which is durable when this returns.
+    fn write_rows(&mut self) -> Result<()> {
+        self.flush_at = None;
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let Self { database, config, owner, insert, rows, batch, mark, ctx, .. } = self;
+        let is_new = batch.is_none();
+        let token = || format!("{:016x}", ctx.env.random_u64());
+        let id = database.transaction(|db| {
+            schema::check_owner(db, owner)?;
+            let id = match (&config.mode, batch.as_ref()) {
+                (WriteMode::Transactional, Some(batch)) => Some((batch.id, batch.token.clone())),
+                (WriteMode::Transactional, None) => {
+                    let token = token();
+                    Some((schema::begin_batch(db, owner, &token, *mark)?, token))
+                }
+                (WriteMode::Eager | WriteMode::Upsert { .. }, _) => None,
+            };
+            let prefix = Self::prefix(owner, &config.mode, *mark, id.as_ref().map(|(id, _)| *id));
+            let rows = rows.iter().map(|row| rusqlite::params_from_iter(prefix.iter().chain(row)));
+            db.execute_each(insert, rows)?;
+            Ok(id)
+        })?;
+        if let (true, Some((id, token))) = (is_new, id) {
+            *batch = Some(Batch { id, token, n_rows: 0 });
+        }
+        if let Some(batch) = batch {
+            batch.n_rows += rows.len() as u64;
+        }
+        rows.clear();
+        self.has_written_since_barrier = true;
+        self.flushed_at = self.ctx.env.processing_time();
+        Ok(())
+    }
+
+    /// Whether readers see rows before they are committed.
+    fn is_visible_at_once(&self) -> bool {
+        match self.config.mode {
+            WriteMode::Transactional => false,
+            WriteMode::Eager | WriteMode::Upsert { .. } => true,
+        }
+    }
+}
+
+impl<T: Send + 'static> SinkWriter<T> for SqliteWriter<T> {
+    fn write(&mut self, batch: RecordBatch<T>) -> UserResult {
+        for (record, _) in batch {
+            let row = (self.config.row_of)(&record, &self.config.columns);
+            let row = row.map_err(|error| format!("no row for table '{}': {error}", self.config.table))?;
+            self.rows.push(row.into_iter().map(|value| value.into_parameter()).collect());
+            if self.rows.len() >= self.config.max_rows {
+                self.write_rows()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> UserResult {
+        // The input pauses after every record if records come slowly, and a transaction for each would sync a file for each.
+        if self.is_visible_at_once() && !self.rows.is_empty() && self.flush_at.is_none() {
+            let due = self.flushed_at.saturating_add(duration_ms(self.config.flush_interval));
+            if due <= self.ctx.env.processing_time() {
+                self.write_rows()?;
+            } else {
+                self.flush_at = Some(due);
+            }
+        }
+        Ok(())
+    }
+
+    fn next_timer(&self) -> Option<i64> {
+        self.flush_at
+    }
+
+    fn on_processing_time(&mut self, now: i64) -> UserResult {
+        if self.flush_at.is_some_and(|at| at <= now) {
+            self.write_rows()?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> UserResult {
+        Ok(self.write_rows()?)
+    }
+
+    fn prepare_commit(&mut self, checkpoint_id: CheckpointId, _is_final: bool) -> UserResult<Vec<Vec<u8>>> {
+        self.write_rows()?;
+        self.mark = checkpoint_id;
+        let has_written = std::mem::take(&mut self.has_written_since_barrier);
+        let table = || self.config.table.clone();
+        let prepared = match self.config.mode {
+            WriteMode::Transactional => {
+                let columns = &self.config.columns;
+                self.batch.take().map(|Batch { id, token, n_rows }| Prepared::Batch {
+                    id,
+                    token,
+                    n_rows,
+                    table: table(),
+                    columns: columns.clone(),
+                })
+            }
+            WriteMode::Eager => has_written.then(|| Prepared::Completed { table: table() }),
+            WriteMode::Upsert { .. } => None,
+        };
+        Ok(prepared.iter().map(Prepared::encode).collect::<Result<_>>()?)
+    }
+
+    fn restore(&mut self, _entries: Vec<Vec<u8>>, restored_checkpoint: Option<CheckpointId>) -> UserResult {
+        let Self { database, owner, config, .. } = self;
+        Ok(database.transaction(|db| schema::take_over(db, owner, &config.mode, restored_checkpoint))?)
+    }
+}
