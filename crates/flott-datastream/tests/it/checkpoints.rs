@@ -1,6 +1,6 @@
 //! Checkpoints, restarts, savepoints: the committed output must be that of a run that nothing has disturbed.
 
-use crate::support::{real, simulated};
+use crate::support::{directory, real, simulated};
 use crate::transactional::{Numbered, PacedSource, Transactions};
 use flott_api::windowing::{EventTimeSessionWindows, TumblingEventTimeWindows};
 use flott_api::{
@@ -8,7 +8,7 @@ use flott_api::{
     ProcessContext, ProcessFunction, UserResult, WatermarkStrategy,
 };
 use flott_coordinator::JobStatus;
-use flott_datastream::{AtStop, DataStream, JobExecutionResult, StreamExecutionEnvironment};
+use flott_datastream::{DataStream, JobExecutionResult, StreamExecutionEnvironment};
 use flott_env::sim::{CrashMode, MemoryFs, Simulation};
 use flott_operators::{AsyncOutputMode, AsyncWaitConfig};
 use flott_state::MapState;
@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-const N_SPLITS: u32 = 3;
-const COUNT: u64 = 400;
+pub(crate) const N_SPLITS: u32 = 3;
+pub(crate) const COUNT: u64 = 400;
 const WINDOW_MS: i64 = 100;
 const N_KEYS: u64 = 7;
 
@@ -36,7 +36,7 @@ fn key((split, number): &Numbered) -> u64 {
 }
 
 /// `(key, window.window.start, count, sum of numbers)`
-type Row = (u64, i64, u64, u64);
+pub(crate) type Row = (u64, i64, u64, u64);
 
 #[derive(Clone)]
 struct CountAndSum;
@@ -60,12 +60,12 @@ impl AggregateFunction<Numbered> for CountAndSum {
     }
 }
 
-fn numbers(n_splits: u32, count: u64) -> impl Iterator<Item = Numbered> {
+pub(crate) fn numbers(n_splits: u32, count: u64) -> impl Iterator<Item = Numbered> {
     (0..n_splits).flat_map(move |split| (0..count).map(move |number| (split, number)))
 }
 
 /// The windows of all records, naively.
-fn expected_rows(records: impl Iterator<Item = Numbered>) -> Vec<Row> {
+pub(crate) fn expected_rows(records: impl Iterator<Item = Numbered>) -> Vec<Row> {
     let mut rows = BTreeMap::<(u64, i64), (u64, u64)>::new();
     for record in records {
         let start = timestamp(&record).div_euclid(WINDOW_MS) * WINDOW_MS;
@@ -76,7 +76,12 @@ fn expected_rows(records: impl Iterator<Item = Numbered>) -> Vec<Row> {
     rows.into_iter().map(|((key, start), (count, sum))| (key, start, count, sum)).collect()
 }
 
-fn source(env: &StreamExecutionEnvironment, n_splits: u32, count: u64, name: &str) -> DataStream<Numbered> {
+pub(crate) fn source(
+    env: &StreamExecutionEnvironment,
+    n_splits: u32,
+    count: u64,
+    name: &str,
+) -> DataStream<Numbered> {
     let strategy = WatermarkStrategy::for_bounded_out_of_orderness(Duration::from_millis(60))
         .with_timestamp_assigner(|record: &Numbered, _| timestamp(record));
     let source = PacedSource { n_splits, count, pause_ms_max: 4 };
@@ -85,13 +90,13 @@ fn source(env: &StreamExecutionEnvironment, n_splits: u32, count: u64, name: &st
 
 /// Panics when the job has processed these numbers of records, counted over all attempts.
 #[derive(Clone)]
-struct Kills {
+pub(crate) struct Kills {
     at: Arc<Vec<u64>>,
     n_processed: Arc<AtomicU64>,
 }
 
 impl Kills {
-    fn at(at: &[u64]) -> Self {
+    pub(crate) fn at(at: &[u64]) -> Self {
         Self { at: Arc::new(at.to_vec()), n_processed: Arc::default() }
     }
 
@@ -102,7 +107,7 @@ impl Kills {
     }
 }
 
-fn windows(stream: &DataStream<Numbered>, kills: &Kills, sink: &Transactions<Row>) {
+pub(crate) fn windows(stream: &DataStream<Numbered>, kills: &Kills, sink: &Transactions<Row>) {
     let (kills, behind) = (kills.clone(), kills.clone());
     stream
         .map(move |record| kills.pass(record))
@@ -120,14 +125,14 @@ fn windows(stream: &DataStream<Numbered>, kills: &Kills, sink: &Transactions<Row
         .uid("sink");
 }
 
-fn configure(env: &mut StreamExecutionEnvironment, interval_ms: u64) {
+pub(crate) fn configure(env: &mut StreamExecutionEnvironment, interval_ms: u64) {
     env.enable_checkpointing(Duration::from_millis(interval_ms));
     env.set(options::RESTART_STRATEGY, Some(RestartStrategyType::FixedDelay));
     env.set(options::RESTART_FIXED_DELAY_ATTEMPTS, 10);
     env.set(options::RESTART_FIXED_DELAY_DELAY, Duration::from_millis(3));
 }
 
-fn finished(result: flott_types::Result<JobExecutionResult>) -> JobExecutionResult {
+pub(crate) fn finished(result: flott_types::Result<JobExecutionResult>) -> JobExecutionResult {
     let result = result.unwrap();
     assert_eq!(result.status, JobStatus::Finished);
     result
@@ -229,7 +234,8 @@ fn without_an_interval_of_its_own_the_last_checkpoint_commits_a_bounded_job() {
     for (parallelism, env) in [(1, simulated(1, 1)), (2, simulated(2, 2)), (2, real(2))] {
         let mut env = env;
         configure(&mut env, 3_600_000);
-        env.set(options::CHECKPOINTING_DIR, Some(format!("{}/final", directory(&env))));
+        let dir = directory(&env);
+        env.set(options::CHECKPOINTING_DIR, Some(dir));
         let sink = Transactions::failing(3);
         windows(&source(&env, N_SPLITS, COUNT, "numbers"), &Kills::at(&[]), &sink);
         finished(env.execute("final"));
@@ -237,13 +243,6 @@ fn without_an_interval_of_its_own_the_last_checkpoint_commits_a_bounded_job() {
         assert_eq!(sink.n_final(), parallelism, "each writer was told that nothing follows, once");
         assert_eq!(sink.n_commits(), parallelism as usize);
     }
-}
-
-/// A directory of its own for each environment; in memory in a simulated one.
-fn directory(env: &StreamExecutionEnvironment) -> String {
-    let unique = std::process::id().to_string() + &format!("-{:016x}", env.env().random_u64());
-    let path = std::env::temp_dir().join(format!("flott-it-{unique}"));
-    path.display().to_string()
 }
 
 #[test]
@@ -449,103 +448,6 @@ fn checkpoints_go_on_when_one_source_has_finished_and_align_over_both_inputs() {
         }
     }
     assert!(n_late_restores > 48, "only {n_late_restores} restores behind the end of one source");
-}
-
-/// The job of the savepoint tests, in `dir`.
-fn savepoint_job(
-    env: &mut StreamExecutionEnvironment,
-    dir: &str,
-    recovery: Option<String>,
-    sink: &Transactions<Row>,
-) -> flott_datastream::JobClient {
-    env.set(options::CHECKPOINTING_SAVEPOINT_DIR, Some(dir.to_owned()));
-    env.set(options::STATE_RECOVERY_PATH, recovery);
-    windows(&source(env, N_SPLITS, COUNT, "numbers"), &Kills::at(&[]), sink);
-    env.execute_async("savepoint").unwrap()
-}
-
-#[test]
-fn a_job_stops_with_a_savepoint_and_goes_on_from_it_at_another_parallelism() {
-    let expected = expected_rows(numbers(N_SPLITS, COUNT));
-    for (before, after, interval) in [(1, 3, true), (3, 2, true), (2, 1, false), (2, 2, false)] {
-        for mut env in [simulated(before, 11), real(before)] {
-            if interval {
-                configure(&mut env, 10);
-            }
-            let (sink, dir) = (Transactions::new(), directory(&env));
-            let client = savepoint_job(&mut env, &dir, None, &sink);
-            let (handle, world) = (client.savepoints(), env.env().clone());
-            let (path, stopped) = env.env().block_on(async move {
-                world.sleep(Duration::from_millis(40)).await;
-                let path = handle.stop_with_savepoint(None, AtStop::Suspend).await;
-                (path.unwrap(), client.result().await)
-            });
-            finished(stopped);
-            let of_first = sink.committed().len();
-            assert!(
-                of_first > 0 && of_first < expected.len(),
-                "{of_first} rows were committed before the stop"
-            );
-            env.set_parallelism(after);
-            let client = savepoint_job(&mut env, &dir, Some(path), &sink);
-            finished(client.wait());
-            assert_eq!(sink.committed(), expected, "from parallelism {before} to {after}");
-            assert!(sink.attempts().iter().filter(|it| **it != "0 from nothing").count() >= after as usize);
-        }
-    }
-}
-
-#[test]
-fn a_savepoint_commits_nothing_and_can_be_copied_elsewhere() {
-    let expected = expected_rows(numbers(N_SPLITS, COUNT));
-    let mut env = simulated(2, 12);
-    let (sink, dir) = (Transactions::new(), directory(&env));
-    let client = savepoint_job(&mut env, &dir, None, &sink);
-    let (handle, canceler, world) = (client.savepoints(), client.canceler(), env.env().clone());
-    let elsewhere = format!("{dir}-elsewhere");
-    let to = elsewhere.clone();
-    let path = env.env().block_on(async move {
-        world.sleep(Duration::from_millis(40)).await;
-        handle.trigger_savepoint(None).await.unwrap();
-        let path = handle.trigger_savepoint(Some(&to)).await.unwrap();
-        canceler.cancel().await;
-        client.result().await.unwrap();
-        path
-    });
-    assert!(path.starts_with(&elsewhere), "{path}");
-    assert_eq!(sink.n_commits(), 0);
-    env.set_parallelism(3);
-    finished(savepoint_job(&mut env, &dir, Some(path), &sink).wait());
-    assert_eq!(sink.committed(), expected);
-}
-
-#[test]
-fn a_drained_job_fires_its_windows_and_commits_them() {
-    let mut env = simulated(2, 13);
-    configure(&mut env, 10);
-    let (sink, dir) = (Transactions::new(), directory(&env));
-    let client = savepoint_job(&mut env, &dir, None, &sink);
-    let (handle, world) = (client.savepoints(), env.env().clone());
-    let stopped = env.env().block_on(async move {
-        world.sleep(Duration::from_millis(40)).await;
-        handle.stop_with_savepoint(None, AtStop::Drain).await.unwrap();
-        client.result().await
-    });
-    let result = finished(stopped);
-    let read = result.operators[0].records_out;
-    let counted: u64 = sink.committed().iter().map(|row| row.2).sum();
-    assert_eq!(counted, read, "every record that was read is in a committed window");
-    assert!(read > 0 && read < u64::from(N_SPLITS) * COUNT);
-    // Without a directory there is none, and that is said.
-    let mut env = simulated(1, 14);
-    configure(&mut env, 10);
-    windows(&source(&env, N_SPLITS, COUNT, "numbers"), &Kills::at(&[]), &Transactions::new());
-    let client = env.execute_async("nowhere").unwrap();
-    let handle = client.savepoints();
-    let (refused, ended) =
-        env.env().block_on(async move { (handle.trigger_savepoint(None).await, client.result().await) });
-    assert!(refused.unwrap_err().to_string().contains("set 'execution.checkpointing.savepoint-dir'"));
-    finished(ended);
 }
 
 /// Records wait in asynchronous calls, sessions grow, and a function keeps timers while checkpoints are taken.

@@ -6,6 +6,7 @@ mod basics;
 mod checkpoints;
 mod life_cycle;
 mod programs;
+mod savepoints;
 mod support;
 mod transactional;
 mod windows;

@@ -20,3 +20,8 @@ pub(crate) fn sorted<T: Ord>(mut records: Vec<T>) -> Vec<T> {
     records.sort();
     records
 }
+
+/// A directory that no other test has, among the files that cargo builds; a simulated world has it in memory only.
+pub(crate) fn directory(env: &StreamExecutionEnvironment) -> String {
+    format!("{}/{:016x}", env!("CARGO_TARGET_TMPDIR"), env.env().random_u64())
+}

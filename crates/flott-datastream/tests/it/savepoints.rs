@@ -1,0 +1,111 @@
+//! Savepoints: taken while the job goes on, to stop it, and to go on from, at another parallelism too.
+
+use crate::checkpoints::{
+    COUNT, Kills, N_SPLITS, Row, configure, expected_rows, finished, numbers, source, windows,
+};
+use crate::support::{directory, real, simulated};
+use crate::transactional::Transactions;
+use flott_datastream::{AtStop, StreamExecutionEnvironment};
+use flott_types::options;
+use std::time::Duration;
+
+/// The job of the savepoint tests, in `dir`.
+fn savepoint_job(
+    env: &mut StreamExecutionEnvironment,
+    dir: &str,
+    recovery: Option<String>,
+    kills: &[u64],
+    sink: &Transactions<Row>,
+) -> flott_datastream::JobClient {
+    env.set(options::CHECKPOINTING_SAVEPOINT_DIR, Some(dir.to_owned()));
+    env.set(options::STATE_RECOVERY_PATH, recovery);
+    windows(&source(env, N_SPLITS, COUNT, "numbers"), &Kills::at(kills), sink);
+    env.execute_async("savepoint").unwrap()
+}
+
+#[test]
+fn a_job_stops_with_a_savepoint_and_goes_on_from_it_at_another_parallelism() {
+    let expected = expected_rows(numbers(N_SPLITS, COUNT));
+    for (before, after, interval) in [(1, 3, true), (3, 2, true), (2, 1, false), (2, 2, false)] {
+        for mut env in [simulated(before, 11), real(before)] {
+            if interval {
+                configure(&mut env, 10);
+            }
+            let (sink, dir) = (Transactions::new(), directory(&env));
+            let client = savepoint_job(&mut env, &dir, None, &[], &sink);
+            let (handle, world) = (client.savepoints(), env.env().clone());
+            let (path, stopped) = env.env().block_on(async move {
+                world.sleep(Duration::from_millis(40)).await;
+                let path = handle.stop_with_savepoint(None, AtStop::Suspend).await;
+                (path.unwrap(), client.result().await)
+            });
+            finished(stopped);
+            let of_first = sink.committed().len();
+            assert!(
+                of_first > 0 && of_first < expected.len(),
+                "{of_first} rows were committed before the stop"
+            );
+            env.set_parallelism(after);
+            // Killed before its first checkpoint, if it takes any, and after: it goes on from the savepoint, and from its own.
+            let kills: &[u64] = if interval { &[1, 300] } else { &[] };
+            let client = savepoint_job(&mut env, &dir, Some(path), kills, &sink);
+            let result = finished(client.wait());
+            assert_eq!(result.restarts as usize, kills.len());
+            assert_eq!(sink.committed(), expected, "from parallelism {before} to {after}");
+            assert!(sink.attempts().iter().filter(|it| **it != "0 from nothing").count() >= after as usize);
+        }
+    }
+}
+
+#[test]
+fn a_savepoint_commits_nothing_and_can_be_copied_elsewhere() {
+    let expected = expected_rows(numbers(N_SPLITS, COUNT));
+    let mut env = simulated(2, 12);
+    let (sink, dir) = (Transactions::new(), directory(&env));
+    let client = savepoint_job(&mut env, &dir, None, &[], &sink);
+    let (handle, canceler, world) = (client.savepoints(), client.canceler(), env.env().clone());
+    let elsewhere = format!("{dir}-elsewhere");
+    let to = elsewhere.clone();
+    let path = env.env().block_on(async move {
+        world.sleep(Duration::from_millis(40)).await;
+        handle.trigger_savepoint(None).await.unwrap();
+        let path = handle.trigger_savepoint(Some(&to)).await.unwrap();
+        canceler.cancel().await;
+        client.result().await.unwrap();
+        path
+    });
+    assert!(path.starts_with(&elsewhere), "{path}");
+    assert_eq!(sink.n_commits(), 0);
+    env.set_parallelism(3);
+    finished(savepoint_job(&mut env, &dir, Some(path), &[], &sink).wait());
+    assert_eq!(sink.committed(), expected);
+}
+
+#[test]
+fn a_drained_job_fires_its_windows_and_commits_them() {
+    let mut env = simulated(2, 13);
+    configure(&mut env, 10);
+    let (sink, dir) = (Transactions::new(), directory(&env));
+    let client = savepoint_job(&mut env, &dir, None, &[], &sink);
+    let (handle, world) = (client.savepoints(), env.env().clone());
+    let stopped = env.env().block_on(async move {
+        world.sleep(Duration::from_millis(40)).await;
+        handle.stop_with_savepoint(None, AtStop::Drain).await.unwrap();
+        client.result().await
+    });
+    let result = finished(stopped);
+    let read = result.operators[0].records_out;
+    let counted: u64 = sink.committed().iter().map(|row| row.2).sum();
+    assert_eq!(counted, read, "every record that was read is in a committed window");
+    assert!(read > 0 && read < u64::from(N_SPLITS) * COUNT);
+    // Without a directory there is none, and that is said.
+    let mut env = simulated(1, 14);
+    configure(&mut env, 10);
+    windows(&source(&env, N_SPLITS, COUNT, "numbers"), &Kills::at(&[]), &Transactions::new());
+    let client = env.execute_async("nowhere").unwrap();
+    let handle = client.savepoints();
+    let (refused, ended) =
+        env.env().block_on(async move { (handle.trigger_savepoint(None).await, client.result().await) });
+    assert!(refused.unwrap_err().to_string().contains("set 'execution.checkpointing.savepoint-dir'"));
+    finished(ended);
+}
