@@ -47,6 +47,7 @@ const ALL: &[Layer] = &[Vocabulary, Seam, Contracts, DataPlane, ControlPlane, Fo
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
     row("flott-types", Vocabulary, &[], &[]),
+    row("flott-schema", Vocabulary, &[], &[]),
     row("flott-env", Seam, &[Vocabulary], &[]),
     row("flott-state", Contracts, &[Vocabulary], &[]),
     row("flott-api", Contracts, BASE, &["flott-state"]),
