@@ -76,23 +76,24 @@ fn for_each_file(
     })
 }
 
-/// The snapshots of one operator, subtask by subtask; those without a file are left out.
+/// Calls `each` with what every subtask of one operator has in the snapshot; those without a file are left out.
 ///
 /// # Errors
-/// As [`OpenSnapshot::read`].
-pub fn read_operator(
+/// As [`OpenSnapshot::read`], or what `each` returns.
+pub fn visit_operator(
     snapshot: &OpenSnapshot,
-    uid: &OperatorUid,
-) -> Result<Vec<(SubtaskIndex, OperatorSnapshot)>> {
-    let operator = snapshot.manifest().operators.iter().find(|operator| operator.uid == *uid);
+    uid: &str,
+    mut each: impl FnMut(SubtaskIndex, OperatorSnapshot) -> Result<()>,
+) -> Result<()> {
+    let uid = OperatorUid(uid.to_owned());
+    let operator = snapshot.manifest().operators.iter().find(|operator| operator.uid == uid);
     let subtasks = operator.into_iter().flat_map(|operator| (0..).zip(&operator.subtasks));
-    let mut snapshots = Vec::new();
     for (idx, subtask) in subtasks {
         let Some(handle) = &subtask.part else { continue };
         let bytes = snapshot.read(handle)?;
-        if let Some(found) = part::decode(&handle.path, &bytes)?.remove(uid) {
-            snapshots.push((SubtaskIndex(idx), found));
+        if let Some(found) = part::decode(&handle.path, &bytes)?.remove(&uid) {
+            each(SubtaskIndex(idx), found)?;
         }
     }
-    Ok(snapshots)
+    Ok(())
 }

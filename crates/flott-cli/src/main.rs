@@ -1,7 +1,7 @@
 //! `flott`: runs the demo, benchmark queries and built programs, and explains the configuration.
 //!
 //! A subcommand is a module with its arguments and a function `run`: [`demo`], [`nexmark`], [`run_program`],
-//! [`config_reference`].
+//! [`config_reference`], [`savepoint`].
 //! Around a job that a subcommand runs itself: [`settings`] (`-D` and `-p`), [`interrupt`] (Ctrl-C), [`progress`].
 //!
 //! It is *not* a place for anything that a program could want: programs link the library `flott` only.
@@ -13,6 +13,7 @@ mod interrupt;
 mod nexmark;
 mod progress;
 mod run_program;
+mod savepoint;
 mod settings;
 
 use clap::{Parser, Subcommand};
@@ -37,6 +38,7 @@ Examples:
   flott run target/release/my-program   a program of yours
   flott nexmark --query q5 --events 5M  a query of the Nexmark benchmark, measured
   flott config watermark                the configuration keys about watermarks
+  flott savepoint inspect DIRECTORY     what is in a savepoint or checkpoint
 
 `flott COMMAND --help` says more about each.";
 
@@ -46,6 +48,7 @@ enum Command {
     Run(run_program::RunArgs),
     Nexmark(nexmark::NexmarkArgs),
     Config(config_reference::ConfigArgs),
+    Savepoint(savepoint::SavepointArgs),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run_program::run(&args),
         Command::Nexmark(args) => nexmark::run(&args),
         Command::Config(args) => config_reference::run(&args),
+        Command::Savepoint(args) => savepoint::run(&args),
     };
     done.unwrap_or_else(|error| failure::report(&error))
 }

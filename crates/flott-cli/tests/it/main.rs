@@ -5,4 +5,5 @@
 mod cli;
 mod demo;
 mod flights;
+mod savepoint;
 mod support;

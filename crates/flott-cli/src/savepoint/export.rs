@@ -1,0 +1,173 @@
+//! `flott savepoint export`: a keyed state as rows.
+
+#[cfg(feature = "parquet")]
+mod columns;
+mod files;
+pub(super) mod rows;
+#[cfg(test)]
+mod tests;
+
+use crate::savepoint::schemas::schemas_of;
+use crate::savepoint::{counted, local_path, open, print, print_json, unknown_operator};
+use anyhow::{Context, Result, anyhow};
+use files::{Format, Output};
+use flott::env::Env;
+use flott_checkpoint::{
+    OpenSnapshot, OperatorDescription, STATE_SCHEMAS, Scope, StateDescription, describe_snapshot,
+    visit_operator,
+};
+use flott_schema::Type;
+use rows::{Layout, decode_entries};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Writes a keyed state of a savepoint or checkpoint as rows of JSON lines or Parquet.
+///
+/// Each row has key_group and key; value and last_used_ms (if the state has a time to live); and index for list state, map_key
+/// for map state. Timers have timestamp_ms and namespace. In Parquet, numbers, text, structs and lists have columns of their
+/// own, and everything else (maps, enums that hold something, 128-bit numbers, types that contain themselves) is JSON text.
+///
+/// State is stored as bytes of the program's types, which do not describe themselves. It can be exported if the snapshot
+/// records the state's schema; `flott savepoint inspect --operator UID` shows the schemas that it has.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ExportArgs {
+    /// The directory of the savepoint or checkpoint, or its file _metadata.
+    path: PathBuf,
+    /// The operator.
+    #[arg(long, value_name = "UID")]
+    operator: String,
+    /// The state, by the name of its handle; _timers/event and other names of the engine too.
+    #[arg(long, value_name = "NAME")]
+    state: String,
+    /// What the rows are written as.
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    format: Format,
+    /// The file to write, which must not exist yet; - for standard output.
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Prints one JSON object about the export instead of a sentence.
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  flott savepoint export chk-17 --operator counts --state total --format parquet --output total.parquet
+  flott savepoint export chk-17 --operator counts --state total --format jsonl --output - | jq .value
+  duckdb -c \"SELECT key, value FROM 'total.parquet' ORDER BY value DESC LIMIT 10\"";
+
+#[derive(Serialize)]
+struct Exported<'a> {
+    operator: &'a str,
+    state: &'a str,
+    rows: u64,
+    output: String,
+    schema: &'a Type,
+}
+
+pub(crate) fn run(env: &Env, args: &ExportArgs) -> Result<ExitCode> {
+    let snapshot = open(env, &args.path)?;
+    let description = describe_snapshot(&snapshot)?;
+    let operators = &description.operators;
+    let operator = operators.iter().find(|operator| operator.uid == args.operator).ok_or_else(|| {
+        unknown_operator(&args.operator, operators.iter().map(|operator| operator.uid.clone()))
+    })?;
+    let state = keyed_state(operator, &args.state)?;
+    let schemas = schemas_of(operator.schemas.iter().map(Vec::as_slice))?;
+    let schema = schemas.get(&args.state).ok_or_else(|| no_schema(operator, state))?;
+    let context = || format!("cannot export state '{}' of operator '{}'", state.name, operator.uid);
+    let layout = Layout::new(state.kind, schema).with_context(context)?;
+    let is_stdout = args.output == Path::new("-");
+    let target = if is_stdout { args.output.clone() } else { local_path(&args.output)? };
+    let mut output = Output::create(env, &target, args.format, &layout)?;
+    let rows = match write_rows(&snapshot, args, &layout, &mut output).with_context(context) {
+        Ok(rows) => rows,
+        Err(error) => {
+            output.abandon(env);
+            return Err(error);
+        }
+    };
+    output.finish(env)?;
+    let (operator, state) = (&args.operator, &args.state);
+    match (args.json, is_stdout) {
+        (true, false) => {
+            let output = target.display().to_string();
+            print_json(env, &Exported { operator, state, rows, output, schema })
+        }
+        (false, false) => {
+            let what = format!("{} of state '{state}' of operator '{operator}'", counted(rows, "row"));
+            print(env, &format!("{what} written to '{}'\n", target.display()))
+        }
+        // Standard output has the rows.
+        (_, true) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn keyed_state<'a>(operator: &'a OperatorDescription, name: &str) -> Result<&'a StateDescription> {
+    let found = operator.states.iter().find(|state| state.name == name);
+    match found {
+        Some(state) if state.scope == Scope::Keyed => Ok(state),
+        Some(state) => Err(anyhow!(
+            "'{name}' is {} state of operator '{}': only keyed state can be exported",
+            state.kind,
+            operator.uid
+        )),
+        None => {
+            let keyed = operator.states.iter().filter(|state| state.scope == Scope::Keyed);
+            let names: Vec<_> = keyed.map(|state| format!("'{}'", state.name)).collect();
+            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            Err(anyhow!("operator '{}' has no state '{name}' in it; keyed states: {names}", operator.uid))
+        }
+    }
+}
+
+fn no_schema(operator: &OperatorDescription, state: &StateDescription) -> anyhow::Error {
+    let recorded = if operator.schemas.is_empty() {
+        "the snapshot records no schemas for this operator: it was taken by a version of Flott that did not record any"
+    } else {
+        "the snapshot records schemas of this operator, but none for this state: its type has none (serde's flatten and untagged, or a \
+         type that refuses every made-up value), or nobody has used the state since the job was restored"
+    };
+    anyhow!(
+        "state '{}' of operator '{}' cannot be exported: its {} in {} are of a Rust type that only the program knows, and {recorded}. A \
+         program can read it: restore the snapshot and emit the state",
+        state.name,
+        operator.uid,
+        counted(state.bytes, "byte"),
+        counted(state.groups.len() as u64, "key group"),
+    )
+}
+
+fn write_rows(
+    snapshot: &OpenSnapshot,
+    args: &ExportArgs,
+    layout: &Layout,
+    output: &mut Output,
+) -> Result<u64> {
+    let mut n_rows = 0;
+    let mut failed = None;
+    visit_operator(snapshot, &args.operator, |subtask, part| {
+        if failed.is_some() {
+            return Ok(());
+        }
+        let records = part.union.get(STATE_SCHEMAS).into_iter().flatten().map(Vec::as_slice);
+        let written = schemas_of(records).and_then(|schemas| {
+            for (group, bytes) in part.keyed.get(&args.state).into_iter().flatten() {
+                let ty = schemas.get(&args.state).context("this subtask recorded no schema")?;
+                decode_entries(&args.state, ty, bytes, |entry| {
+                    layout.rows(group.0, entry, |row| {
+                        n_rows += 1;
+                        output.write(row)
+                    })
+                })
+                .with_context(|| format!("key group {group}"))?;
+            }
+            Ok(())
+        });
+        failed = written.err().map(|error| error.context(format!("subtask {subtask}")));
+        Ok(())
+    })?;
+    failed.map_or(Ok(n_rows), Err)
+}

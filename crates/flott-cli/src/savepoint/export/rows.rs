@@ -1,0 +1,149 @@
+//! From the bytes of key groups to rows, by schema.
+
+use anyhow::{Context, Result, anyhow};
+use flott_checkpoint::StateKind;
+use flott_schema::{Type, Value, decode_prefix};
+use serde::ser::{Serialize, Serializer};
+
+/// Columns by name, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::savepoint) struct Row(pub(super) Vec<(&'static str, Value)>);
+
+impl Serialize for Row {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+/// Decodes the entries of one key group of a keyed state. States of handles have their kind before the first entry; a key group is
+/// only written if it has an entry, which may be of no bytes.
+pub(in crate::savepoint) fn decode_entries(
+    name: &str,
+    ty: &Type,
+    bytes: &[u8],
+    mut each: impl FnMut(Value) -> Result<()>,
+) -> Result<()> {
+    let is_engine = name.starts_with('_');
+    let entries = if is_engine { Some(bytes) } else { bytes.split_first().map(|(_, entries)| entries) };
+    let mut rest = entries.context("it has no bytes")?;
+    loop {
+        let position = bytes.len() - rest.len();
+        let (entry, behind) = decode_prefix(ty, rest).with_context(|| format!("entry at byte {position}"))?;
+        each(entry)?;
+        if behind.is_empty() {
+            return Ok(());
+        }
+        rest = behind;
+    }
+}
+
+/// How the entries of a state become rows.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::savepoint) struct Layout {
+    shape: Shape,
+    /// Names and types of the columns behind `key_group`.
+    pub(super) columns: Vec<(&'static str, Type)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// One element per key.
+    One,
+    /// A row for each element of a key's list.
+    List,
+    /// A row for each entry of a key's map.
+    Map,
+    /// Timers: time, key, namespace.
+    Timer,
+    /// State of the engine: a key with something of its own.
+    Plain,
+}
+
+impl Layout {
+    /// The rows of a state of `kind` whose entries are `ty`.
+    pub(in crate::savepoint) fn new(kind: StateKind, ty: &Type) -> Result<Self> {
+        let unfit = || anyhow!("its schema, {ty}, is not that of {kind} state");
+        let Type::Tuple(parts) = ty else { return Err(unfit()) };
+        let (shape, columns) = match (kind, parts.as_slice()) {
+            (StateKind::EventTimers | StateKind::ProcessingTimers, [at, key, namespace]) => {
+                let columns = [("key", key), ("timestamp_ms", at), ("namespace", namespace)];
+                (Shape::Timer, columns.map(|(name, ty)| (name, ty.clone())).to_vec())
+            }
+            (StateKind::Value | StateKind::Reducing | StateKind::Aggregating, [key, stored]) => {
+                (Shape::One, stored_columns(vec![("key", key.clone())], stored).ok_or_else(unfit)?)
+            }
+            (StateKind::ListOfKey, [key, Type::Sequence(stored)]) => {
+                let columns = vec![("key", key.clone()), ("index", Type::U64)];
+                (Shape::List, stored_columns(columns, stored).ok_or_else(unfit)?)
+            }
+            (StateKind::Map, [key, Type::Map(map_key, stored)]) => {
+                let columns = vec![("key", key.clone()), ("map_key", (**map_key).clone())];
+                (Shape::Map, stored_columns(columns, stored).ok_or_else(unfit)?)
+            }
+            (StateKind::EventTimers | StateKind::ProcessingTimers, _) => return Err(unfit()),
+            (kind, [key, value]) if !kind.is_handle() => {
+                (Shape::Plain, vec![("key", key.clone()), ("value", value.clone())])
+            }
+            _ => return Err(unfit()),
+        };
+        Ok(Self { shape, columns })
+    }
+
+    /// The rows of one entry.
+    pub(in crate::savepoint) fn rows(
+        &self,
+        key_group: u32,
+        entry: Value,
+        mut each: impl FnMut(Row) -> Result<()>,
+    ) -> Result<()> {
+        let unfit = || anyhow!("an entry is not what its schema says");
+        let Value::Tuple(parts) = entry else { return Err(unfit()) };
+        let group = ("key_group", Value::Unsigned(key_group.into()));
+        match (self.shape, <[Value; 2]>::try_from(parts)) {
+            (Shape::Timer, Err(parts)) => {
+                let [at, key, namespace] = <[Value; 3]>::try_from(parts).map_err(|_| unfit())?;
+                each(Row(vec![group, ("key", key), ("timestamp_ms", at), ("namespace", namespace)]))
+            }
+            (Shape::Plain, Ok([key, value])) => each(Row(vec![group, ("key", key), ("value", value)])),
+            (Shape::One, Ok([key, stored])) => {
+                each(Row(with_stored(vec![group, ("key", key)], stored).ok_or_else(unfit)?))
+            }
+            (Shape::List, Ok([key, Value::Sequence(elements)])) => {
+                for (idx, stored) in elements.into_iter().enumerate() {
+                    let row =
+                        vec![group.clone(), ("key", key.clone()), ("index", Value::Unsigned(idx as u128))];
+                    each(Row(with_stored(row, stored).ok_or_else(unfit)?))?;
+                }
+                Ok(())
+            }
+            (Shape::Map, Ok([key, Value::Map(entries)])) => {
+                for (map_key, stored) in entries {
+                    let row = vec![group.clone(), ("key", key.clone()), ("map_key", map_key)];
+                    each(Row(with_stored(row, stored).ok_or_else(unfit)?))?;
+                }
+                Ok(())
+            }
+            (Shape::One | Shape::List | Shape::Map | Shape::Timer | Shape::Plain, _) => Err(unfit()),
+        }
+    }
+}
+
+/// Elements of states are stored with the time of their last use, for their time to live.
+fn stored_columns(
+    mut columns: Vec<(&'static str, Type)>,
+    stored: &Type,
+) -> Option<Vec<(&'static str, Type)>> {
+    let Type::Struct { fields, .. } = stored else { return None };
+    let [value, used_at] = fields.as_slice() else { return None };
+    columns.push(("value", value.ty.clone()));
+    columns.push(("last_used_ms", used_at.ty.clone()));
+    Some(columns)
+}
+
+fn with_stored(mut row: Vec<(&'static str, Value)>, stored: Value) -> Option<Vec<(&'static str, Value)>> {
+    let Value::Struct(fields) = stored else { return None };
+    let [(_, value), (_, used_at)] = <[_; 2]>::try_from(fields).ok()?;
+    row.push(("value", value));
+    row.push(("last_used_ms", used_at));
+    Some(row)
+}
