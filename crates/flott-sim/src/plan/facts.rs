@@ -284,11 +284,14 @@ pub(crate) fn is_deterministic(plan: &Plan) -> bool {
         !source.may_be_idle(&plan.config)
             && matches!(source.watermarks, Watermarks::Bounded | Watermarks::Punctuated)
     });
+    let sources_are_single =
+        plan.nodes.iter().all(|node| !matches!(node.op, Op::Source(_)) || node.parallelism == 1);
     let is_steady = |node: &Node| {
         let input = node.inputs.first().and_then(|port| known.get(port.node)?.get(port.output));
         let Some(input) = input else { return matches!(node.op, Op::Source(_)) };
         let in_order = input.order > Order::Any && input.lineage;
-        let one_path = in_order && input.parallelism == 1;
+        // A source's subtask without a split holds event time back until it has said that it is idle or has ended.
+        let one_path = in_order && input.parallelism == 1 && sources_are_single;
         match &node.op {
             Op::Stateless(_) | Op::SideOutput { .. } => true,
             Op::Reduce | Op::Keyed(KeyedFunction::Running | KeyedFunction::Distinct { .. }) => in_order,
