@@ -3,6 +3,7 @@
 use crate::fs::FileSystem;
 use crate::net::AsyncStream;
 use crate::real::RealEnv;
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -70,7 +71,7 @@ pub trait EnvBackend: Send + Sync {
 
 /// A cheap handle to the outside world; clones share it.
 #[derive(Clone)]
-pub struct Env(Arc<dyn EnvBackend>);
+pub struct Env(Arc<dyn EnvBackend>, Option<Arc<dyn Any + Send + Sync>>);
 
 impl fmt::Debug for Env {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,12 +85,24 @@ impl Env {
     /// # Errors
     /// If the operating system refuses threads or an event queue.
     pub fn real() -> io::Result<Self> {
-        Ok(Self(Arc::new(RealEnv::new()?)))
+        Ok(Self(Arc::new(RealEnv::new()?), None))
     }
 
     /// A handle to another implementation.
     pub fn from_backend(backend: Arc<dyn EnvBackend>) -> Self {
-        Self(backend)
+        Self(backend, None)
+    }
+
+    /// The same world with settings that concern what it is used for, such as where state lies: they go wherever the
+    /// handle goes. Settings of an earlier call are replaced.
+    #[must_use]
+    pub fn with_settings<T: Any + Send + Sync>(&self, settings: T) -> Self {
+        Self(Arc::clone(&self.0), Some(Arc::new(settings)))
+    }
+
+    /// The settings of [`Env::with_settings`], if they are of this type.
+    pub fn settings<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.1.as_ref()?.downcast_ref()
     }
 
     /// Now, on the monotonic clock.
@@ -187,7 +200,7 @@ pub struct TaskPanic(
 );
 
 impl TaskPanic {
-    pub(crate) fn from_payload(payload: &(dyn std::any::Any + Send)) -> Self {
+    pub(crate) fn from_payload(payload: &(dyn Any + Send)) -> Self {
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
         Self(
             text.or_else(|| payload.downcast_ref::<String>().cloned())

@@ -2,6 +2,7 @@
 
 pub(crate) mod memory;
 
+use std::any::Any;
 use std::fmt;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -55,12 +56,20 @@ pub trait FileSystem: Send + Sync + fmt::Debug {
         let _unused = (existing, link);
         Err(io::ErrorKind::Unsupported.into())
     }
+    /// Takes the lock of a file, which is created if need be; `None` if somebody holds it, in this process or another.
+    fn try_lock(&self, path: &Path) -> io::Result<Option<FileLock>> {
+        let _unused = path;
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Removes a directory; fails with [`io::ErrorKind::DirectoryNotEmpty`] if there is anything in it.
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         let _unused = path;
         Err(io::ErrorKind::Unsupported.into())
     }
 }
+
+/// A lock that is held until this is dropped, or the process ends, however it ends.
+pub type FileLock = Box<dyn Any + Send + Sync>;
 
 #[derive(Debug)]
 pub(crate) struct RealFs;
@@ -110,6 +119,14 @@ impl FileSystem for RealFs {
     }
     fn hard_link(&self, existing: &Path, link: &Path) -> io::Result<()> {
         std::fs::hard_link(existing, link)
+    }
+    fn try_lock(&self, path: &Path) -> io::Result<Option<FileLock>> {
+        let file = std::fs::File::options().create(true).truncate(false).write(true).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(file))),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+            Err(std::fs::TryLockError::Error(error)) => Err(error),
+        }
     }
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_dir(path)

@@ -19,7 +19,7 @@ mod real;
 pub mod sim;
 
 pub use env::{Env, EnvBackend, Instant, TaskHandle, TaskPanic, yield_now};
-pub use fs::{FileSystem, FileWrite, Metadata, ReadSeek};
+pub use fs::{FileLock, FileSystem, FileWrite, Metadata, ReadSeek};
 pub use net::AsyncStream;
 
 /// Channels; all of them bounded but `watch`, which holds one value.

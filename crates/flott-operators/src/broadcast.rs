@@ -134,7 +134,7 @@ where
     S: Fn(&I) -> K + Send,
 {
     fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
-        self.scope.open(ctx);
+        self.scope.open(ctx)?;
         self.broadcast = OperatorStateBackend::new(ctx.subtask);
         Ok(())
     }

@@ -103,7 +103,7 @@ where
     S2: Fn(&B) -> K + Send,
 {
     fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
-        self.scope.open(ctx);
+        self.scope.open(ctx)?;
         Ok(())
     }
 

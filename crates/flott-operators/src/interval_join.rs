@@ -2,7 +2,7 @@
 
 mod buffer;
 
-use crate::keyed::KeyPlacement;
+use crate::keyed::{KeyPlacement, local_state};
 use crate::operator::{OperatorContext, OperatorOutput, TwoInputOperator};
 use crate::user_code::user_error;
 use buffer::Buffers;
@@ -109,7 +109,7 @@ impl<K: Key, L: Data, R: Data, F, S1, S2> IntervalJoinOperator<K, L, R, F, S1, S
         self
     }
 
-    /// Buffers a record until `expires` has passed; some records need not wait at all.
+    /// Buffers a record of the key that was loaded until `expires` has passed; some records need not wait at all.
     fn keep(&mut self, hash: u64, key: &K, expires: Timestamp, insert: impl FnOnce(&mut Buffers<L, R>)) {
         if expires <= self.timers.watermark.timestamp() {
             return;
@@ -123,12 +123,13 @@ impl<K: Key, L: Data, R: Data, F, S1, S2> IntervalJoinOperator<K, L, R, F, S1, S
     }
 
     /// Drops what the watermark has passed of the keys whose timers are due.
-    fn clean_up(&mut self) {
+    fn clean_up(&mut self) -> Result<()> {
         let watermark = self.timers.watermark;
         let JoinInterval { lower_ms, upper_ms } = self.interval;
         while let Some((_, key, ())) = self.timers.event.pop_due(watermark.timestamp()) {
             let hash = key_hash(&key);
-            let buffers = self.buffers.get_mut(hash, &key).expect("a key with a timer has buffered records");
+            let buffers = self.buffers.load_mut(hash, &key)?.get_mut(hash, &key);
+            let buffers = buffers.expect("a key with a timer has buffered records");
             let left = buffers.left.expire(watermark, upper_ms);
             let right = buffers.right.expire(watermark, lower_ms.saturating_neg());
             match left.into_iter().chain(right).min() {
@@ -136,6 +137,7 @@ impl<K: Key, L: Data, R: Data, F, S1, S2> IntervalJoinOperator<K, L, R, F, S1, S
                 None => drop(self.buffers.remove(hash, &key)),
             }
         }
+        Ok(())
     }
 }
 
@@ -187,7 +189,7 @@ where
         let key = (self.key_selector1)(&left);
         let hash = key_hash(&key);
         self.placement.check(hash);
-        if let Some(buffers) = self.buffers.get(hash, &key) {
+        if let Some(buffers) = self.buffers.load_mut(hash, &key)?.get(hash, &key) {
             let (from, to) = (timestamp.saturating_add(lower_ms), timestamp.saturating_add(upper_ms));
             for (right_timestamp, right) in buffers.right.between(from, to) {
                 let mut collector = Collector::new(made, out.sides(), timestamp.max(right_timestamp));
@@ -218,7 +220,7 @@ where
         let key = (self.key_selector2)(&right);
         let hash = key_hash(&key);
         self.placement.check(hash);
-        if let Some(buffers) = self.buffers.get(hash, &key) {
+        if let Some(buffers) = self.buffers.load_mut(hash, &key)?.get(hash, &key) {
             let (from, to) = (timestamp.saturating_sub(upper_ms), timestamp.saturating_sub(lower_ms));
             for (left_timestamp, left) in buffers.left.between(from, to) {
                 let mut collector = Collector::new(made, out.sides(), timestamp.max(left_timestamp));
@@ -251,6 +253,7 @@ where
 {
     fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
         self.placement = KeyPlacement::new(ctx);
+        self.buffers = local_state(ctx)?.table();
         Ok(())
     }
 
@@ -285,7 +288,7 @@ where
     fn on_watermark(&mut self, watermark: Watermark, out: &mut OperatorOutput<'_, O>) -> Result<()> {
         // The watermark of a snapshot may be ahead of the first ones that come after the restore.
         self.timers.watermark = self.timers.watermark.max(watermark);
-        self.clean_up();
+        self.clean_up()?;
         out.emit_watermark(watermark)
     }
 

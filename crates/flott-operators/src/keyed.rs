@@ -3,7 +3,7 @@
 use crate::operator::{OperatorContext, OperatorOutput};
 use crate::user_code::user_error;
 use flott_api::{Collector, KeyedContext, TimeDomain, UserResult};
-use flott_state::{KeyedStateBackend, OperatorSnapshot, TimerService};
+use flott_state::{KeyedStateBackend, LocalState, OperatorSnapshot, TimerService};
 use flott_types::{
     Error, Key, KeyGroupRange, NO_TIMESTAMP, RecordBatch, Result, SubtaskIndex, Timestamp, Watermark,
     key_group, key_group_range,
@@ -29,10 +29,12 @@ impl<K: Key> KeyedScope<K> {
         }
     }
 
-    pub(crate) fn open(&mut self, ctx: &OperatorContext) {
-        self.state = KeyedStateBackend::new(ctx.subtask, ctx.parallelism, ctx.max_parallelism);
+    pub(crate) fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
+        self.state = KeyedStateBackend::new(ctx.subtask, ctx.parallelism, ctx.max_parallelism)
+            .with_local_state(local_state(ctx)?);
         self.max_parallelism = ctx.max_parallelism;
         self.set_processing_time(ctx.env.processing_time());
+        Ok(())
     }
 
     fn set_processing_time(&mut self, now: Timestamp) {
@@ -123,6 +125,11 @@ impl<K: Key> KeyedScope<K> {
         self.state.restore(snapshot)?;
         self.timers.restore(snapshot)
     }
+}
+
+/// Where the keyed tables of an operator are.
+pub(crate) fn local_state(ctx: &OperatorContext) -> Result<LocalState> {
+    LocalState::open(&ctx.env, &ctx.operator, ctx.subtask)
 }
 
 /// Which keys belong to a subtask, for operators that keep tables of their own.

@@ -200,7 +200,7 @@ where
     S: Fn(&I) -> K + Send,
 {
     fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
-        self.scope.open(ctx);
+        self.scope.open(ctx)?;
         self.function.open(ctx).map_err(|error| user_error("opening the process function", error))
     }
 

@@ -1,6 +1,6 @@
 //! A running reduction per key.
 
-use crate::keyed::KeyPlacement;
+use crate::keyed::{KeyPlacement, local_state};
 use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::Progress;
 use flott_state::{KeyedTable, OperatorSnapshot};
@@ -49,6 +49,7 @@ where
 {
     fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
         self.placement = KeyPlacement::new(ctx);
+        self.values = local_state(ctx)?.table();
         Ok(())
     }
 
@@ -60,7 +61,7 @@ where
             let key = (self.key_selector)(&record);
             let hash = key_hash(&key);
             self.placement.check(hash);
-            let reduced = match self.values.get_mut(hash, &key) {
+            let reduced = match self.values.load_mut(hash, &key)?.get_mut(hash, &key) {
                 Some(value) => {
                     (self.reduce)(value, record);
                     value.clone()
@@ -71,9 +72,9 @@ where
                 }
             };
             progress.advance();
-            reduced
+            Ok(reduced)
         });
-        let reduced = reduced.collect();
+        let reduced = reduced.collect::<Result<_>>()?;
         out.emit(RecordBatch::from_columns(reduced, timestamps))
     }
 

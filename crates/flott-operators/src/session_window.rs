@@ -280,6 +280,7 @@ where
             if insert(self.table.entry(hash, &key), &key, session) {
                 self.agenda.insert(window.end, hash, window.end.saturating_sub(window.start));
             }
+            Ok(())
         })
     }
 

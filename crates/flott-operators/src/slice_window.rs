@@ -8,7 +8,7 @@
 mod grid;
 mod two_stacks;
 
-use crate::keyed::KeyPlacement;
+use crate::keyed::{KeyPlacement, local_state};
 use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::Progress;
 use crate::watermark_state;
@@ -17,7 +17,7 @@ use crate::window::{
 };
 use flott_api::windowing::{Slicing, TimeWindow, Window, require_timestamp};
 use flott_api::{AggregateFunction, OutputTag, TimeDomain, WindowContext};
-use flott_state::{KeyedTable, OperatorSnapshot};
+use flott_state::{KeyedTable, LocalState, OperatorSnapshot};
 use flott_types::{Data, Key, NO_TIMESTAMP, RecordBatch, Result, Timestamp, Watermark, key_hash};
 use grid::SliceGrid;
 use std::borrow::Cow;
@@ -92,6 +92,7 @@ where
     /// Where the last record went: mostly the next one goes there, too.
     current: Current,
     spare: Vec<KeyedTable<K, F::Accumulator>>,
+    local: LocalState,
     /// How many keys the last slice had that was closed.
     n_keys_last: usize,
     results: Results<O>,
@@ -166,6 +167,7 @@ where
             stacks: TwoStacks::default(),
             current: Current::NONE,
             spare: Vec::new(),
+            local: LocalState::default(),
             n_keys_last: 0,
             results: Results::default(),
             placement: KeyPlacement::ALL,
@@ -191,7 +193,7 @@ where
         match self.open.binary_search_by_key(&end, |slice| slice.end) {
             Ok(idx) => idx,
             Err(idx) => {
-                let mut table = self.spare.pop().unwrap_or_default();
+                let mut table = self.spare.pop().unwrap_or_else(|| self.local.table());
                 table.reserve(self.n_keys_last);
                 self.open.insert(idx, OpenSlice { end, table });
                 idx
@@ -206,13 +208,24 @@ where
         timestamps: &[Timestamp],
         from: usize,
         out: &mut OperatorOutput<'_, O>,
-    ) {
+    ) -> Result<()> {
         let SliceWindowConfig { key_selector, function, late_records, .. } = &self.config;
         match self.current.place {
             Place::Open(idx) => {
                 let table = &mut self.open[idx].table;
                 let mut progress = Progress::start_at(&mut self.progress, from);
                 let make = || function.create_accumulator();
+                if table.has_disk() {
+                    // Apart, so that the loop below stays as short as it is.
+                    for record in records {
+                        let key = key_selector(record);
+                        let hash = key_hash(&key);
+                        let table = table.load_mut(hash, &key)?;
+                        table.upsert(hash, &key, make, |accumulator| function.add(accumulator, record));
+                        progress.advance();
+                    }
+                    return Ok(());
+                }
                 for record in records {
                     let key = key_selector(record);
                     let hash = key_hash(&key);
@@ -239,6 +252,7 @@ where
             }
             Place::Between => {}
         }
+        Ok(())
     }
 
     /// The end of the next window that holds something.
@@ -258,7 +272,7 @@ where
         self.stacks.remove_until(&self.config.function, window.start);
         while let Some(mut slice) = self.open.pop_front_if(|slice| slice.end <= end) {
             self.n_keys_last = slice.table.len();
-            self.stacks.push(&self.config.function, slice.end, slice.table.drain().collect());
+            self.stacks.push(&self.config.function, slice.end, drained(&mut slice.table)?);
             self.recycle(slice.table);
         }
         let (window_of_type, max_timestamp) = (window_of::<W>(window)?, window.max_timestamp());
@@ -287,10 +301,11 @@ where
         };
         let (results, SliceWindowConfig { function, then, .. }) = (&mut self.results, &mut self.config);
         results.expect(slice.table.len());
-        slice.table.drain().try_for_each(|(key, accumulator)| {
+        let fire = |key, accumulator| {
             let result = function.get_result(&accumulator);
             results.fire(max_timestamp, out, |out| then.apply(&key, &ctx, result, out))
-        })?;
+        };
+        slice.table.drain_each(fire)?;
         self.recycle(slice.table);
         Ok(())
     }
@@ -318,6 +333,16 @@ where
     }
 }
 
+/// The entries of a slice that goes into the stacks, which are in memory.
+fn drained<K: Key, A: Data>(table: &mut KeyedTable<K, A>) -> Result<Vec<(K, A)>> {
+    let mut entries = Vec::with_capacity(table.len());
+    table.drain_each(|key, accumulator| {
+        entries.push((key, accumulator));
+        Ok(())
+    })?;
+    Ok(entries)
+}
+
 /// How many of the first timestamps lie in `start..end`.
 fn run_length(timestamps: &[Timestamp], start: Timestamp, end: Timestamp) -> usize {
     let length = end.wrapping_sub(start) as u64;
@@ -341,6 +366,7 @@ where
 {
     fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
         self.placement = KeyPlacement::new(ctx);
+        self.local = local_state(ctx)?;
         if self.config.domain == TimeDomain::EventTime {
             self.processing_time = ctx.env.processing_time();
         }
@@ -353,8 +379,7 @@ where
             if !(self.current.start..self.current.end).contains(&self.processing_time) {
                 self.current = self.slice_of(self.processing_time);
             }
-            self.add_run(&records, &timestamps, 0, out);
-            return Ok(());
+            return self.add_run(&records, &timestamps, 0, out);
         }
         if timestamps.is_empty() && !records.is_empty() {
             require_timestamp(NO_TIMESTAMP)?;
@@ -366,7 +391,7 @@ where
                 self.current = self.slice_of(require_timestamp(*first)?);
             }
             let n = run_length(&timestamps[from..], self.current.start, self.current.end).max(1);
-            self.add_run(&records[from..from + n], &timestamps[from..from + n], from, out);
+            self.add_run(&records[from..from + n], &timestamps[from..from + n], from, out)?;
             from += n;
         }
         Ok(())
@@ -406,10 +431,19 @@ where
         // In the order in which a restored operator writes them, which has no stragglers.
         let added = self.stacks.entries(&self.config.function).into_iter();
         let added = added.map(|(end, key, accumulator)| (key, (end, accumulator)));
-        let open = self.open.iter().flat_map(|slice| {
+        let mut on_disk = Vec::new();
+        for slice in self.open.iter().filter(|slice| slice.table.has_disk()) {
+            slice.table.for_each(|key, accumulator| {
+                on_disk.push((key.clone(), slice.end, accumulator.clone()));
+                Ok(())
+            })?;
+        }
+        let on_disk = on_disk.iter().map(|(key, end, accumulator)| (key, (*end, Cow::Borrowed(accumulator))));
+        let in_memory = self.open.iter().filter(|slice| !slice.table.has_disk());
+        let open = in_memory.flat_map(|slice| {
             slice.table.iter().map(|(key, accumulator)| (key, (slice.end, Cow::Borrowed(accumulator))))
         });
-        let entries = snapshot_entries(SLICES, max_parallelism, added.chain(open))?;
+        let entries = snapshot_entries(SLICES, max_parallelism, added.chain(on_disk).chain(open))?;
         snapshot.keyed.insert(SLICES.to_owned(), entries);
         watermark_state::save(self.passed, snapshot)
     }
@@ -432,15 +466,16 @@ where
             snapshot,
             |hash, key, (end, accumulator): (Timestamp, F::Accumulator)| {
                 let idx = self.open_slice(end);
-                let table = &mut self.open[idx].table;
+                let table = self.open[idx].table.load_mut(hash, &key)?;
                 match table.get_mut(hash, &key) {
                     Some(known) => self.config.function.merge(known, &accumulator),
                     None => table.insert(hash, &key, accumulator),
                 }
+                Ok(())
             },
         )?;
         while let Some(mut slice) = self.open.pop_front_if(|slice| slice.end <= self.fired_until) {
-            self.stacks.push(&self.config.function, slice.end, slice.table.drain().collect());
+            self.stacks.push(&self.config.function, slice.end, drained(&mut slice.table)?);
         }
         Ok(())
     }

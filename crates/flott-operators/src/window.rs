@@ -14,7 +14,7 @@ pub use result::{AggregateRecords, EmitResult, MapResult, ProcessRecords, Proces
 pub(crate) use result::{Results, late_record, window_of};
 pub(crate) use state::{SESSIONS, SLICES, check_kind, restore_entries, snapshot_entries};
 
-use crate::keyed::KeyPlacement;
+use crate::keyed::{KeyPlacement, local_state};
 use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::user_error;
 use flott_api::windowing::{Trigger, TriggerResult, TriggerState, Window, WindowAssigner};
@@ -167,7 +167,7 @@ where
             late_record(record, timestamp, at_hand.config.late_records.as_ref(), out);
             return Ok(());
         };
-        let windows = self.windows.get_or_insert_with(hash, &key, OpenWindows::default);
+        let windows = self.windows.load_mut(hash, &key)?.get_or_insert_with(hash, &key, OpenWindows::default);
         for window in assigned.drain(..) {
             at_hand.add(windows, record.clone(), timestamp, &window, out)?;
         }
@@ -187,7 +187,7 @@ where
         out: &mut OperatorOutput<'_, O>,
     ) -> Result<()> {
         let hash = key_hash(key);
-        let windows = self.windows.get_or_insert_with(hash, key, OpenWindows::default);
+        let windows = self.windows.load_mut(hash, key)?.get_or_insert_with(hash, key, OpenWindows::default);
         let idx = match windows.find(&window) {
             Some(idx) => Some(idx),
             None if self.config.assigner.is_merging() => None,
@@ -370,6 +370,7 @@ where
 {
     fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
         self.placement = KeyPlacement::new(ctx);
+        self.windows = local_state(ctx)?.table();
         self.timers.processing_time = ctx.env.processing_time();
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! The named keyed states of one operator subtask.
 
+use crate::local::LocalState;
 use crate::snapshot::{KeyGroupBytes, OperatorSnapshot};
 use crate::table::KeyedTable;
 use flott_types::{Data, Error, ErrorKind, Key, KeyGroupRange, Result, SubtaskIndex, Timestamp};
@@ -14,7 +15,7 @@ pub trait KeyedState: Any + Send {
     /// Writes all entries that have not expired at `now`, by key group.
     ///
     /// # Errors
-    /// If an entry cannot be serialized.
+    /// If an entry cannot be serialized, or the disk cannot be read.
     fn snapshot(&self, name: &str, max_parallelism: u32, now: Timestamp) -> Result<KeyGroupBytes>;
 }
 
@@ -42,6 +43,7 @@ pub struct KeyedStateBackend<K> {
     states: Vec<(Arc<str>, Box<dyn KeyedState>)>,
     /// Restored states that nobody has asked for yet: kept, and written again.
     unread: BTreeMap<String, KeyGroupBytes>,
+    local: LocalState,
 }
 
 impl<K> fmt::Debug for KeyedStateBackend<K> {
@@ -64,7 +66,23 @@ impl<K: Key> KeyedStateBackend<K> {
             now: 0,
             states: Vec::new(),
             unread: BTreeMap::new(),
+            local: LocalState::default(),
         }
+    }
+
+    /// The same backend with its tables where `local` says.
+    ///
+    /// # Panics
+    /// If state has been used already.
+    #[must_use]
+    pub fn with_local_state(mut self, local: LocalState) -> Self {
+        assert!(self.states.is_empty(), "where state is, is decided before it is used");
+        self.local = local;
+        self
+    }
+
+    pub(crate) fn local_state(&self) -> &LocalState {
+        &self.local
     }
 
     /// The number of key groups of the job.

@@ -75,9 +75,31 @@ impl Binding {
         Self { name: BoundName::new(name), kind, ttl: None }
     }
 
-    /// The state of this name in the scope of the current key.
+    /// The state of this name in the scope of the current key, to change it.
     #[inline]
     fn open<'a, S: KeyedStateStore, X: Contents>(&self, store: &'a mut S) -> Result<Scoped<'a, S::Key, X>> {
+        let opened = self.find(store)?;
+        opened.state.table.load_mut(opened.scope.hash, &opened.scope.key)?;
+        Ok(opened)
+    }
+
+    /// The state of this name in the scope of the current key, to read it. What has a time to live is changed by that.
+    #[inline]
+    fn open_read<'a, S: KeyedStateStore, X: Contents>(
+        &self,
+        store: &'a mut S,
+    ) -> Result<Scoped<'a, S::Key, X>> {
+        let opened = self.find(store)?;
+        let KeyScope { hash, key } = opened.scope;
+        match opened.expiry {
+            Some(_) => opened.state.table.load_mut(*hash, key)?,
+            None => opened.state.table.load(*hash, key)?,
+        };
+        Ok(opened)
+    }
+
+    #[inline]
+    fn find<'a, S: KeyedStateStore, X: Contents>(&self, store: &'a mut S) -> Result<Scoped<'a, S::Key, X>> {
         let backend = store.keyed_state();
         let mut place = self.name.place();
         if !backend.is_at(place, &self.name.name) {
@@ -95,8 +117,9 @@ impl Binding {
     fn bind<K: Key, X: Contents>(&self, backend: &mut KeyedStateBackend<K>) -> Result<usize> {
         let (now, max_parallelism) = (backend.processing_time(), backend.max_parallelism());
         let name = &self.name.name;
+        let table = backend.local_state().table();
         let place = backend.bind_shared(name, |groups| {
-            let mut state = StateTable::<K, X>::new(self.kind, self.ttl);
+            let mut state = StateTable::<K, X>::new(self.kind, self.ttl, table);
             state.restore(name, max_parallelism, now, groups)?;
             Ok(state)
         })?;

@@ -7,9 +7,11 @@
 //! * [`TimerService`]: event- and processing-time timers, which are keyed state too.
 //! * [`OperatorSnapshot`]: what a subtask leaves behind, and how a new set of subtasks divides it.
 //!
-//! The backend is the heap: values are the user's own types and nothing is serialized on access. It sits below
-//! `flott-api` so that the contexts which user functions get are concrete types over it and a state access is
-//! no virtual call (docs/design/0001).
+//! * [`LocalState`]: whether tables keep what is not used on the local disk, and where.
+//!
+//! Values in memory are the user's own types and nothing is serialized on access; entries that are not used may go to disk
+//! (`cold`, docs/design/0004). The crate sits below `flott-api` so that the contexts which user functions get are concrete
+//! types over it and a state access is no virtual call (docs/design/0001).
 //!
 //! Invariants: every key of a table lies in the subtask's [`KeyGroupRange`](flott_types::KeyGroupRange); a snapshot
 //! taken at one parallelism restores at any other up to the recorded `max_parallelism`; a state that a snapshot
@@ -20,7 +22,9 @@
 
 mod backend;
 mod codec;
+mod cold;
 mod handles;
+mod local;
 mod operator_state;
 mod snapshot;
 mod table;
@@ -32,6 +36,7 @@ mod ttl;
 pub use backend::{KeyScope, KeyedState, KeyedStateBackend, KeyedStateStore};
 pub use codec::{decode, encode};
 pub use handles::{AggregatingState, ListState, MapState, ReducingState, ValueState};
+pub use local::{LocalState, StateSettings};
 pub use operator_state::{
     BroadcastState, OperatorListState, OperatorStateBackend, OperatorStateStore, OperatorStateStoreMut,
 };

@@ -1,40 +1,65 @@
-//! A hash map of the user's types, addressed by the stable hash that also places keys in key groups.
+//! A hash map of the user's types, addressed by the stable hash that also places keys in key groups; what is not used may
+//! be on disk.
 
-use crate::codec::{decode_prefix, encode_into};
+mod load;
+mod spill;
+
+use crate::codec::{decode, decode_prefix, encode_into};
 use crate::snapshot::KeyGroupBytes;
 use flott_types::{Data, Error, ErrorKind, Key, KeyGroup, Result, key_group, key_hash};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use serde::de::DeserializeOwned;
+use spill::Spill;
 
 /// Values by key. Callers pass the key's hash, which they have already computed to route the record.
-#[derive(Clone, Debug)]
+///
+/// A table is in memory, or ([`LocalState::table`](crate::LocalState::table)) keeps what is used in memory and the rest on
+/// disk. Code that is to work with both calls [`KeyedTable::load`] or [`KeyedTable::load_mut`] before it accesses a key;
+/// that is also where the disk's errors come out. On disk nothing outlives the table.
+#[derive(Debug)]
 pub struct KeyedTable<K, V> {
     table: HashTable<(K, V)>,
+    /// The disk of a table that has one.
+    spill: Option<Box<Spill>>,
 }
 
 impl<K, V> Default for KeyedTable<K, V> {
     fn default() -> Self {
-        Self { table: HashTable::new() }
+        Self { table: HashTable::new(), spill: None }
     }
+}
+
+/// In debug builds, that the key was loaded.
+macro_rules! assert_loaded {
+    ($table:ident, $hash:ident) => {
+        #[cfg(debug_assertions)]
+        assert!(
+            $table.spill.as_ref().is_none_or(|spill| spill.may_access($hash)),
+            "a key of a table on disk is loaded before it is accessed"
+        );
+    };
 }
 
 impl<K: Key, V> KeyedTable<K, V> {
     /// The value of `key`, whose [`key_hash`] is `hash`.
     #[inline]
     pub fn get(&self, hash: u64, key: &K) -> Option<&V> {
+        assert_loaded!(self, hash);
         self.table.find(hash, |(k, _)| k == key).map(|(_, value)| value)
     }
 
     /// The value of `key` to change.
     #[inline]
     pub fn get_mut(&mut self, hash: u64, key: &K) -> Option<&mut V> {
+        assert_loaded!(self, hash);
         self.table.find_mut(hash, |(k, _)| k == key).map(|(_, value)| value)
     }
 
     /// The value of `key`, made by `default` if there is none.
     #[inline]
     pub fn get_or_insert_with(&mut self, hash: u64, key: &K, default: impl FnOnce() -> V) -> &mut V {
+        assert_loaded!(self, hash);
         match self.table.entry(hash, |(k, _)| k == key, |(k, _)| key_hash(k)) {
             Entry::Occupied(entry) => &mut entry.into_mut().1,
             Entry::Vacant(entry) => &mut entry.insert((key.clone(), default())).into_mut().1,
@@ -45,6 +70,7 @@ impl<K: Key, V> KeyedTable<K, V> {
     /// is not in the cache is only written.
     #[inline]
     pub fn upsert(&mut self, hash: u64, key: &K, make: impl FnOnce() -> V, update: impl FnOnce(&mut V)) {
+        assert_loaded!(self, hash);
         match self.table.entry(hash, |(k, _)| k == key, |(k, _)| key_hash(k)) {
             Entry::Occupied(entry) => update(&mut entry.into_mut().1),
             Entry::Vacant(entry) => {
@@ -57,6 +83,7 @@ impl<K: Key, V> KeyedTable<K, V> {
 
     /// Sets the value of `key`.
     pub fn insert(&mut self, hash: u64, key: &K, value: V) {
+        assert_loaded!(self, hash);
         match self.table.entry(hash, |(k, _)| k == key, |(k, _)| key_hash(k)) {
             Entry::Occupied(mut entry) => entry.get_mut().1 = value,
             Entry::Vacant(entry) => drop(entry.insert((key.clone(), value))),
@@ -65,46 +92,78 @@ impl<K: Key, V> KeyedTable<K, V> {
 
     /// Removes `key` and returns its value.
     pub fn remove(&mut self, hash: u64, key: &K) -> Option<V> {
+        assert_loaded!(self, hash);
+        if self.spill.is_some() {
+            return self.remove_spilled(hash, key);
+        }
         self.table.find_entry(hash, |(k, _)| k == key).ok().map(|entry| entry.remove().0.1)
     }
 
-    /// Number of keys.
+    /// Number of keys, on disk too. If values expire there, it may be some more than can be found.
     pub fn len(&self) -> usize {
-        self.table.len()
+        self.table.len() + self.n_cold()
     }
 
     /// Whether there is no key.
     pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+        self.len() == 0
     }
 
-    /// Makes room for `additional` more keys.
+    /// Makes room for `additional` more keys. A table on disk decides itself.
     pub fn reserve(&mut self, additional: usize) {
-        self.table.reserve(additional, |(k, _)| key_hash(k));
+        if self.spill.is_none() {
+            self.table.reserve(additional, |(k, _)| key_hash(k));
+        }
     }
 
-    /// The bytes that the table takes, without what keys and values own elsewhere.
+    /// The bytes of memory that the table takes, without what keys and values own elsewhere.
     pub fn memory_bytes(&self) -> usize {
-        self.table.num_buckets() * (size_of::<(K, V)>() + 1)
+        self.table.num_buckets() * (size_of::<(K, V)>() + 1) + self.spill_bytes()
+    }
+
+    /// Whether entries may be on disk.
+    pub fn has_disk(&self) -> bool {
+        self.spill.is_some()
+    }
+
+    /// The methods that go through all keys and cannot fail are for tables in memory.
+    fn assert_in_memory(&self) {
+        assert!(self.spill.is_none(), "a table on disk is gone through with for_each or drain_each");
     }
 
     /// Keys and values, in an order that repeats when the same keys were inserted in the same order.
+    ///
+    /// # Panics
+    /// If the table may be on disk: use [`KeyedTable::for_each`].
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.assert_in_memory();
         self.table.iter().map(|(key, value)| (key, value))
     }
 
     /// Removes all keys and returns them with their values; the memory is kept.
+    ///
+    /// # Panics
+    /// If the table may be on disk: use [`KeyedTable::drain_each`].
     pub fn drain(&mut self) -> impl Iterator<Item = (K, V)> + '_ {
+        self.assert_in_memory();
         self.table.drain()
     }
 
     /// Keeps the keys for which `keep` says so.
+    ///
+    /// # Panics
+    /// If the table may be on disk.
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
+        self.assert_in_memory();
         self.table.retain(|(key, value)| keep(key, value));
     }
 
     /// Puts what `replace` makes of the value of `key` in its place; `None` stands for no value.
     pub(crate) fn replace(&mut self, hash: u64, key: &K, replace: impl FnOnce(Option<V>) -> Option<V>) {
+        assert_loaded!(self, hash);
+        if self.spill.is_some() {
+            return self.replace_spilled(hash, key, replace);
+        }
         match self.table.entry(hash, |(k, _)| k == key, |(k, _)| key_hash(k)) {
             Entry::Occupied(entry) => {
                 entry.replace_entry_with(|(key, value)| replace(Some(value)).map(|value| (key, value)));
@@ -125,6 +184,10 @@ impl<K: Key, V> KeyedTable<K, V> {
             return 0;
         }
         let place = cursor % n_places;
+        if self.spill.is_some() {
+            self.sweep_spilled(place, keep);
+            return place + 1;
+        }
         if let Ok(mut entry) = self.table.get_bucket_entry(place)
             && !keep(&mut entry.get_mut().1)
         {
@@ -138,26 +201,56 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
     /// Writes every entry into the bytes of its key group.
     ///
     /// # Errors
-    /// If a key or a value cannot be serialized; `what` names the state.
+    /// If a key or a value cannot be serialized, where `what` names the state, or if the disk cannot be read.
     pub fn snapshot(&self, what: &str, max_parallelism: u32) -> Result<KeyGroupBytes> {
         let mut groups = KeyGroupBytes::new();
         for entry in &self.table {
             let group = key_group(key_hash(&entry.0), max_parallelism);
             encode_into(what, entry, groups.entry(group).or_default())?;
         }
+        self.for_each_cold(|hash, key, value| {
+            // An entry is a pair, and postcard writes a pair as one after the other.
+            let bytes = groups.entry(key_group(hash, max_parallelism)).or_default();
+            bytes.extend_from_slice(key);
+            bytes.extend_from_slice(value);
+            Ok(())
+        })?;
         Ok(groups)
+    }
+
+    /// Calls `each` with all keys and values: those in memory, then those on disk.
+    ///
+    /// # Errors
+    /// If `each` fails or the disk cannot be read.
+    pub fn for_each(&self, mut each: impl FnMut(&K, &V) -> Result<()>) -> Result<()> {
+        self.table.iter().try_for_each(|(key, value)| each(key, value))?;
+        self.for_each_cold(|_, key, value| {
+            each(&decode("a key of state on disk", key)?, &decode("a value of state on disk", value)?)
+        })
+    }
+
+    /// Removes all keys and calls `each` with them and their values; the memory is kept.
+    ///
+    /// # Errors
+    /// If `each` fails or the disk cannot be read; the table is of no use then.
+    pub fn drain_each(&mut self, mut each: impl FnMut(K, V) -> Result<()>) -> Result<()> {
+        self.for_each_cold(|_, key, value| {
+            each(decode("a key of state on disk", key)?, decode("a value of state on disk", value)?)
+        })?;
+        self.clear_cold();
+        self.table.drain().try_for_each(|(key, value)| each(key, value))
     }
 
     /// Adds the entries that [`KeyedTable::snapshot`] wrote at the same `max_parallelism`.
     ///
     /// # Errors
     /// [`ErrorKind::Corruption`] if the bytes are not such entries, or a key is not of the key group in which it is
-    /// found.
+    /// found. If the disk cannot be written.
     pub fn restore(&mut self, what: &str, max_parallelism: u32, groups: &KeyGroupBytes) -> Result<()> {
         for (group, bytes) in groups {
             read_entries(what, bytes, |(key, value): (K, V)| {
                 let hash = checked_hash(what, &key, *group, max_parallelism)?;
-                self.insert(hash, &key, value);
+                self.load_mut(hash, &key)?.insert(hash, &key, value);
                 Ok(())
             })?;
         }

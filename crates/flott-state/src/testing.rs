@@ -1,20 +1,63 @@
 //! All subtasks of a keyed operator, to restart at another parallelism; and damage to bytes.
 
 use crate::backend::KeyedStateBackend;
+use crate::local::{LocalState, Space, StateSettings};
 use crate::snapshot::OperatorSnapshot;
+use flott_env::Env;
+use flott_env::sim::{MemoryFs, Simulation};
 use flott_types::{
-    ErrorKind, Result, SubtaskIndex, Timestamp, key_group, key_group_range, key_hash, subtask_for_key_group,
+    ErrorKind, Result, StateBackendType, SubtaskIndex, Timestamp, key_group, key_group_range, key_hash,
+    subtask_for_key_group,
 };
+use std::path::Path;
+use std::sync::Arc;
+
+/// An environment whose files are on `disk`.
+fn env_on(disk: &MemoryFs) -> Env {
+    Simulation::new(disk.operations()).with_disk(disk.clone()).env()
+}
+
+/// A directory on a disk, and memory to share.
+pub(crate) fn space_on(disk: &MemoryFs, memory_bytes: u64) -> Arc<Space> {
+    Arc::new(Space::new(&env_on(disk), Path::new("/state"), "test", memory_bytes).expect("the disk works"))
+}
+
+/// As [`space_on`], on a new disk.
+pub(crate) fn memory_space(memory_bytes: u64) -> (MemoryFs, Arc<Space>) {
+    let disk = MemoryFs::default();
+    let space = space_on(&disk, memory_bytes);
+    (disk, space)
+}
+
+/// State on a new disk.
+pub(crate) fn local_state(memory_bytes: u64) -> LocalState {
+    let settings = StateSettings {
+        backend: StateBackendType::Disk,
+        memory_bytes,
+        local_dir: Path::new("/state").to_owned(),
+    };
+    let env = env_on(&MemoryFs::default()).with_settings(settings);
+    LocalState::open(&env, "an operator", SubtaskIndex(0)).expect("the disk works")
+}
 
 pub(crate) struct Subtasks {
     pub(crate) max_parallelism: u32,
     pub(crate) now: Timestamp,
     pub(crate) backends: Vec<KeyedStateBackend<u64>>,
+    /// Of each subtask, if state goes to disk.
+    memory_bytes: Option<u64>,
 }
 
 impl Subtasks {
     pub(crate) fn new(parallelism: u32, max_parallelism: u32) -> Self {
-        Self { max_parallelism, now: 0, backends: new_backends(parallelism, max_parallelism) }
+        let backends = new_backends(parallelism, max_parallelism, None);
+        Self { max_parallelism, now: 0, backends, memory_bytes: None }
+    }
+
+    /// Subtasks whose state goes to disk.
+    pub(crate) fn on_disk(parallelism: u32, max_parallelism: u32, memory_bytes: u64) -> Self {
+        let backends = new_backends(parallelism, max_parallelism, Some(memory_bytes));
+        Self { max_parallelism, now: 0, backends, memory_bytes: Some(memory_bytes) }
     }
 
     pub(crate) fn parallelism(&self) -> u32 {
@@ -52,7 +95,7 @@ impl Subtasks {
     pub(crate) fn restart(&mut self, parallelism: u32) {
         self.backends.iter_mut().for_each(|backend| backend.set_processing_time(self.now));
         let parts = self.snapshots();
-        self.backends = new_backends(parallelism, self.max_parallelism);
+        self.backends = new_backends(parallelism, self.max_parallelism, self.memory_bytes);
         for (idx, backend) in self.backends.iter_mut().enumerate() {
             let subtask = SubtaskIndex(idx as u32);
             let part = OperatorSnapshot::reassign(&parts, subtask, parallelism).expect("the parts fit");
@@ -65,9 +108,16 @@ impl Subtasks {
     }
 }
 
-fn new_backends(parallelism: u32, max_parallelism: u32) -> Vec<KeyedStateBackend<u64>> {
-    let subtasks = (0..parallelism).map(SubtaskIndex);
-    subtasks.map(|subtask| KeyedStateBackend::new(subtask, parallelism, max_parallelism)).collect()
+fn new_backends(
+    parallelism: u32,
+    max_parallelism: u32,
+    memory_bytes: Option<u64>,
+) -> Vec<KeyedStateBackend<u64>> {
+    let new = |idx| {
+        let backend = KeyedStateBackend::new(SubtaskIndex(idx), parallelism, max_parallelism);
+        backend.with_local_state(memory_bytes.map(local_state).unwrap_or_default())
+    };
+    (0..parallelism).map(new).collect()
 }
 
 /// `bytes` cut off at every length, with every bit flipped, and with bytes appended.

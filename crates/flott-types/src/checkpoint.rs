@@ -80,6 +80,16 @@ config_enum! {
 }
 
 config_enum! {
+    /// Where keyed state is. Snapshots of one restore into the other.
+    StateBackendType, "hashmap or disk", {
+        /// In memory, all of it.
+        Hashmap = "hashmap",
+        /// In memory what is used, on the local disk the rest.
+        Disk = "disk" | "rocksdb",
+    }
+}
+
+config_enum! {
     /// What follows the failure of a job.
     RestartStrategyType, "none, fixed-delay, exponential-delay or failure-rate", {
         /// The job has failed.

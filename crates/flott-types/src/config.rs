@@ -229,6 +229,7 @@ pub mod options {
     use super::{ConfigOption, MemorySize, Result, check};
     use crate::checkpoint::{
         CheckpointingMode, ExternalizedCheckpointRetention, RecoveryClaimMode, RestartStrategyType,
+        StateBackendType,
     };
     use std::time::Duration;
 
@@ -270,7 +271,7 @@ pub mod options {
         /// A batch that waits for more records is sent after this time even while the subtask is busy.
         BUFFER_TIMEOUT: Duration = "execution.buffer-timeout.interval", Duration::from_millis(100);
         /// Bytes in flight at most in the channels into one subtask.
-        CHANNEL_MEMORY: MemorySize = "taskmanager.network.memory.max-per-gate", MemorySize(4 << 20);
+        CHANNEL_MEMORY: MemorySize = "taskmanager.network.memory.max-per-gate", MemorySize(1 << 20);
 
         /// Time between two triggers of a checkpoint; without it, or with 0, none are taken.
         CHECKPOINTING_INTERVAL: Option<Duration> = "execution.checkpointing.interval", None;
@@ -298,6 +299,13 @@ pub mod options {
         CHECKPOINTING_UNALIGNED: bool = "execution.checkpointing.unaligned.enabled", false;
         /// Barriers that may overtake do so only when alignment has taken this long.
         CHECKPOINTING_ALIGNED_TIMEOUT: Duration = "execution.checkpointing.aligned-checkpoint-timeout", Duration::ZERO;
+
+        /// hashmap: keyed state is in memory. disk: what is used is in memory, the rest on the local disk. (Flink's rocksdb is read as disk.)
+        STATE_BACKEND: StateBackendType = "state.backend.type", StateBackendType::Hashmap;
+        /// Bytes of keyed state in memory at most, roughly, for each subtask of a keyed operator if state is on disk.
+        STATE_DISK_MEMORY: MemorySize = "state.backend.disk.memory", MemorySize(128 << 20);
+        /// Directory of state on disk; without it a directory `flott-state` among the system's temporary files. Nothing in it outlives the process.
+        STATE_LOCAL_DIR: Option<String> = "state.backend.local-dir", None;
 
         /// The savepoint or checkpoint to start from.
         STATE_RECOVERY_PATH: Option<String> = "execution.state-recovery.path", None;

@@ -22,6 +22,7 @@ mod time;
 
 pub use checkpoint::{
     CheckpointingMode, ExternalizedCheckpointRetention, FileHandle, RecoveryClaimMode, RestartStrategyType,
+    StateBackendType,
 };
 pub use config::{ConfigOption, ConfigValue, Configuration, MemorySize, options};
 pub use element::{

@@ -49,7 +49,7 @@ const TABLE: &[Row] = &[
     row("flott-types", Vocabulary, &[], &[]),
     row("flott-schema", Vocabulary, &[], &[]),
     row("flott-env", Seam, &[Vocabulary], &[]),
-    row("flott-state", Contracts, &[Vocabulary], &[]),
+    row("flott-state", Contracts, BASE, &[]),
     row("flott-api", Contracts, BASE, &["flott-state"]),
     row("flott-graph", Contracts, &[Vocabulary], &[]),
     row("flott-checkpoint", Contracts, BASE, &["flott-state", "flott-graph"]),

@@ -7,7 +7,7 @@
 //! Operations that change something are counted, and a [`Fault`] hits one of them. So a test runs a scenario once to
 //! count, and then once for every operation and effect.
 
-use super::{FileSystem, FileWrite, Metadata, ReadSeek};
+use super::{FileLock, FileSystem, FileWrite, Metadata, ReadSeek};
 use crate::sim::SimRng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -91,6 +91,8 @@ struct Disk {
     is_halted: bool,
     /// Files that were open at a crash are open no more.
     n_crashes: u64,
+    /// Who held a lock at a crash does not hold it any more.
+    locks: BTreeSet<PathBuf>,
 }
 
 impl MemoryFs {
@@ -238,6 +240,7 @@ impl Disk {
         self.is_halted = false;
         self.fault = None;
         self.n_crashes += 1;
+        self.locks.clear();
     }
 }
 
@@ -272,6 +275,23 @@ impl Luck {
             }
         }
         content.durable.clone_from(&content.current);
+    }
+}
+
+/// The lock of a file is given back.
+struct MemoryLock {
+    fs: MemoryFs,
+    path: PathBuf,
+    n_crashes: u64,
+}
+
+impl Drop for MemoryLock {
+    fn drop(&mut self) {
+        self.fs.with(|disk| {
+            if disk.n_crashes == self.n_crashes {
+                disk.locks.remove(&self.path);
+            }
+        });
     }
 }
 
@@ -407,6 +427,13 @@ impl FileSystem for MemoryFs {
             disk.entries.insert(link.to_owned(), Entry::File(inode));
             Ok(())
         })
+    }
+    fn try_lock(&self, path: &Path) -> io::Result<Option<FileLock>> {
+        drop(if self.metadata(path).is_ok() { None } else { Some(self.create(path)?) });
+        self.read(|_| Ok(()))?;
+        let held = self.with(|disk| disk.locks.insert(path.to_owned()).then_some(disk.n_crashes));
+        let lock = |n_crashes| MemoryLock { fs: self.clone(), path: path.to_owned(), n_crashes };
+        Ok(held.map(|n_crashes| Box::new(lock(n_crashes)) as FileLock))
     }
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         self.change("remove_dir", path, |disk| {

@@ -45,7 +45,7 @@ pub(crate) fn restore_entries<K: Key, V: DeserializeOwned>(
     what: &str,
     max_parallelism: u32,
     snapshot: &OperatorSnapshot,
-    mut each: impl FnMut(u64, K, V),
+    mut each: impl FnMut(u64, K, V) -> Result<()>,
 ) -> Result<()> {
     for (group, bytes) in snapshot.keyed.get(what).into_iter().flatten() {
         for (key, value) in decode::<Vec<(K, V)>>(what, bytes)? {
@@ -56,7 +56,7 @@ pub(crate) fn restore_entries<K: Key, V: DeserializeOwned>(
                     format!("a key of {what} was found in key group {group}, it belongs to {expected}");
                 return Err(Error::new(ErrorKind::Corruption, message));
             }
-            each(hash, key, value);
+            each(hash, key, value)?;
         }
     }
     Ok(())

@@ -62,6 +62,10 @@ impl<In, Acc: Data, Out> AggregatingState<In, Acc, Out> {
         self.binding.open(store)
     }
 
+    fn open_read<'a, S: KeyedStateStore>(&self, store: &'a mut S) -> Result<Scoped<'a, S::Key, Stored<Acc>>> {
+        self.binding.open_read(store)
+    }
+
     /// Adds `input` to the accumulator of the current key.
     ///
     /// # Errors
@@ -83,7 +87,7 @@ impl<In, Acc: Data, Out> AggregatingState<In, Acc, Out> {
     /// # Errors
     /// See [`AggregatingState`].
     pub fn get<S: KeyedStateStore>(&self, store: &mut S) -> Result<Option<Out>> {
-        let mut state = self.open(store)?;
+        let mut state = self.open_read(store)?;
         if let Some(expiry) = state.expiry {
             state.retain(|stored| stored.read(expiry));
         }

@@ -116,8 +116,11 @@ pub(crate) struct StateTable<K, X> {
 }
 
 impl<K: Key, X: Contents> StateTable<K, X> {
-    pub(crate) fn new(kind: StateKind, ttl: Option<StateTtlConfig>) -> Self {
-        Self { table: KeyedTable::default(), kind, ttl, cursor: 0, overdrawn: 0 }
+    pub(crate) fn new(kind: StateKind, ttl: Option<StateTtlConfig>, mut table: KeyedTable<K, X>) -> Self {
+        if ttl.is_some_and(|ttl| ttl.cleanup_entries > 0) {
+            table.expire_cold(X::clean_up);
+        }
+        Self { table, kind, ttl, cursor: 0, overdrawn: 0 }
     }
 
     /// Adds what [`KeyedState::snapshot`] wrote.
@@ -135,7 +138,7 @@ impl<K: Key, X: Contents> StateTable<K, X> {
                 if self.ttl.is_some() {
                     contents.track_from(now);
                 }
-                self.table.insert(hash, &key, contents);
+                self.table.load_mut(hash, &key)?.insert(hash, &key, contents);
                 Ok(())
             })?;
         }
@@ -160,6 +163,7 @@ impl<K: Key, X: Contents> StateTable<K, X> {
     /// Looks at `n` more elements to remove what has expired. A list or map is looked at as a whole; if that is more
     /// than `n`, the next calls do nothing until it is made up for, so the cost per call is `n` on average.
     pub(crate) fn clean_up(&mut self, n: usize, horizon: Timestamp) {
+        self.table.set_horizon(horizon);
         let mut seen = self.overdrawn;
         while seen < n {
             seen += 1;
@@ -176,13 +180,14 @@ impl<K: Key, X: Contents> KeyedState for StateTable<K, X> {
     fn snapshot(&self, name: &str, max_parallelism: u32, now: Timestamp) -> Result<KeyGroupBytes> {
         let horizon = self.ttl.map_or(Timestamp::MIN, |ttl| ttl.at(now).horizon);
         let mut groups = KeyGroupBytes::new();
-        for (key, contents) in self.table.iter() {
+        self.table.for_each(|key, contents| {
             if let Some(live) = contents.live(horizon) {
                 let group = key_group(key_hash(key), max_parallelism);
                 let bytes = groups.entry(group).or_insert_with(|| vec![self.kind as u8]);
                 encode_into(name, &(key, &*live), bytes)?;
             }
-        }
+            Ok(())
+        })?;
         Ok(groups)
     }
 }

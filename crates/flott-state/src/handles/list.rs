@@ -36,6 +36,13 @@ impl<V: Data> ListState<V> {
         self.binding.open(store)
     }
 
+    fn open_read<'a, S: KeyedStateStore>(
+        &self,
+        store: &'a mut S,
+    ) -> Result<Scoped<'a, S::Key, Vec<Stored<V>>>> {
+        self.binding.open_read(store)
+    }
+
     /// Appends an element to the list of the current key.
     ///
     /// # Errors
@@ -73,7 +80,7 @@ impl<V: Data> ListState<V> {
         &self,
         store: &'a mut S,
     ) -> Result<impl DoubleEndedIterator<Item = &'a V> + ExactSizeIterator + use<'a, S, V>> {
-        let mut state = self.open(store)?;
+        let mut state = self.open_read(store)?;
         if let Some(expiry) = state.expiry {
             state.retain(|list| {
                 list.retain_mut(|element| element.read(expiry));

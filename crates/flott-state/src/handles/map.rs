@@ -42,6 +42,10 @@ impl<MK: Data + Ord, MV: Data> MapState<MK, MV> {
         self.binding.open(store)
     }
 
+    fn open_read<'a, S: KeyedStateStore>(&self, store: &'a mut S) -> Result<Scoped<'a, S::Key, Map<MK, MV>>> {
+        self.binding.open_read(store)
+    }
+
     /// The value of `key` in the map of the current key.
     ///
     /// # Errors
@@ -52,7 +56,7 @@ impl<MK: Data + Ord, MV: Data> MapState<MK, MV> {
         MK: Borrow<Q>,
         Q: Ord + ?Sized,
     {
-        let mut state = self.open(store)?;
+        let mut state = self.open_read(store)?;
         if let Some(expiry) = state.expiry {
             state.retain(|map| {
                 if map.get_mut(key).is_some_and(|element| !element.read(expiry)) {
@@ -180,7 +184,7 @@ impl<MK: Data + Ord, MV: Data> MapState<MK, MV> {
         store: &'a mut S,
         bounds: R,
     ) -> Result<impl DoubleEndedIterator<Item = (&'a MK, &'a MV)> + use<'a, S, MK, MV, R>> {
-        let mut state = self.open(store)?;
+        let mut state = self.open_read(store)?;
         let bounds = ordered(&bounds);
         if let (Some(expiry), Some(bounds)) = (state.expiry, bounds) {
             state.retain(|map| {
@@ -234,7 +238,7 @@ impl<MK: Data + Ord, MV: Data> MapState<MK, MV> {
     /// # Errors
     /// See [`MapState`].
     pub fn is_empty<S: KeyedStateStore>(&self, store: &mut S) -> Result<bool> {
-        let state = self.open(store)?;
+        let state = self.open_read(store)?;
         let expiry = state.expiry;
         Ok(state.get().is_none_or(|map| !map.values().any(|element| is_readable(element, expiry))))
     }

@@ -48,6 +48,10 @@ impl<V: Data> ReducingState<V> {
         self.binding.open(store)
     }
 
+    fn open_read<'a, S: KeyedStateStore>(&self, store: &'a mut S) -> Result<Scoped<'a, S::Key, Stored<V>>> {
+        self.binding.open_read(store)
+    }
+
     /// Combines `value` with the value of the current key.
     ///
     /// # Errors
@@ -71,7 +75,7 @@ impl<V: Data> ReducingState<V> {
     /// # Errors
     /// See [`ReducingState`].
     pub fn get<'a, S: KeyedStateStore>(&self, store: &'a mut S) -> Result<Option<&'a V>> {
-        let mut state = self.open(store)?;
+        let mut state = self.open_read(store)?;
         if let Some(expiry) = state.expiry {
             state.retain(|stored| stored.read(expiry));
         }

@@ -36,13 +36,17 @@ impl<V: Data> ValueState<V> {
         self.binding.open(store)
     }
 
+    fn open_read<'a, S: KeyedStateStore>(&self, store: &'a mut S) -> Result<Scoped<'a, S::Key, Stored<V>>> {
+        self.binding.open_read(store)
+    }
+
     /// The value of the current key.
     ///
     /// # Errors
     /// See [`ValueState`].
     #[inline]
     pub fn get<'a, S: KeyedStateStore>(&self, store: &'a mut S) -> Result<Option<&'a V>> {
-        let mut state = self.open(store)?;
+        let mut state = self.open_read(store)?;
         if let Some(expiry) = state.expiry {
             state.retain(|stored| stored.read(expiry));
         }

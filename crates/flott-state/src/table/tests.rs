@@ -1,9 +1,12 @@
 //! The table against a map, its sweep, and what it writes.
 
 use super::*;
+use crate::local::Space;
+use crate::testing::memory_space;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -33,7 +36,84 @@ fn contents(table: &KeyedTable<u8, u32>) -> BTreeMap<u8, u32> {
     table.iter().map(|(key, value)| (*key, *value)).collect()
 }
 
+fn all(table: &KeyedTable<u8, u32>) -> BTreeMap<u8, u32> {
+    let mut all = BTreeMap::new();
+    let each = |key: &u8, value: &u32| {
+        assert_eq!(all.insert(*key, *value), None, "a key comes once");
+        Ok(())
+    };
+    table.for_each(each).unwrap();
+    all
+}
+
+/// What a program does with a table that may be on disk.
+fn run_on_disk(
+    table: &mut KeyedTable<u8, u32>,
+    map: &mut BTreeMap<u8, u32>,
+    space: &Arc<Space>,
+    op: Op,
+) -> Result<()> {
+    match op {
+        Op::Insert(key, value) => {
+            let hash = key_hash(&key);
+            table.load_mut(hash, &key)?.insert(hash, &key, value);
+            map.insert(key, value);
+        }
+        Op::Remove(key) => {
+            let hash = key_hash(&key);
+            assert_eq!(table.load_mut(hash, &key)?.remove(hash, &key), map.remove(&key));
+        }
+        Op::GetOrInsert(key, value) => {
+            let hash = key_hash(&key);
+            let stored = table.load_mut(hash, &key)?.get_or_insert_with(hash, &key, || value);
+            assert_eq!(stored, map.entry(key).or_insert(value));
+            *stored = stored.wrapping_add(1);
+            map.entry(key).and_modify(|value| *value = value.wrapping_add(1));
+        }
+        Op::Replace(key, value) => {
+            let (hash, mut seen) = (key_hash(&key), None);
+            table.load_mut(hash, &key)?.replace(hash, &key, |old| {
+                seen = old;
+                value
+            });
+            assert_eq!(seen, map.remove(&key));
+            map.extend(value.map(|value| (key, value)));
+        }
+        Op::RetainBelow(key) => {
+            let key = key as u8;
+            let hash = key_hash(&key);
+            assert_eq!(table.load(hash, &key)?.get(hash, &key), map.get(&key));
+        }
+        Op::Drain => {
+            let mut drained = BTreeMap::new();
+            table.drain_each(|key, value| {
+                drained.insert(key, value);
+                Ok(())
+            })?;
+            assert_eq!(drained, std::mem::take(map));
+        }
+        Op::SnapshotAndRestore => {
+            let groups = table.snapshot("table", 5)?;
+            *table = KeyedTable::on_disk(space);
+            table.restore("table", 5, &groups)?;
+        }
+    }
+    Ok(())
+}
+
 proptest! {
+    /// With next to no memory, and with some.
+    #[test]
+    fn a_table_on_disk_does_what_a_map_does(ops in ops(), memory in prop_oneof![Just(0_u64), 0_u64..2_000]) {
+        let (_, space) = memory_space(memory);
+        let (mut table, mut map) = (KeyedTable::on_disk(&space), BTreeMap::new());
+        for op in ops {
+            run_on_disk(&mut table, &mut map, &space, op).unwrap();
+            prop_assert_eq!(all(&table), map.clone());
+            prop_assert_eq!((table.len(), table.is_empty()), (map.len(), map.is_empty()));
+        }
+    }
+
     #[test]
     fn a_table_does_what_a_map_does(ops in ops(), max_parallelism in 1_u32..300) {
         let (mut table, mut map) = (KeyedTable::<u8, u32>::default(), BTreeMap::new());

@@ -108,7 +108,8 @@ impl Operator<KeyValue, KeyValue> for Sums {
 
     fn snapshot(&mut self, snapshot: &mut OperatorSnapshot) -> Result<()> {
         snapshot.max_parallelism = self.max_parallelism;
-        let mut sums = self.sums.clone();
+        let mut sums = KeyedTable::default();
+        self.sums.iter().for_each(|(key, sum)| sums.insert(key_hash(key), key, *sum));
         if self.flaw == Flaw::WritesOthersKeys {
             sums.insert(key_hash("other"), &"other".to_owned(), 0);
         }

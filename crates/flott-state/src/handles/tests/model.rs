@@ -122,9 +122,14 @@ fn ttls() -> impl Strategy<Value = Option<Ttl>> {
     prop::option::of(ttl)
 }
 
+/// The same in memory and on disk, where next to nothing stays in memory.
 fn check<S: Subject>(ttl: Option<Ttl>, steps: Vec<Step<S::Op>>) {
+    check_on::<S>(ttl, steps.clone(), Subtasks::new(2, MAX_PARALLELISM));
+    check_on::<S>(ttl, steps, Subtasks::on_disk(2, MAX_PARALLELISM, 0));
+}
+
+fn check_on<S: Subject>(ttl: Option<Ttl>, steps: Vec<Step<S::Op>>, mut subtasks: Subtasks) {
     let state = S::new(ttl.map(Ttl::config));
-    let mut subtasks = Subtasks::new(2, MAX_PARALLELISM);
     let mut models = BTreeMap::<u64, Model<S::Element>>::new();
     for step in steps {
         match step {
