@@ -2,25 +2,28 @@
 //!
 //! * [`program`]: the dataflow, which is what a user of `flott` would write.
 //! * [`flight`], [`results`]: the records that go in and come out.
-//! * [`screen`]: the live table and the summary. [`tally`]: what the summary counts.
-//! * [`output`]: the directory that the results are written to.
+//! * [`screen`]: the live table and the summary. [`tally`]: what the summary counts. [`tables`]: results in a database.
+//! * [`output`]: the directory that the results are written to. [`exactly_once`]: how a run that was killed goes on.
 //! * [`new_york`]: times as a clock on the wall in New York shows them.
 //!
 //! Event time is the scheduled departure. A flight is reported when it is over, so long and delayed flights come after
 //! others that were scheduled later; examples/data/README.md has the figures.
 
+mod exactly_once;
 mod flight;
 mod new_york;
 mod output;
 mod program;
 mod results;
 mod screen;
+mod tables;
 mod tally;
 
 use crate::interrupt::{self, Interrupt};
 use crate::progress;
 use crate::settings::{Settings, duration, positive_duration};
 use anyhow::{Context, Result};
+use exactly_once::ExactlyOnce;
 use flott::env::Env;
 use flott::{JobExecutionResult, JobStatus, StreamExecutionEnvironment};
 use output::OutputDirectory;
@@ -58,6 +61,10 @@ pub(crate) struct DemoArgs {
     /// A period of delays of an airline ends when it has had no delayed flight for so long.
     #[arg(long, value_name = "DURATION", default_value = "30 min", value_parser = positive_duration)]
     gap: Duration,
+    /// Takes checkpoints, and writes each result exactly once: also to tables of DIR/flights.db. A run that was killed, whatever killed
+    /// it, goes on from its last checkpoint when it is started again.
+    #[arg(long)]
+    exactly_once: bool,
     /// Prints the summary only.
     #[arg(short, long)]
     quiet: bool,
@@ -72,11 +79,16 @@ Examples:
   flott demo --quiet --lateness \"0 s\"     the summary only, and no corrections
   flott demo --out-of-orderness \"48 h\"    wait so long that no record is late
   flott demo -p 2 --output month          two subtasks of each operator, results in month/
+  flott demo --exactly-once --speed 200000
+                                          13 seconds; kill -9 it as often as you like and start it again: nothing is
+                                          lost or doubled
 
 Results, below the output directory:
   hourly/origin=EWR/*.csv   a line per hour and correction; the highest revision of an hour is the final one
   sessions/*.jsonl          a line per period of delays of an airline
-  late/*.csv                the flights that came too late";
+  late/*.csv                the flights that came too late
+  flights.db                with --exactly-once, the same in an SQLite database: hours (the newest revision of each, by
+                            key), sessions (transactional), late_committed (a view on late, which is written at once)";
 
 fn speed(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
@@ -87,11 +99,12 @@ fn speed(text: &str) -> Result<f64, String> {
 
 pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     let env = Env::real().context("cannot start the runtime")?;
-    let config = args.settings.load(&env)?;
+    let mut config = args.settings.load(&env)?;
     if let Some(input) = &args.input {
         env.fs().open(input).with_context(|| format!("cannot read the input '{}'", input.display()))?;
     }
-    let output = OutputDirectory::prepare(&env, &args.output)?;
+    let life = ExactlyOnce::of(args);
+    let output = OutputDirectory::prepare(&env, &args.output, life.as_ref())?;
     let input = match &args.input {
         Some(input) => input.clone(),
         None => output.unpack_flights()?,
@@ -99,6 +112,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     let demo = DemoConfig {
         input,
         output: args.output.clone(),
+        database: life.as_ref().map(|_| output.database()),
         speed: args.speed,
         out_of_orderness: args.out_of_orderness,
         lateness: args.lateness,
@@ -106,12 +120,16 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     };
     let screen = if args.quiet { Screen::quiet() } else { Screen::live() };
     let tally = Tally::default();
+    if life.is_some() {
+        output.configure(&mut config);
+    }
 
     let execution = StreamExecutionEnvironment::with_env(env.clone(), config);
     program::build(&execution, &demo, &screen, &tally)?;
     let interrupt = Interrupt::listen()?;
-    screen.title(&env, &demo)?;
+    screen.title(&env, &demo, output.goes_on())?;
     let (result, is_cancelled) = execute(&execution, &demo, &interrupt, screen.moves_on_a_terminal())?;
+    output.ended()?;
     screen.summary(&env, &demo, &tally.counts(), &result, &output.files()?)?;
     Ok(if is_cancelled { interrupt::exit_code() } else { ExitCode::SUCCESS })
 }

@@ -75,3 +75,31 @@ pub mod parquet {
 pub mod socket {
     pub use flott_connector_socket::*;
 }
+
+/// SQLite databases: a sink that is transactional, eager with rollback, or idempotent by key.
+///
+/// ```
+/// use flott::connectors::sqlite::SqliteSink;
+/// use flott::prelude::*;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Clone, Serialize, Deserialize)]
+/// struct Reading {
+///     sensor: String,
+///     value: f64,
+/// }
+///
+/// # let directory = tempfile::tempdir().expect("a directory");
+/// # let path = directory.path().join("readings.db");
+/// let env = StreamExecutionEnvironment::with_configuration(Configuration::default())?;
+/// let readings = [("a", 1.5), ("b", 2.5)].map(|(sensor, value)| Reading { sensor: sensor.to_owned(), value });
+/// let sink = SqliteSink::new(path, "readings", ["sensor", "value"])
+///     .create_table("CREATE TABLE IF NOT EXISTS readings(sensor TEXT, value REAL)");
+/// env.from_collection(readings.to_vec()).sink_to(sink);
+/// env.execute("write")?;
+/// # Ok::<(), flott::Error>(())
+/// ```
+#[cfg(feature = "sqlite")]
+pub mod sqlite {
+    pub use flott_connector_sqlite::*;
+}

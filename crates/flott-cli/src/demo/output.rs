@@ -1,6 +1,8 @@
 //! The directory that the demo writes to.
 
+use super::exactly_once::{ExactlyOnce, Life};
 use anyhow::{Context, Result, bail};
+use flott::Configuration;
 use flott::env::{Env, FileSystem};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,6 +12,9 @@ const FLIGHTS: &[u8] = include_bytes!("../../../../examples/data/flights-2013-01
 
 /// The subdirectories with results.
 const RESULTS: [&str; 3] = ["hourly", "sessions", "late"];
+
+/// The directory of files that file sinks have not completed.
+const HIDDEN: &str = ".flott";
 
 /// By this file a later run knows that the results may be replaced.
 const MARKER: &str = "README.txt";
@@ -21,6 +26,12 @@ Results of `flott demo`. The next run into this directory replaces them.
   sessions/  a line per period of delays of an airline
   late/      the flights that came too late
   input/     the flights, unless the demo was given others
+
+With --exactly-once also
+
+  flights.db     the same results in an SQLite database
+  checkpoints/   what a run that was killed goes on from
+  RUNNING.txt    the options of the run, as long as it has not ended
 ";
 
 /// Where the demo writes.
@@ -28,6 +39,8 @@ Results of `flott demo`. The next run into this directory replaces them.
 pub(super) struct OutputDirectory {
     fs: Arc<dyn FileSystem>,
     path: PathBuf,
+    life: Life,
+    goes_on: bool,
 }
 
 /// A file with results.
@@ -38,9 +51,14 @@ pub(super) struct ResultFile {
 }
 
 impl OutputDirectory {
-    /// Makes the directory and removes the results of an earlier run.
-    pub(super) fn prepare(env: &Env, path: &Path) -> Result<Self> {
-        let output = Self { fs: env.fs(), path: path.to_owned() };
+    /// Makes the directory. Removes the results of an earlier run, but goes on with one that was killed if `run` is to be exactly once.
+    pub(super) fn prepare(env: &Env, path: &Path, run: Option<&ExactlyOnce>) -> Result<Self> {
+        let life = Life::new(env.fs(), path);
+        let goes_on = run.map_or(Ok(false), |run| life.goes_on(run))?;
+        let output = Self { fs: env.fs(), path: path.to_owned(), life, goes_on };
+        if goes_on {
+            return Ok(output);
+        }
         let marker = path.join(MARKER);
         let earlier = output.files_below_results()?;
         if !earlier.is_empty() && output.fs.metadata(&marker).is_err() {
@@ -48,6 +66,9 @@ impl OutputDirectory {
                 "'{}' has results that are not of this demo: choose another directory with --output",
                 path.display()
             );
+        }
+        if output.fs.metadata(&marker).is_ok() {
+            output.life.clear()?;
         }
         for file in earlier {
             output
@@ -64,7 +85,28 @@ impl OutputDirectory {
         create(path)?;
         RESULTS.iter().try_for_each(|name| create(&path.join(name)))?;
         output.write(&marker, MARKER_TEXT.as_bytes())?;
+        run.map_or(Ok(()), |run| output.life.begin(run))?;
         Ok(output)
+    }
+
+    /// Whether this run goes on with one that was killed.
+    pub(super) fn goes_on(&self) -> bool {
+        self.goes_on
+    }
+
+    /// The database of a run that is exactly once.
+    pub(super) fn database(&self) -> PathBuf {
+        self.life.database()
+    }
+
+    /// Has checkpoints taken into this directory.
+    pub(super) fn configure(&self, config: &mut Configuration) {
+        self.life.configure(config);
+    }
+
+    /// The job has ended: the next run begins anew.
+    pub(super) fn ended(&self) -> Result<()> {
+        self.life.end()
     }
 
     /// Writes the flights that are part of this binary into a file.
@@ -80,8 +122,8 @@ impl OutputDirectory {
 
     /// The files with results.
     pub(super) fn files(&self) -> Result<Vec<ResultFile>> {
-        let is_complete = |file: &ResultFile| !name(&file.path).starts_with('.');
-        Ok(self.files_below_results()?.into_iter().filter(is_complete).collect())
+        let is_hidden = |file: &ResultFile| file.path.components().any(|it| it.as_os_str() == HIDDEN);
+        Ok(self.files_below_results()?.into_iter().filter(|file| !is_hidden(file)).collect())
     }
 
     fn write(&self, path: &Path, content: &[u8]) -> Result<()> {
@@ -108,7 +150,7 @@ impl OutputDirectory {
                     .with_context(|| format!("cannot look at '{}'", path.display()))?;
                 if metadata.is_dir {
                     directories.push(path);
-                } else if name(&path).trim_start_matches('.').starts_with("part-") {
+                } else if name(&path).starts_with("part-") {
                     files.push(ResultFile { path, bytes: metadata.len });
                 }
             }
@@ -134,14 +176,14 @@ mod tests {
         let part = path.join("hourly/origin=EWR/part-0-1-0.csv");
         env.fs().create_dir_all(part.parent().unwrap()).unwrap();
         env.fs().create(&part).unwrap().write_all(b"mine").unwrap();
-        let error = OutputDirectory::prepare(&env, path).unwrap_err().to_string();
+        let error = OutputDirectory::prepare(&env, path, None).unwrap_err().to_string();
         assert_eq!(
             error,
             "'out' has results that are not of this demo: choose another directory with --output"
         );
 
         env.fs().create(&path.join(MARKER)).unwrap();
-        let output = OutputDirectory::prepare(&env, path).unwrap();
+        let output = OutputDirectory::prepare(&env, path, None).unwrap();
         assert!(output.files().unwrap().is_empty());
         let input = output.unpack_flights().unwrap();
         assert_eq!(env.fs().metadata(&input).unwrap().len, FLIGHTS.len() as u64);

@@ -11,6 +11,7 @@
 use super::flight::Flight;
 use super::results::{CountDelays, DelaySession, Hour, LateFlight, SESSION_DELAY_MIN, SumHour};
 use super::screen::{Line, Screen};
+use super::tables;
 use super::tally::Tally;
 use flott::env::{Env, Instant};
 use flott::prelude::*;
@@ -23,6 +24,8 @@ use std::sync::{Arc, OnceLock};
 pub(super) struct DemoConfig {
     pub(super) input: PathBuf,
     pub(super) output: PathBuf,
+    /// Where results go too, in a run that is exactly once.
+    pub(super) database: Option<PathBuf>,
     /// Seconds of arrival time per second of ours.
     pub(super) speed: Option<f64>,
     pub(super) out_of_orderness: Duration,
@@ -58,10 +61,13 @@ pub(super) fn build(
             .with_timestamp_assigner(|flight: &Flight, _| flight.sched_dep_ms)
     };
     let source = FileSource::csv(&config.input);
-    let mut flights = env.from_source(source, in_order_of_schedule(config.out_of_orderness), SOURCE).stream();
+    let mut flights = env
+        .from_source(source, in_order_of_schedule(config.out_of_orderness), SOURCE)
+        .stream()
+        .uid("flights");
     if let Some(speed) = config.speed {
         let pacer = Pacer { env: env.env().clone(), speed, first: Arc::default() };
-        flights = flights.async_wait(pacer, pace_config()).name(PACE);
+        flights = flights.async_wait(pacer, pace_config()).name(PACE).uid("pace");
     }
 
     let late_for_hour = OutputTag::new("late for its hour");
@@ -103,9 +109,15 @@ pub(super) fn build(
 
     let hourly_files = FileSink::csv(config.output.join("hourly"))
         .partition_by(|hour: &Hour| format!("origin={}", hour.origin));
-    numbered.sink_to(hourly_files).name("hourly files");
-    sessions.sink_to(FileSink::json(config.output.join("sessions"))).name("session files");
-    late.sink_to(FileSink::csv(config.output.join("late"))).name("late files");
+    numbered.sink_to(hourly_files).name("hourly files").uid("hourly files");
+    let session_files = FileSink::json(config.output.join("sessions"));
+    sessions.sink_to(session_files).name("session files").uid("session files");
+    late.sink_to(FileSink::csv(config.output.join("late"))).name("late files").uid("late files");
+    if let Some(path) = &config.database {
+        numbered.sink_to(tables::hours(path)).name("hours table").uid("hours table");
+        sessions.sink_to(tables::sessions(path)).name("sessions table").uid("sessions table");
+        late.sink_to(tables::late(path)).name("late table").uid("late table");
+    }
 
     late.sink_to(tally.late_flights()).name("late flights");
     numbered

@@ -76,16 +76,24 @@ impl Screen {
     }
 
     /// What comes before the table.
-    pub(super) fn title(&self, env: &Env, config: &DemoConfig) -> Result<()> {
-        if self.table == Table::Hidden {
-            return Ok(());
+    pub(super) fn title(&self, env: &Env, config: &DemoConfig, goes_on: bool) -> Result<()> {
+        let mut text = String::new();
+        if goes_on {
+            text.push_str(
+                "Going on from the last checkpoint of a run that was killed; counts below are of this run.\n",
+            );
         }
-        let mut text = format!(
+        if self.table == Table::Hidden {
+            return print(env, &text);
+        }
+        write!(
+            text,
             "Flights out of New York by scheduled departure. An hour is shown when records are {} past it, and\n\
              corrected (~3: three times so far) for {} more. A session is a period of an airline's delays of over 30 min.\n\n",
             readable(config.out_of_orderness),
             readable(config.lateness),
-        );
+        )
+        .ok();
         self.write_heading(
             &mut text,
             "hour (New York)   from     departed  cancelled  mean delay   max delay  over 15 min late",

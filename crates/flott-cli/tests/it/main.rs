@@ -5,5 +5,6 @@
 mod cli;
 mod demo;
 mod flights;
+mod kills;
 mod savepoint;
 mod support;

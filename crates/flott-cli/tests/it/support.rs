@@ -3,13 +3,19 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Runs `flott` with the arguments in the directory.
-pub(crate) fn flott(directory: &Path, arguments: &[&str]) -> Output {
+/// `flott` with the arguments in the directory.
+pub(crate) fn command(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flott"));
     for name in ["FLOTT_CONF_DIR", "FLINK_CONF_DIR", "FLOTT_PROPERTIES", "FLINK_PROPERTIES"] {
         command.env_remove(name);
     }
-    command.current_dir(directory).args(arguments).output().expect("the binary runs")
+    command.current_dir(directory).args(arguments);
+    command
+}
+
+/// Runs `flott` with the arguments in the directory.
+pub(crate) fn flott(directory: &Path, arguments: &[&str]) -> Output {
+    command(directory, arguments).output().expect("the binary runs")
 }
 
 /// Runs `flott`, which succeeds, and returns its standard output.
