@@ -7,7 +7,7 @@ use flott_checkpoint::{
     SavepointRequest, StartFrom, open_snapshot,
 };
 use flott_env::sync::{mpsc, oneshot};
-use flott_env::{Env, Instant, TaskHandle};
+use flott_env::{Env, Instant, TaskHandle, canary};
 use flott_types::{CheckpointId, CheckpointKind, Error, FileHandle, OperatorUid, Result};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,15 +40,20 @@ pub(crate) struct Recovered {
 }
 
 impl CheckpointSetup {
-    /// Takes ownership and reads the state to go on from. Blocks on IO.
-    pub(crate) fn recover(&self, env: &Env, attempt: u32) -> Result<Recovered> {
+    /// Takes ownership and reads the state to go on from; `has_started` if an earlier attempt came that far. Blocks on IO.
+    pub(crate) fn recover(&self, env: &Env, has_started: bool) -> Result<Recovered> {
+        let open = |snapshot: &OpenSnapshot| RestoredState::open(snapshot, &self.plan, self.restore_options);
         // Later attempts go on from what the first has completed, or from what it started from: the storage knows.
         let from = match &self.recovery_path {
-            Some(path) if attempt == 0 => StartFrom::Snapshot(open_snapshot(env, path)?),
+            Some(path) if !has_started => {
+                let snapshot = open_snapshot(env, path)?;
+                // Before it is recorded as what the job goes on from: a snapshot that does not fit leaves no trace.
+                open(&snapshot)?;
+                StartFrom::Snapshot(snapshot)
+            }
             Some(_) | None => StartFrom::Latest,
         };
         let started = self.storage.start(from)?;
-        let open = |snapshot: &OpenSnapshot| RestoredState::open(snapshot, &self.plan, self.restore_options);
         Ok(Recovered {
             restored: started.restore_from.as_ref().map(open).transpose()?,
             owner: started.owner,
@@ -156,7 +161,9 @@ impl Checkpointing {
     /// The enumerators' part of a checkpoint that is being triggered.
     pub(crate) fn hold_enumerators(&mut self, id: CheckpointId, states: BTreeMap<OperatorUid, Vec<u8>>) {
         self.next_checkpoint_id = self.next_checkpoint_id.max(CheckpointId(id.0 + 1));
-        self.enumerators.insert(id, states);
+        if !canary("lose-enumerator-state") {
+            self.enumerators.insert(id, states);
+        }
     }
 
     /// A number that no checkpoint has.

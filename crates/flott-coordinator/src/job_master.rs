@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 /// A source of the job.
 #[derive(Clone)]
@@ -134,6 +135,10 @@ enum AttemptEnd {
 
 /// Reports that may wait for the master; subtasks wait when there are more.
 const EVENTS_MAX: usize = 1024;
+/// How often the end of a job is tried to be recorded.
+const END_ATTEMPTS_MAX: u32 = 8;
+/// The time in between.
+const END_PAUSE: Duration = Duration::from_millis(100);
 
 impl JobMaster {
     /// A master that tells the job's status to `status`.
@@ -199,7 +204,19 @@ impl JobMaster {
         if let (Some(owner), Some(setup)) = (self.owner.take(), &self.setup.checkpoints) {
             let retain = status == JobStatus::Canceled
                 && setup.config.retention == ExternalizedCheckpointRetention::RetainOnCancellation;
-            let ended = blocking(&self.env, "end of the checkpoints", move || owner.end(retain)).await;
+            let mut ended = Ok(());
+            for n_tried in 0..END_ATTEMPTS_MAX {
+                if n_tried > 0 {
+                    self.env.sleep(END_PAUSE).await;
+                }
+                let owner = owner.clone();
+                ended = blocking(&self.env, "end of the checkpoints", move || owner.end(retain)).await;
+                // Everything is committed: an end that is not known to be recorded would make of a finished job a failed one, which somebody
+                // starts again.
+                if ended.as_ref().err().is_none_or(|error| error.kind() != ErrorKind::Retry) {
+                    break;
+                }
+            }
             if let Err(error) = ended {
                 self.tell(JobStatus::Failed);
                 return Err(error.context(
@@ -296,8 +313,8 @@ impl JobMaster {
         let recovered = match self.setup.checkpoints.clone() {
             None => None,
             Some(setup) => {
-                let env = self.env.clone();
-                Some(blocking(&self.env, "recovery", move || setup.recover(&env, number)).await?)
+                let (env, has_started) = (self.env.clone(), self.owner.is_some());
+                Some(blocking(&self.env, "recovery", move || setup.recover(&env, has_started)).await?)
             }
         };
         let mut start = AttemptStart { number, owner: None, restored: None, events };
@@ -308,7 +325,10 @@ impl JobMaster {
                 let state = |uid: &OperatorUid| Some((uid.clone(), restored.enumerator(uid)?.to_vec()));
                 enumerators = uids.filter_map(state).collect();
             }
-            let next_checkpoint_id = recovered.next_checkpoint_id.max(self.next_checkpoint_id);
+            let mut next_checkpoint_id = recovered.next_checkpoint_id.max(self.next_checkpoint_id);
+            if flott_env::canary("reuse-checkpoint-ids") {
+                next_checkpoint_id = CheckpointId(1);
+            }
             let job_start = JobStart { next_checkpoint_id, retained: recovered.retained };
             checkpoints = Some((job_start, recovered.owner.clone()));
             self.owner = Some(recovered.owner.clone());

@@ -13,7 +13,8 @@ use flott_runtime::{
     AtEnd, AttemptCheckpoints, AttemptSpec, JobSpec, OperatorMetrics, RestoredSnapshots, TaskManager,
 };
 use flott_types::{
-    Configuration, Error, ErrorKind, JobId, RecoveryClaimMode, Result, SubtaskIndex, key_hash, options,
+    CheckpointStorageType, Configuration, Error, ErrorKind, JobId, RecoveryClaimMode, Result, SubtaskIndex,
+    key_hash, options,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -132,6 +133,9 @@ pub(crate) fn checkpoint_plan(spec: &JobSpec) -> CheckpointPlan {
     plan
 }
 
+/// Where checkpoints are unless somebody says otherwise.
+const CHECKPOINTING_DIR_DEFAULT: &str = "flott-checkpoints";
+
 /// Where the savepoints of a job are.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SavepointRoot(pub(crate) Option<PathBuf>);
@@ -144,7 +148,7 @@ pub(crate) fn checkpoint_setup(
 ) -> Result<Option<(CheckpointSetup, SavepointRoot)>> {
     let settings = CheckpointConfig::new(config)?;
     let path = |text: Option<String>| text.map(|text| local_path(&text)).transpose();
-    let dir = path(config.get(options::CHECKPOINTING_DIR))?;
+    let dir = checkpoint_dir(config)?;
     let savepoint_dir = path(config.get(options::CHECKPOINTING_SAVEPOINT_DIR))?;
     let recovery_path = path(config.get(options::STATE_RECOVERY_PATH))?;
     refuse_unsupported(config)?;
@@ -170,6 +174,21 @@ pub(crate) fn checkpoint_setup(
     Ok(Some((setup, SavepointRoot(savepoint_dir))))
 }
 
+/// The directory of checkpoints; `None` if there are none, or only in memory.
+fn checkpoint_dir(config: &Configuration) -> Result<Option<PathBuf>> {
+    let is_on = config.get(options::CHECKPOINTING_INTERVAL).is_some_and(|interval| !interval.is_zero());
+    match (config.get(options::CHECKPOINTING_DIR), config.get(options::CHECKPOINTING_STORAGE)) {
+        (Some(dir), CheckpointStorageType::Filesystem) => local_path(&dir).map(Some),
+        (None, CheckpointStorageType::Filesystem) if is_on => local_path(CHECKPOINTING_DIR_DEFAULT).map(Some),
+        (None, _) => Ok(None),
+        (Some(dir), CheckpointStorageType::JobManager) => Err(Error::user(format!(
+            "configuration key '{}' is '{dir}', but '{}' says that checkpoints are kept in memory: leave out one of them",
+            options::CHECKPOINTING_DIR.key,
+            options::CHECKPOINTING_STORAGE.key
+        ))),
+    }
+}
+
 /// What is known and not built yet is refused: to ignore it would promise what does not hold.
 fn refuse_unsupported(config: &Configuration) -> Result<()> {
     let refused = [
@@ -190,7 +209,7 @@ fn refuse_unsupported(config: &Configuration) -> Result<()> {
     }
 }
 
-/// The path of a directory given as a path or as a `file:` URI.
+/// The path of a directory given as a path or as a `file:` URI. Absolute: it is recorded, and read by later processes.
 pub(crate) fn local_path(text: &str) -> Result<PathBuf> {
     let path = match text.split_once(':') {
         Some(("file", rest)) => rest.strip_prefix("//").unwrap_or(rest),
@@ -199,7 +218,7 @@ pub(crate) fn local_path(text: &str) -> Result<PathBuf> {
         }
         Some(_) | None => text,
     };
-    Ok(Path::new(path).to_owned())
+    std::path::absolute(path).map_err(|error| Error::user(format!("'{text}' is no path")).with_source(error))
 }
 
 /// Copies a complete savepoint below another directory, its manifest last: without that it is none.
@@ -246,7 +265,7 @@ pub(crate) fn job_id(env: &Env, config: &Configuration, name: &str) -> Result<Jo
         };
         return id.map(JobId).ok_or_else(expected);
     }
-    if config.get(options::CHECKPOINTING_DIR).is_some() {
+    if checkpoint_dir(config)?.is_some() {
         return Ok(JobId(u128::from(key_hash(&(0_u8, name))) << 64 | u128::from(key_hash(&(1_u8, name)))));
     }
     Ok(JobId(u128::from(env.random_u64()) << 64 | u128::from(env.random_u64())))

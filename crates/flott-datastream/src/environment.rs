@@ -93,8 +93,9 @@ impl StreamExecutionEnvironment {
         self.set(options::MAX_PARALLELISM, max_parallelism)
     }
 
-    /// Takes a checkpoint every `interval`, exactly once unless `execution.checkpointing.mode` says otherwise. With
-    /// `execution.checkpointing.dir` the job goes on from them also when the process was killed and the program is run again.
+    /// Takes a checkpoint every `interval`, exactly once unless `execution.checkpointing.mode` says otherwise. They are kept in
+    /// `execution.checkpointing.dir`, and a job of the same name goes on from them also when the process was killed and the
+    /// program is run again.
     pub fn enable_checkpointing(&mut self, interval: Duration) -> &mut Self {
         self.set(options::CHECKPOINTING_INTERVAL, Some(interval))
     }

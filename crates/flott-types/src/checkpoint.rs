@@ -57,6 +57,16 @@ config_enum! {
 }
 
 config_enum! {
+    /// Where checkpoints are kept.
+    CheckpointStorageType, "filesystem or jobmanager", {
+        /// In a directory: the job goes on from them also when the process was killed and the program is run again.
+        Filesystem = "filesystem",
+        /// In the memory of the process: enough for restarts of the job within it.
+        JobManager = "jobmanager",
+    }
+}
+
+config_enum! {
     /// What happens to the retained checkpoints of a job that has reached its end.
     ExternalizedCheckpointRetention,
     "NO_EXTERNALIZED_CHECKPOINTS, DELETE_ON_CANCELLATION or RETAIN_ON_CANCELLATION", {

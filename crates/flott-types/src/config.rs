@@ -228,8 +228,8 @@ fn distance(a: &str, b: &str) -> usize {
 pub mod options {
     use super::{ConfigOption, MemorySize, Result, check};
     use crate::checkpoint::{
-        CheckpointingMode, ExternalizedCheckpointRetention, RecoveryClaimMode, RestartStrategyType,
-        StateBackendType,
+        CheckpointStorageType, CheckpointingMode, ExternalizedCheckpointRetention, RecoveryClaimMode,
+        RestartStrategyType, StateBackendType,
     };
     use std::time::Duration;
 
@@ -287,7 +287,9 @@ pub mod options {
         CHECKPOINTING_TOLERABLE_FAILED: u32 = "execution.checkpointing.tolerable-failed-checkpoints", 0;
         /// Complete checkpoints to keep.
         CHECKPOINTING_NUM_RETAINED: u32 = "execution.checkpointing.num-retained", 1;
-        /// Directory of checkpoints.
+        /// Whether checkpoints are files, which outlive the process. (In Flink the default is the memory of the job manager.)
+        CHECKPOINTING_STORAGE: CheckpointStorageType = "execution.checkpointing.storage", CheckpointStorageType::Filesystem;
+        /// Directory of checkpoints; flott-checkpoints in the working directory if it is not set.
         CHECKPOINTING_DIR: Option<String> = "execution.checkpointing.dir", None;
         /// Directory of savepoints; that of checkpoints if it is not set.
         CHECKPOINTING_SAVEPOINT_DIR: Option<String> = "execution.checkpointing.savepoint-dir", None;

@@ -8,7 +8,7 @@ use flott_connector_sqlite::{SqliteSink, SqliteValue};
 use flott_coordinator::JobStatus;
 use flott_datastream::StreamExecutionEnvironment;
 use flott_env::Env;
-use flott_types::{Configuration, RestartStrategyType, Result, SplitId, options};
+use flott_types::{CheckpointStorageType, Configuration, RestartStrategyType, Result, SplitId, options};
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -102,6 +102,7 @@ fn check(name: &str, committed: &str, with_mode: impl Fn(SqliteSink<Row>) -> Sql
         let path = directory.path().join("out.db");
         let mut env = StreamExecutionEnvironment::with_configuration(Configuration::default()).unwrap();
         env.set_parallelism(parallelism).enable_checkpointing(Duration::from_millis(10));
+        env.set(options::CHECKPOINTING_STORAGE, CheckpointStorageType::JobManager);
         env.set(options::RESTART_STRATEGY, Some(RestartStrategyType::FixedDelay));
         env.set(options::RESTART_FIXED_DELAY_ATTEMPTS, 10);
         env.set(options::RESTART_FIXED_DELAY_DELAY, Duration::from_millis(3));

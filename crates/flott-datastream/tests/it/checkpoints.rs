@@ -12,7 +12,7 @@ use flott_datastream::{DataStream, JobExecutionResult, StreamExecutionEnvironmen
 use flott_env::sim::{CrashMode, MemoryFs, Simulation};
 use flott_operators::{AsyncOutputMode, AsyncWaitConfig};
 use flott_state::MapState;
-use flott_types::{CheckpointingMode, Configuration, RestartStrategyType, options};
+use flott_types::{CheckpointStorageType, CheckpointingMode, Configuration, RestartStrategyType, options};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -127,6 +127,7 @@ pub(crate) fn windows(stream: &DataStream<Numbered>, kills: &Kills, sink: &Trans
 
 pub(crate) fn configure(env: &mut StreamExecutionEnvironment, interval_ms: u64) {
     env.enable_checkpointing(Duration::from_millis(interval_ms));
+    env.set(options::CHECKPOINTING_STORAGE, CheckpointStorageType::JobManager);
     env.set(options::RESTART_STRATEGY, Some(RestartStrategyType::FixedDelay));
     env.set(options::RESTART_FIXED_DELAY_ATTEMPTS, 10);
     env.set(options::RESTART_FIXED_DELAY_DELAY, Duration::from_millis(3));
@@ -236,6 +237,7 @@ fn without_an_interval_of_its_own_the_last_checkpoint_commits_a_bounded_job() {
         configure(&mut env, 3_600_000);
         let dir = directory(&env);
         env.set(options::CHECKPOINTING_DIR, Some(dir));
+        env.set(options::CHECKPOINTING_STORAGE, CheckpointStorageType::Filesystem);
         let sink = Transactions::failing(3);
         windows(&source(&env, N_SPLITS, COUNT, "numbers"), &Kills::at(&[]), &sink);
         finished(env.execute("final"));
@@ -335,7 +337,8 @@ fn a_program_that_is_run_again_goes_on_from_its_last_checkpoint() {
             let mut env = StreamExecutionEnvironment::with_env(simulation.env(), Configuration::default());
             env.set_parallelism(parallelism);
             configure(&mut env, 10);
-            env.set(options::CHECKPOINTING_DIR, Some("/checkpoints".to_owned()));
+            // In the directory that is taken when none is named.
+            env.set(options::CHECKPOINTING_STORAGE, CheckpointStorageType::Filesystem);
             windows(&source(&env, N_SPLITS, COUNT, "numbers"), &Kills::at(&[]), &sink);
             let client = env.execute_async("run again").unwrap();
             n_runs += 1;
