@@ -29,6 +29,7 @@ mod scenario;
 mod session;
 mod sliding;
 mod sliding_slices;
+mod state;
 mod table;
 mod threads;
 
@@ -155,6 +156,7 @@ fn scenarios() -> Vec<Scenario> {
         session::scenario(),
         chain::scenario(),
         nexmark::scenario(),
+        state::scenario(),
     ]
 }
 

@@ -41,6 +41,8 @@ pub(crate) enum Family {
     Renoir,
     /// This project.
     Flott,
+    /// The crate `fjall`, a store.
+    Fjall,
     /// Nothing but the making of records: the ceiling of all.
     Generator,
 }

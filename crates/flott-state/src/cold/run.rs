@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A block is sealed when it has this many bytes of records: what a read of one key fetches.
-const BLOCK_BYTES: usize = 4 << 10;
+const BLOCK_BYTES: usize = 2 << 10;
 
 /// Sealed blocks are written when there are this many bytes of them.
 const WRITE_BYTES: usize = 64 << 10;
