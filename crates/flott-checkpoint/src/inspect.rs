@@ -76,6 +76,25 @@ fn for_each_file(
     })
 }
 
+/// Calls `each` with what every subtask of every operator has in the snapshot, and reads each file once.
+///
+/// # Errors
+/// As [`OpenSnapshot::read`], or what `each` returns.
+pub fn visit_operators(
+    snapshot: &OpenSnapshot,
+    mut each: impl FnMut(&OperatorUid, SubtaskIndex, OperatorSnapshot) -> Result<()>,
+) -> Result<()> {
+    let owners = owners(snapshot);
+    for_each_file(snapshot, |handle, parts| {
+        let subtasks = owners.get(handle.path.as_str());
+        parts.into_iter().try_for_each(|(uid, part)| match subtasks.and_then(|subtasks| subtasks.get(&uid)) {
+            Some(subtask) => each(&uid, *subtask, part),
+            // What no operator of the manifest claims is for `verify_snapshot` to complain about.
+            None => Ok(()),
+        })
+    })
+}
+
 /// Calls `each` with what every subtask of one operator has in the snapshot; those without a file are left out.
 ///
 /// # Errors

@@ -6,8 +6,9 @@ use crate::savepoint::schemas::schemas_of;
 use crate::savepoint::{counted, open, print, print_json};
 use anyhow::{Context, Result};
 use flott::env::Env;
-use flott_checkpoint::{OpenSnapshot, STATE_SCHEMAS, Verification, verify_snapshot, visit_operator};
+use flott_checkpoint::{OpenSnapshot, STATE_SCHEMAS, Verification, verify_snapshot, visit_operators};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -68,38 +69,35 @@ struct Decoded {
 }
 
 fn decode_all(snapshot: &OpenSnapshot) -> Result<Decoded> {
-    let mut decoded = Decoded::default();
-    for operator in &snapshot.manifest().operators {
-        let mut names = std::collections::BTreeSet::new();
-        let mut failed = None;
-        visit_operator(snapshot, &operator.uid.0, |subtask, part| {
-            let records = part.union.get(STATE_SCHEMAS).into_iter().flatten().map(Vec::as_slice);
-            let checked = schemas_of(records).and_then(|schemas| {
-                for (name, ty) in &schemas {
-                    for (group, bytes) in part.keyed.get(name).into_iter().flatten() {
-                        decode_entries(name, ty, bytes, |_| {
-                            decoded.keyed_entries += 1;
+    let mut names = BTreeSet::new();
+    let mut keyed_entries = 0;
+    let mut failed = None;
+    visit_operators(snapshot, |uid, subtask, part| {
+        if failed.is_none() {
+            let mut decode = || -> Result<()> {
+                let records = part.union.get(STATE_SCHEMAS).into_iter().flatten().map(Vec::as_slice);
+                for (name, ty) in schemas_of(records)? {
+                    for (group, bytes) in part.keyed.get(&name).into_iter().flatten() {
+                        let count = |_| {
+                            keyed_entries += 1;
                             Ok(())
-                        })
-                        .with_context(|| format!("key group {group} of state '{name}'"))?;
+                        };
+                        let place = || format!("key group {group} of state '{name}'");
+                        decode_entries(&name, &ty, bytes, count).with_context(place)?;
                     }
-                    names.insert(name.clone());
+                    names.insert((uid.clone(), name));
                 }
                 Ok(())
-            });
-            if let Err(error) = checked
-                && failed.is_none()
-            {
-                failed = Some(error.context(format!("subtask {subtask} of operator '{}'", operator.uid)));
-            }
-            Ok(())
-        })?;
-        if let Some(error) = failed {
-            return Err(error);
+            };
+            let place = || format!("subtask {subtask} of operator '{uid}'");
+            failed = decode().with_context(place).err();
         }
-        decoded.states_with_schema += names.len();
+        Ok(())
+    })?;
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(Decoded { states_with_schema: names.len(), keyed_entries }),
     }
-    Ok(decoded)
 }
 
 fn report(path: &str, verification: &Verification, decoded: Decoded) -> String {

@@ -4,6 +4,7 @@
 
 mod cli;
 mod demo;
+mod fixtures;
 mod flights;
 mod kills;
 mod savepoint;
