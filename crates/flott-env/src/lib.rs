@@ -12,12 +12,16 @@
 
 #![deny(missing_docs)]
 
+mod canary;
 mod env;
 mod fs;
 mod net;
 mod real;
 pub mod sim;
 
+pub use canary::canary;
+#[cfg(feature = "canaries")]
+pub use canary::release_canary;
 pub use env::{Env, EnvBackend, Instant, TaskHandle, TaskPanic, yield_now};
 pub use fs::{FileLock, FileSystem, FileWrite, Metadata, ReadSeek};
 pub use net::AsyncStream;
