@@ -79,7 +79,7 @@ fn rows(out: &Path, table: &str) -> Vec<String> {
         connection.busy_timeout(Duration::from_secs(5))?;
         let mut statement = connection.prepare(&format!("SELECT * FROM {table}"))?;
         let n_columns = statement.column_count();
-        let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let of_the_sink = |column: usize| names[column].starts_with("flott_");
         let row = |row: &rusqlite::Row<'_>| {
             let columns = (0..n_columns).filter(|column| !of_the_sink(*column));
