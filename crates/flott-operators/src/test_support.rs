@@ -7,10 +7,10 @@ use crate::operator::{
 use flott_api::OutputTag;
 use flott_env::Env;
 use flott_env::sim::Simulation;
-use flott_state::OperatorSnapshot;
+use flott_state::{OperatorSnapshot, StateSettings};
 use flott_types::{
-    NO_TIMESTAMP, OperatorUid, RecordBatch, Result, StreamStatus, SubtaskIndex, Timestamp, Watermark,
-    key_group, key_hash, subtask_for_key_group,
+    NO_TIMESTAMP, OperatorUid, RecordBatch, Result, StateBackendType, StreamStatus, SubtaskIndex, Timestamp,
+    Watermark, key_group, key_hash, subtask_for_key_group,
 };
 use serde::Serialize;
 use std::any::Any;
@@ -137,10 +137,16 @@ pub(crate) struct Harness<A, B, O> {
     lines: Lines,
 }
 
-/// A context in a simulated world.
+/// A context in a simulated world. With `FLOTT_TEST_STATE=disk` all tests run with state on disk and next to no memory.
 pub(crate) fn context(env: Env, subtask: u32, parallelism: u32) -> OperatorContext {
+    let is_on_disk = std::env::var("FLOTT_TEST_STATE").is_ok_and(|backend| backend == "disk");
+    let settings = StateSettings {
+        backend: if is_on_disk { StateBackendType::Disk } else { StateBackendType::Hashmap },
+        memory_bytes: 0,
+        local_dir: "/state".into(),
+    };
     OperatorContext {
-        env,
+        env: env.with_settings(settings),
         operator: "tested".to_owned(),
         subtask: SubtaskIndex(subtask),
         parallelism,
