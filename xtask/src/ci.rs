@@ -18,6 +18,10 @@ const STEPS: &[Step] = &[
     Step::new("doctest", Work::Doctests),
     Step::cargo("doc", "doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"),
     Step::cargo("simulation", "run --release -p flott-sim -- run --seeds 1000"),
+    Step::cargo("sweep", "run --release -p flott-sim -- sweep"),
+    Step::cargo("swarm", "run --release -p flott-sim -- faults --seeds 5000 --seconds 480"),
+    Step::cargo("canaries", "run -p xtask -- canaries"),
+    Step::cargo("chaos", "run -p xtask -- chaos --faults 200 --seconds 150"),
     Step::cargo("bench", "run --release -p flott-bench -- smoke"),
     Step::cargo("demo", "run --release -p flott-cli -- demo --quiet --output target/demo-output"),
 ];

@@ -4,7 +4,7 @@
 //! our own: rules on layers, modules and text that no compiler lint knows.
 //!
 //! Reading order: [`ci`] (the table of steps), [`guard`] (runs a command under limits), [`tidy`] (the rules),
-//! [`metadata`] (what cargo knows about the workspace).
+//! [`proof`] (sweep, swarm, canaries, chaos), [`metadata`] (what cargo knows about the workspace).
 
 #![expect(
     clippy::print_stdout,
@@ -16,6 +16,7 @@
 mod ci;
 mod guard;
 mod metadata;
+mod proof;
 mod tidy;
 
 use std::process::ExitCode;
@@ -25,7 +26,11 @@ usage: cargo xtask <command>
 
 commands:
   ci [STEP...]   run the whole gate, or only the named steps
-  tidy           check layers, module documents, banned text and test files";
+  tidy           check layers, module documents, banned text and test files
+  sweep          every crash point of jobs with checkpoints, in the simulated world
+  sim            random jobs under random faults: [--seeds N | --hours N | --replay PLAN]
+  canaries       deliberate bugs of the engine, each of which must be noticed: [NAME]
+  chaos          real processes under kill -9 and SIGSTOP: [--faults N] [--seconds N]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -33,6 +38,10 @@ fn main() -> ExitCode {
     let result = match args.as_slice() {
         ["ci", steps @ ..] => ci::run(steps),
         ["tidy"] => tidy::run(),
+        ["sweep"] => proof::sweep(),
+        ["sim", args @ ..] => proof::sim(args),
+        ["canaries", args @ ..] => proof::canaries(args),
+        ["chaos", args @ ..] => proof::chaos(args),
         _ => Err(anyhow::anyhow!("{USAGE}")),
     };
     match result {

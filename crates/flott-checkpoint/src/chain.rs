@@ -78,6 +78,10 @@ impl Chain {
         chain.read_manifests(storage, root, &counts_to)?;
         let of_last = chain.valid.last_key_value().filter(|(_, manifest)| Some(manifest.generation) == last);
         chain.newest = match (of_last, newest_base) {
+            (Some(_), _) if flott_env::canary("restore-oldest") => match chain.valid.first_key_value() {
+                Some((id, _)) => chain.open(storage, *id)?,
+                None => None,
+            },
             (Some((id, _)), _) => chain.open(storage, *id)?,
             (None, Some(Base::Checkpoint { checkpoint_id, generation })) => {
                 let found = chain.valid.get(&checkpoint_id);

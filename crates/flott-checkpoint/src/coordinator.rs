@@ -19,7 +19,7 @@ pub use message::{
 
 use crate::config::CheckpointConfig;
 use crate::plan::CheckpointPlan;
-use flott_env::Instant;
+use flott_env::{Instant, canary};
 use flott_graph::SubtaskId;
 use flott_types::{CheckpointBarrier, CheckpointId, CheckpointKind, Error, ErrorKind, FileHandle};
 use pending::{Acknowledgement, PendingCheckpoint};
@@ -252,7 +252,9 @@ impl CheckpointCoordinator {
             self.unresolved.drain(..).partition(|id| Some(*id) < newest);
         self.unresolved = unresolved;
         while self.retained.len() > self.config.num_retained.max(1) as usize {
-            dropped.extend(self.retained.pop_first());
+            let first = self.retained.pop_first();
+            let newest = canary("subsume-newest").then(|| self.retained.pop_last()).flatten();
+            dropped.extend(newest.or(first));
         }
         if !dropped.is_empty() {
             actions.push(Action::Subsume(dropped));
@@ -330,7 +332,7 @@ impl CheckpointCoordinator {
         // write has ended, that does not matter: its requester is told that there is none, so there must be none.
         let is_nobodys_base = kind == CheckpointKind::Savepoint && reason != AbortReason::JobStopped;
         actions.push(Action::NotifyAborted { id, reason });
-        if pending.is_writing && !is_nobodys_base {
+        if pending.is_writing && !is_nobodys_base && !canary("discard-unresolved") {
             self.unresolved.push(id);
         } else {
             actions.push(Action::Discard { id, kind });
@@ -398,6 +400,9 @@ impl CheckpointCoordinator {
         }
         if let Some(next) = self.pending.values_mut().find(|pending| pending.is_acknowledged()) {
             next.is_writing = true;
+            if canary("commit-before-manifest") {
+                actions.push(Action::NotifyComplete { id: next.barrier.id, is_final: false });
+            }
             actions.push(Action::WriteManifest(next.manifest_request()));
         }
     }

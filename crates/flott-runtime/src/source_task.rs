@@ -6,8 +6,8 @@ use flott_api::{
     BadRecord, Boundedness, GeneratorContext, Idleness, InputStatus, OnError, OutputTag, Source,
     SourceOutput, SourceReader, SourceSplit, TimestampMode, WatermarkGenerator, WatermarkStrategy,
 };
-use flott_env::Instant;
 use flott_env::sync::mpsc;
+use flott_env::{Instant, canary};
 use flott_graph::{SubtaskId, TaskCommand, TaskEvent};
 use flott_operators::{OperatorOutput, Output, OutputControl, OutputMetrics, SideChannels};
 use flott_state::OperatorSnapshot;
@@ -132,7 +132,8 @@ impl<S: Source> SourceTask<S> {
         for entry in snapshot.list.get(SPLITS).into_iter().flatten() {
             let (bytes, watermark): HeldSplit = flott_state::decode("a split with its watermark", entry)?;
             let split: S::Split = flott_state::decode("a split", &bytes)?;
-            self.split_state(&split.split_id()).watermark = watermark;
+            let ahead = if canary("restore-watermark-too-far") { 60 } else { 0 };
+            self.split_state(&split.split_id()).watermark = Watermark(watermark.0.saturating_add(ahead));
             splits.push(split);
         }
         let reader = &mut self.reader;
@@ -153,7 +154,10 @@ impl<S: Source> SourceTask<S> {
     }
 
     fn trigger(&mut self, barrier: CheckpointBarrier) -> Result<Option<Step>> {
-        self.positions = self.positions()?;
+        let positions = self.positions()?;
+        if !canary("stale-positions") || self.positions.is_empty() {
+            self.positions = positions;
+        }
         if barrier.kind == CheckpointKind::SavepointTerminate && !self.ended {
             self.due = Some(barrier);
             return self.end().map(|()| Some(Step::Ended));
@@ -487,7 +491,11 @@ impl<S: Source> TaskInput for SourceTask<S> {
 
     fn barrier(&mut self, barrier: &CheckpointBarrier, snapshots: &mut ChainSnapshot) -> Result<()> {
         let mut snapshot = OperatorSnapshot::default();
-        snapshot.list.insert(SPLITS.to_owned(), std::mem::take(&mut self.positions));
+        let positions = std::mem::take(&mut self.positions);
+        if canary("stale-positions") {
+            self.positions.clone_from(&positions);
+        }
+        snapshot.list.insert(SPLITS.to_owned(), positions);
         snapshots.push((self.uid.clone(), snapshot));
         self.end.barrier(barrier, snapshots)
     }

@@ -4,7 +4,9 @@
 //! run by the whole engine on one thread, and what comes out is compared with what plain loops over the input say.
 //! A failure prints the seed, the plan and the command that replays it, and can be shrunk to a smaller plan.
 //!
-//! It is *not* a test of speed, and it knows no crashes yet: those come with checkpoints.
+//! The same for jobs with checkpoints under faults: `faults`, which has an order of reading of its own.
+//!
+//! It is *not* a test of speed.
 //!
 //! Reading order: `plan` (what is run), `record`, `source`, `functions` and `program` (how it is run), `lab` and `run`
 //! (what is seen of it), `check` (what is true), `trial` (one seed), `shrink`, `coverage`, `campaign` (many seeds).
@@ -12,6 +14,7 @@
 mod campaign;
 mod check;
 mod coverage;
+pub mod faults;
 mod functions;
 mod lab;
 pub mod plan;

@@ -4,6 +4,10 @@
 
 use clap::{Parser, Subcommand};
 use flott_env::Env;
+use flott_sim::faults::{
+    CANARIES, FaultCampaign, FaultPlan, Readings, Scenario, catch, generate_faults, run_victim,
+    shrink_faults, sweep, try_faults, watch_victim,
+};
 use flott_sim::{Campaign, Failure, Limit, Plan, generate, shrink, try_plan};
 use std::io::Read;
 use std::path::Path;
@@ -29,6 +33,24 @@ enum Command {
     Run(RunArgs),
     /// Tries one seed or plan again and shows everything about it.
     Replay(ReplayArgs),
+    /// Runs a job of the real world that `cargo xtask chaos` kills.
+    Victim(VictimArgs),
+    /// Reads what victims have committed, until there is a file `stop`.
+    Watch(VictimArgs),
+    /// Tries every crash point of some scenarios of jobs with checkpoints.
+    Sweep {
+        /// Only scenarios with this in their names.
+        #[arg(long, default_value = "")]
+        only: String,
+    },
+    /// Runs random jobs with checkpoints under random faults; or one plan again.
+    Faults(FaultArgs),
+    /// Looks whether deliberate bugs of the engine are noticed; needs the feature `canaries`.
+    Canaries {
+        /// Only those with this in their names.
+        #[arg(long, default_value = "")]
+        only: String,
+    },
     /// Prints the plan that a seed means.
     Show {
         /// The seed.
@@ -37,6 +59,38 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, clap::Args)]
+struct VictimArgs {
+    /// What everything is below.
+    #[arg(long)]
+    dir: String,
+    /// Records of a split.
+    #[arg(long)]
+    records: u64,
+}
+
+#[derive(Debug, clap::Args)]
+struct FaultArgs {
+    /// How many seeds.
+    #[arg(long, default_value_t = 5_000)]
+    seeds: u64,
+    /// Ends after this time at the latest.
+    #[arg(long, default_value_t = 480)]
+    seconds: u64,
+    /// The first seed [default: a random one].
+    #[arg(long)]
+    from: Option<u64>,
+    /// Threads [default: one per core].
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// A plan as JSON, a file with one, or a seed: instead of random ones.
+    #[arg(long)]
+    plan: Option<String>,
+    /// How many smaller plans are tried after a failure.
+    #[arg(long, default_value_t = 600)]
+    tries: usize,
 }
 
 #[derive(Debug, clap::Args)]
@@ -81,6 +135,15 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run(&args),
         Command::Replay(args) => replay(&args),
+        Command::Faults(args) => faults(&args),
+        Command::Victim(args) => run_victim(&args.dir, args.records).map(|()| true),
+        Command::Watch(args) => watch_victim(&args.dir, args.records).map(|readings| {
+            let Readings { n_looks, n_rows, n_expected } = readings;
+            println!("{n_rows} of {n_expected} rows, each once; the reader has looked {n_looks} times");
+            true
+        }),
+        Command::Canaries { only } => canaries(&only),
+        Command::Sweep { only } => sweep_all(&only),
         Command::Show { seed, json } => {
             let plan = generate(seed);
             println!("{}", if json { plan.to_json() } else { plan.to_string() });
@@ -127,6 +190,121 @@ fn run(args: &RunArgs) -> Result<bool, String> {
         report.n_tried(),
         report.n_tried() as f64 / seconds
     );
+    Ok(true)
+}
+
+fn faults(args: &FaultArgs) -> Result<bool, String> {
+    let env = real()?;
+    if let Some(text) = &args.plan {
+        let plan = match text.parse() {
+            Ok(seed) => generate_faults(seed),
+            Err(_) => FaultPlan::from_json(&read_plan(text)?)?,
+        };
+        println!("{plan}");
+        return match try_faults(&plan, true) {
+            Ok(trial) => {
+                println!("right: {trial:?}");
+                Ok(true)
+            }
+            Err(failure) => Ok(print_faults(&plan, &failure, args.tries)),
+        };
+    }
+    let first = args.from.unwrap_or_else(|| env.random_u64());
+    let jobs = args.jobs.unwrap_or_else(|| env.cores());
+    println!("first seed {first}");
+    let time = Duration::from_secs(args.seconds);
+    let report = FaultCampaign { first, seeds: args.seeds, time, jobs }.run(&env);
+    if let Some((plan, failure)) = &report.failure {
+        return Ok(print_faults(plan, failure, args.tries));
+    }
+    println!("{}", report.coverage);
+    let empty = report.coverage.empty_cells();
+    println!("{} cells of the table are empty: {empty:?}", empty.len());
+    let (n_plans, seconds) = (report.coverage.n_plans, report.elapsed.as_secs_f64());
+    println!("{n_plans} seeds in {seconds:.1} s, {:.0} seeds/s, no failure", n_plans as f64 / seconds);
+    Ok(true)
+}
+
+fn print_faults(plan: &FaultPlan, failure: &Failure, tries: usize) -> bool {
+    println!("FAILED: {plan}{failure}\nreplay it with\n  cargo xtask sim --replay '{}'", plan.to_json());
+    let (smaller, failure) = shrink_faults(plan, failure, tries);
+    println!("the smallest plan that was found:\n{smaller}{failure}");
+    println!("replay it with\n  cargo xtask sim --replay '{}'", smaller.to_json());
+    false
+}
+
+/// The plans are the same in each run: whether a canary is noticed is not left to chance.
+const CANARY_SEED: u64 = 20_261_122;
+
+#[cfg(not(feature = "canaries"))]
+const fn release(_: Option<&'static str>) {}
+
+#[cfg(feature = "canaries")]
+fn release(name: Option<&'static str>) {
+    flott_env::release_canary(name);
+}
+
+fn canaries(only: &str) -> Result<bool, String> {
+    if !cfg!(feature = "canaries") {
+        return Err("there are no canaries in this build: use `cargo xtask canaries`".to_owned());
+    }
+    let env = real()?;
+    let (mut n_caught, mut n_tried) = (0, 0);
+    for canary in CANARIES.iter().filter(|canary| canary.name.contains(only)) {
+        let began = env.now();
+        release(Some(canary.name));
+        let caught = catch(canary, CANARY_SEED);
+        release(None);
+        n_tried += 1;
+        let seconds = (env.now() - began).as_secs_f64();
+        match caught {
+            Some(caught) => {
+                n_caught += 1;
+                let by = caught.after_seeds.map_or_else(|| "sweep".to_owned(), |n| format!("seed {n}"));
+                let what = caught.failure.to_string().replace('\n', " ");
+                let what: String = what.chars().take(150).collect();
+                println!("{:<30} {by:>9} {seconds:>6.1} s  {what}", canary.name);
+            }
+            None => println!("{:<30} NOT NOTICED {seconds:>6.1} s", canary.name),
+        }
+    }
+    println!("{n_caught} of {n_tried} canaries noticed");
+    Ok(n_caught == n_tried)
+}
+
+fn sweep_all(only: &str) -> Result<bool, String> {
+    let env = real()?;
+    let started = env.now();
+    let mut n_runs = 0;
+    for scenario in Scenario::all().iter().filter(|scenario| scenario.name.contains(only)) {
+        let began = env.now();
+        match sweep(scenario) {
+            Ok(report) => {
+                n_runs += report.n_single + report.n_pairs;
+                println!(
+                    "{:<24} {:>4} events, {:>3} durable, {:>2} commits: {:>5} crash points and errors, {:>6} pairs; {:>6} processes, {:>6} commits \
+                     compared, {} ended unheard; {:.1} s",
+                    scenario.name,
+                    report.n_events,
+                    report.n_durable,
+                    report.n_commits,
+                    report.n_single,
+                    report.n_pairs,
+                    report.n_lives,
+                    report.n_cuts,
+                    report.n_unreported,
+                    (env.now() - began).as_secs_f64()
+                );
+            }
+            Err(failed) => {
+                let (plan, failure) = *failed;
+                println!("FAILED: scenario {}\n{plan}{failure}", scenario.name);
+                println!("replay it with\n  flott-sim faults --plan '{}'", plan.to_json());
+                return Ok(false);
+            }
+        }
+    }
+    println!("{n_runs} runs in {:.1} s, no failure", (env.now() - started).as_secs_f64());
     Ok(true)
 }
 

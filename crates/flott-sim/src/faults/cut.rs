@@ -1,0 +1,185 @@
+//! What a checkpoint holds: how far every split was read, how far event time was, and what sinks had prepared.
+
+use super::expected::{Due, SECOND};
+use super::plan::Job;
+use super::program::{FaultSplit, SINK, SOURCES};
+use super::store::{TransactionId, transaction_id};
+use super::world::{CHECKPOINTS, SAVEPOINTS};
+use flott_api::Committable;
+use flott_checkpoint::{
+    CheckpointPlan, CheckpointStorage, Manifest, OpenSnapshot, PlannedOperator, RestoreOptions,
+    RestoredState, open_snapshot,
+};
+use flott_env::Env;
+use flott_env::sim::{CrashMode, MemoryFs, Simulation};
+use flott_graph::VertexId;
+use flott_types::{CheckpointId, Error, JobId, OperatorUid, Result, SubtaskIndex, Watermark};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// The identity of all simulated jobs.
+pub(crate) const JOB_ID: JobId = JobId(0x5117);
+
+/// What a checkpoint holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Cut {
+    pub(crate) id: CheckpointId,
+    /// The numbers of the first records not yet read.
+    positions: BTreeMap<u32, u64>,
+    /// The watermark is no less, and no more, than this.
+    watermark: (i64, i64),
+    /// What it promises to commit.
+    pub(crate) listed: BTreeSet<TransactionId>,
+}
+
+impl Cut {
+    /// Whether a row must be in the checkpoint, and whether it may.
+    pub(crate) fn covers(&self, due: Due) -> (bool, bool) {
+        match due {
+            Due::Read((split, number)) => {
+                let is_read = self.positions.get(&split).is_some_and(|next| number < *next);
+                (is_read, is_read)
+            }
+            Due::At(time) => (time <= self.watermark.0, time <= self.watermark.1),
+        }
+    }
+
+    pub(crate) fn positions(&self) -> String {
+        format!("positions are {:?}, watermark {:?}", self.positions, self.watermark)
+    }
+}
+
+fn storage(env: &Env) -> CheckpointStorage {
+    CheckpointStorage::local(env, Path::new(CHECKPOINTS), Path::new(SAVEPOINTS), JOB_ID)
+}
+
+/// The newest checkpoint that a power failure at this moment would leave.
+///
+/// # Errors
+/// If it is damaged.
+pub(crate) fn read_cut(disk: &MemoryFs, job: &Job) -> Result<Option<Cut>> {
+    let disk = disk.fork();
+    disk.crash(CrashMode::LoseUnsynced);
+    let env = Simulation::new(0).with_disk(disk).env();
+    storage(&env).latest()?.map(|snapshot| cut(&snapshot, job)).transpose()
+}
+
+/// The checkpoint or savepoint at `path`.
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn read_cut_at(disk: &MemoryFs, path: &str, job: &Job) -> Result<Cut> {
+    let env = Simulation::new(0).with_disk(disk.fork()).env();
+    cut(&open_snapshot(&env, Path::new(path))?, job)
+}
+
+fn cut(snapshot: &OpenSnapshot, job: &Job) -> Result<Cut> {
+    let manifest = snapshot.manifest();
+    let state = RestoredState::open(snapshot, &plan_of(manifest), RestoreOptions::default())?;
+    let mut positions: BTreeMap<u32, u64> = job.splits().collect();
+    let mut watermark = (i64::MAX, i64::MAX);
+    let mut listed = BTreeSet::new();
+    for operator in &manifest.operators {
+        let is_source = SOURCES.contains(&operator.uid.0.as_str());
+        if let (true, Some(unassigned)) = (is_source, &operator.enumerator) {
+            let unassigned: Vec<FaultSplit> = flott_state::decode("splits", unassigned)?;
+            for split in &unassigned {
+                positions.insert(split.split, split.next);
+                watermark.0 = i64::MIN;
+            }
+        }
+        for subtask in (0..operator.parallelism).map(SubtaskIndex) {
+            let Some(restored) = state.subtask(&operator.uid, subtask)? else { continue };
+            let list = |name: &str| restored.snapshot.list.get(name).cloned().unwrap_or_default();
+            if is_source {
+                let mut least = None;
+                for entry in list("_splits") {
+                    let (bytes, of_split): (Vec<u8>, Watermark) =
+                        flott_state::decode("a held split", &entry)?;
+                    let split: FaultSplit = flott_state::decode("a split", &bytes)?;
+                    positions.insert(split.split, split.next);
+                    least = Some(least.unwrap_or(i64::MAX).min(of_split.0));
+                }
+                // Without splits it has ended, or is about to: then nobody can tell what it has said last.
+                let unknown = if restored.finished { i64::MAX } else { i64::MIN };
+                watermark.0 = watermark.0.min(least.unwrap_or(unknown));
+                watermark.1 = watermark.1.min(least.unwrap_or(i64::MAX));
+            } else if operator.uid.0 == SINK {
+                for entry in list("_sink_committables") {
+                    let committable: Committable = flott_state::decode("a committable", &entry)?;
+                    // Those of other sinks are none of ours.
+                    if let Ok(id) = transaction_id(&committable.payload) {
+                        listed.insert(id);
+                    }
+                }
+            }
+        }
+    }
+    if job.second.is_none() {
+        positions.remove(&SECOND);
+    }
+    Ok(Cut { id: manifest.checkpoint_id, positions, watermark, listed })
+}
+
+/// A plan that fits the snapshot exactly.
+fn plan_of(manifest: &Manifest) -> CheckpointPlan {
+    let operator = |(idx, operator): (usize, &flott_checkpoint::OperatorManifest)| PlannedOperator {
+        uid: OperatorUid(operator.uid.0.clone()),
+        name: operator.name.clone(),
+        vertex: VertexId(idx),
+        parallelism: operator.parallelism,
+        max_parallelism: operator.max_parallelism,
+    };
+    CheckpointPlan {
+        subtasks: Vec::new(),
+        operators: manifest.operators.iter().enumerate().map(operator).collect(),
+    }
+}
+
+/// The complete checkpoints that are on the disk, oldest first.
+pub(crate) fn checkpoints(disk: &MemoryFs) -> Vec<(CheckpointId, String)> {
+    let mut found: Vec<(CheckpointId, String)> = manifests(disk, CHECKPOINTS)
+        .filter_map(|dir| {
+            let number = dir.rsplit_once("/chk-")?.1.parse().ok()?;
+            Some((CheckpointId(number), dir))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// The newest complete savepoint on the disk.
+pub(crate) fn newest_savepoint(disk: &MemoryFs, job: &Job) -> Option<String> {
+    let readable =
+        manifests(disk, SAVEPOINTS).filter_map(|dir| Some((read_cut_at(disk, &dir, job).ok()?.id, dir)));
+    readable.max().map(|(_, dir)| dir)
+}
+
+fn manifests(disk: &MemoryFs, below: &str) -> impl Iterator<Item = String> + use<> {
+    let below = below.to_owned();
+    let paths = disk.files().into_keys().filter(move |path| path.starts_with(&below));
+    paths.filter_map(|path| {
+        let is_manifest = path.file_name().is_some_and(|name| name == "_metadata");
+        is_manifest.then(|| path.parent().map(|dir| dir.display().to_string())).flatten()
+    })
+}
+
+/// The newest start of the job, if it has recorded its end.
+///
+/// # Errors
+/// If that cannot be told.
+pub(crate) fn ended(disk: &MemoryFs) -> Result<Option<u64>> {
+    let number = |path: &Path| -> Option<(u64, String)> {
+        let rest = path.file_name()?.to_str()?.strip_prefix("owner-")?.to_owned();
+        let (number, what) =
+            rest.split_once('.').map_or((rest.as_str(), ""), |(number, what)| (number, what));
+        Some((number.parse().ok()?, what.to_owned()))
+    };
+    let records: Vec<_> = disk.files().keys().filter_map(|path| number(path)).collect();
+    let started = records.iter().filter(|(_, what)| what == "start").map(|(number, _)| *number).max();
+    let Some(started) = started else { return Ok(None) };
+    if records.iter().any(|(number, what)| what == "end" && *number > started) {
+        return Err(Error::subtask("a generation has ended that has not started"));
+    }
+    Ok(records.iter().any(|(number, what)| what == "end" && *number == started).then_some(started))
+}

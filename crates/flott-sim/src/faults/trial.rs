@@ -1,0 +1,407 @@
+//! One plan: as many lives as it takes, with checks all the time and at the end.
+
+use super::cut::{checkpoints, ended, newest_savepoint, read_cut, read_cut_at};
+use super::expected::{Expected, Row};
+use super::plan::{FaultPlan, Job, Phase, SinkKind};
+use super::program::{Launch, build};
+use super::store::{Store, compare};
+use super::world::{OUT, Request, World};
+use crate::check::Failure;
+use crate::record::mix;
+use flott_coordinator::JobStatus;
+use flott_datastream::{AtStop, JobClient, JobExecutionResult};
+use flott_env::sim::Simulation;
+use flott_types::{ErrorKind, Result};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+/// More lives than faults explain.
+const LIVES_MAX: u64 = 60;
+/// A life that takes more steps than this spins.
+const STEPS_MAX: u64 = 300_000;
+
+/// What a plan that came out right was worth.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FaultTrial {
+    /// Faults that came: where, and of which kind.
+    pub fired: Vec<(Phase, &'static str)>,
+    /// Events.
+    pub n_events: u64,
+    /// Processes.
+    pub n_lives: u64,
+    /// Restarts inside of processes.
+    pub n_restarts: u64,
+    /// Commits that were compared with a durable checkpoint.
+    pub n_cuts: u64,
+    /// Processes that died when the job had recorded its end, and nobody had heard of it.
+    pub n_unreported: u64,
+    /// Complete checkpoints, at least.
+    pub n_checkpoints: u64,
+    /// Savepoints that somebody got.
+    pub n_savepoints: u64,
+    /// Equal for equal runs.
+    pub fingerprint: u64,
+    /// The phases of all events, if they were recorded.
+    pub events: Vec<Phase>,
+}
+
+/// How a life ended.
+enum End {
+    Died,
+    Finished(JobExecutionResult),
+    /// Somebody has stopped it; perhaps with a savepoint.
+    Stopped(Option<String>),
+    Failed(flott_types::Error),
+}
+
+/// Runs `plan` to its end and checks it. With `recorded` the trial has the list of events.
+///
+/// # Errors
+/// What is wrong.
+pub fn try_faults(plan: &FaultPlan, recorded: bool) -> std::result::Result<FaultTrial, Failure> {
+    let run = || {
+        let mut run = Run::new(plan, recorded);
+        run.run(plan).map_err(|failure| match failure {
+            Failure::Wrong { operator, what } => {
+                Failure::Wrong { operator, what: format!("{what}\n  processes: {}", run.story.join("; ")) }
+            }
+            other => other,
+        })
+    };
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+        Err(Failure::Panicked(text.unwrap_or_else(|| "without a message".to_owned())))
+    })
+}
+
+struct Run {
+    job: Arc<Job>,
+    world: World,
+    store: Store,
+    expected: Arc<Expected>,
+    launch: Launch,
+    trial: FaultTrial,
+    /// What was asked of the job in this life.
+    asked: Option<Request>,
+    /// The start of the job whose end has been heard of.
+    known_end: Option<u64>,
+    /// How each life ended, for people.
+    story: Vec<String>,
+}
+
+impl End {
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Died => "death",
+            Self::Finished(_) => "end",
+            Self::Stopped(_) => "stop",
+            Self::Failed(_) => "failure",
+        }
+    }
+}
+
+fn wrong(what: String) -> Failure {
+    Failure::Wrong { operator: "the committed output".to_owned(), what }
+}
+
+impl Run {
+    fn new(plan: &FaultPlan, recorded: bool) -> Self {
+        let job = Arc::new(plan.job.clone());
+        let expected = Arc::new(job.expected());
+        let (of, rows) = (Arc::clone(&job), Arc::clone(&expected));
+        let mut world = World::new(&plan.faults);
+        if job.sink == SinkKind::Files {
+            world = world.with_reader(move |world| read_files(world, &of, &rows));
+        }
+        if recorded {
+            world.record();
+        }
+        let store = Store::new(&world, &job);
+        let launch = Launch { parallelism: job.parallelism, recovery_path: None, base: String::new() };
+        Self {
+            job,
+            world,
+            store,
+            expected,
+            launch,
+            trial: FaultTrial::default(),
+            asked: None,
+            known_end: None,
+            story: Vec::new(),
+        }
+    }
+
+    fn run(&mut self, plan: &FaultPlan) -> std::result::Result<FaultTrial, Failure> {
+        loop {
+            if self.trial.n_lives >= LIVES_MAX {
+                return Err(Failure::Job(format!("no end after {LIVES_MAX} processes")));
+            }
+            let fired_before = self.world.fired().len();
+            let end = self.live(mix(plan.schedule, self.trial.n_lives))?;
+            self.trial.n_lives += 1;
+            self.story.push(format!(
+                "{} of {:?} after event {}",
+                end.kind(),
+                self.launch,
+                self.world.n_events()
+            ));
+            self.world.bury();
+            if let Some(what) = self.world.violations().first() {
+                return Err(wrong(what.clone()));
+            }
+            let goes_on = match end {
+                End::Finished(result) => {
+                    self.trial.n_restarts += u64::from(result.restarts);
+                    false
+                }
+                End::Stopped(path) => self.resume(path)?,
+                End::Died => self.rise()?,
+                End::Failed(error) => {
+                    let has_cause = self.world.fired().len() > fired_before;
+                    if !has_cause || error.kind() == ErrorKind::Corruption {
+                        return Err(Failure::Job(error.report()));
+                    }
+                    true
+                }
+            };
+            if !goes_on {
+                break;
+            }
+        }
+        self.check_end()?;
+        Ok(self.trial.clone())
+    }
+
+    /// One process, from its start to its end.
+    fn live(&mut self, seed: u64) -> std::result::Result<End, Failure> {
+        let simulation = Simulation::new(seed).with_steps_max(STEPS_MAX);
+        let env = self.world.env(&simulation);
+        let program = build(&self.job, &self.world, &self.store, env, &self.launch);
+        let client = match program.execute_async("faults") {
+            Ok(client) => client,
+            Err(error) => return Ok(End::Failed(error)),
+        };
+        let (job, world, store, launch) =
+            (Arc::clone(&self.job), self.world.clone(), self.store.clone(), self.launch.clone());
+        let again = simulation.clone();
+        let successor: StartAgain =
+            Box::new(move || build(&job, &world, &store, world.env(&again), &launch).execute_async("faults"));
+        let driven = simulation.run(drive(client, self.world.clone(), successor));
+        let (end, asked) = driven.map_err(Failure::Stuck)?;
+        self.asked = asked;
+        self.trial.fingerprint = mix(self.trial.fingerprint, simulation.trace_hash());
+        Ok(end)
+    }
+
+    /// After a death: whether the job goes on, and from what.
+    fn rise(&mut self) -> std::result::Result<bool, Failure> {
+        let ended = ended(&self.world.disk).map_err(|error| Failure::Job(error.report()))?;
+        if ended <= self.known_end {
+            return Ok(true);
+        }
+        // A job that has ended begins anew when it is started again. Whoever starts it must look, as nobody has told.
+        self.trial.n_unreported += 1;
+        match self.asked {
+            None => Ok(false),
+            Some(_) => self.resume(None),
+        }
+    }
+
+    /// After a stop: from which snapshot the job is started again.
+    fn resume(&mut self, path: Option<String>) -> std::result::Result<bool, Failure> {
+        let disk = &self.world.disk;
+        self.trial.n_savepoints += u64::from(path.is_some());
+        let failed = |error: flott_types::Error| Failure::Job(error.report());
+        let retained = checkpoints(disk);
+        self.known_end = ended(disk).map_err(failed)?;
+        match self.asked {
+            Some(Request::Rescale(parallelism)) => {
+                // The name of the savepoint, if nobody was told.
+                if let Some(path) = path.or_else(|| newest_savepoint(disk, &self.job)) {
+                    let is_final = read_cut_at(disk, &path, &self.job).is_err();
+                    assert!(!is_final, "the savepoint that the job stopped with can be read");
+                    self.launch = Launch { parallelism, recovery_path: Some(path), base: String::new() };
+                }
+            }
+            Some(Request::Older) if self.job.sink == SinkKind::Store => {
+                if let Some((_, path)) = retained.first() {
+                    let cut = read_cut_at(disk, path, &self.job).map_err(failed)?;
+                    self.store.take_back(&cut);
+                    self.launch.recovery_path = Some(path.clone());
+                }
+                // With none it goes on from what this one was started from, as the same command does.
+            }
+            Some(Request::Cancel | Request::Older) => {
+                if let Some((_, path)) = retained.last() {
+                    self.launch.recovery_path = Some(path.clone());
+                }
+            }
+            Some(Request::Savepoint | Request::Successor) | None => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn check_end(&mut self) -> std::result::Result<(), Failure> {
+        let mut rows = match self.job.sink {
+            SinkKind::Store => self.store.committed(),
+            SinkKind::Files => visible_rows(&self.world.disk.files()).map_err(wrong)?,
+        };
+        rows.sort();
+        if self.job.at_least_once {
+            rows.dedup();
+        }
+        if !rows.iter().eq(self.expected.keys()) {
+            let mut once = rows.clone();
+            once.dedup();
+            let missing = self.expected.keys().filter(|row| once.binary_search(row).is_err());
+            let extra = once.iter().filter(|row| !self.expected.contains_key(row));
+            return Err(wrong(format!(
+                "at the end: {} rows instead of {}, {} twice, missing {:?}, wrong {:?}",
+                rows.len(),
+                self.expected.len(),
+                rows.len() - once.len(),
+                missing.take(3).collect::<Vec<_>>(),
+                extra.take(3).collect::<Vec<_>>()
+            )));
+        }
+        self.trial.fired = self.world.fired();
+        self.trial.n_events = self.world.n_events();
+        self.trial.n_cuts = self.store.n_checked().0;
+        self.trial.n_checkpoints = self.store.n_checked().1;
+        self.trial.events = self.world.recorded();
+        Ok(())
+    }
+}
+
+/// The rows in files that have their names.
+fn visible_rows(files: &BTreeMap<PathBuf, Vec<u8>>) -> std::result::Result<Vec<Row>, String> {
+    let mut rows = Vec::new();
+    for (path, bytes) in files {
+        let is_hidden = path.components().any(|part| part.as_os_str().to_string_lossy().starts_with('.'));
+        if !path.starts_with(Path::new(OUT)) || is_hidden {
+            continue;
+        }
+        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let row = serde_json::from_slice(line);
+            rows.push(row.map_err(|error| format!("{} has a torn line: {error}", path.display()))?);
+        }
+    }
+    Ok(rows)
+}
+
+/// What a reader sees must be in a durable checkpoint.
+fn read_files(world: &World, job: &Job, expected: &Expected) {
+    let seen = || -> std::result::Result<(), String> {
+        let rows = visible_rows(&world.disk.files())?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let cut = read_cut(&world.disk, job).map_err(|error| error.report())?;
+        let cut = cut.ok_or_else(|| "there is output and no durable checkpoint".to_owned())?;
+        let rows: Vec<&Row> = rows.iter().collect();
+        // What is not visible yet may still be committed: only what is there is compared.
+        match compare(job, expected, &cut, &rows) {
+            Err(what) if what.contains("is missing") => Ok(()),
+            compared => compared,
+        }
+    };
+    if let Err(what) = seen() {
+        world.violation(format!("a reader: {what}"));
+    }
+}
+
+/// The end of a job.
+type ResultFuture = Pin<Box<dyn Future<Output = Result<JobExecutionResult>> + Send>>;
+/// Starts the job a second time.
+type StartAgain = Box<dyn Fn() -> Result<JobClient> + Send>;
+type SavepointFuture = Pin<Box<dyn Future<Output = Result<String>> + Send>>;
+
+/// Waits for the end of a life, and does meanwhile what is asked for.
+async fn drive(client: JobClient, world: World, successor: StartAgain) -> (End, Option<Request>) {
+    let (mut handle, mut canceler) = (client.savepoints(), client.canceler());
+    // Jobs that somebody has taken for dead.
+    let mut zombies: Vec<ResultFuture> = Vec::new();
+    let mut result: ResultFuture = Box::pin(client.result());
+    let mut savepoint: Option<SavepointFuture> = None;
+    let (mut asked, mut stopped_with, mut is_stopped) = (None, None, false);
+    std::future::poll_fn(move |cx| {
+        loop {
+            match world.poll_driver(cx) {
+                Poll::Ready(Err(())) => return Poll::Ready((End::Died, asked)),
+                // One thing at a time, as people do.
+                Poll::Ready(Ok(_)) if asked.is_some() || savepoint.is_some() => {}
+                Poll::Ready(Ok(Request::Successor)) => match successor() {
+                    Ok(client) => {
+                        (handle, canceler) = (client.savepoints(), client.canceler());
+                        zombies.push(std::mem::replace(&mut result, Box::pin(client.result())));
+                    }
+                    Err(error) => return Poll::Ready((End::Failed(error), asked)),
+                },
+                Poll::Ready(Ok(request)) => {
+                    let (handle, canceler) = (handle.clone(), canceler.clone());
+                    savepoint = match request {
+                        Request::Cancel | Request::Older => {
+                            asked = Some(request);
+                            is_stopped = canceler.try_cancel();
+                            None
+                        }
+                        Request::Rescale(_) => {
+                            asked = Some(request);
+                            Some(Box::pin(
+                                async move { handle.stop_with_savepoint(None, AtStop::Suspend).await },
+                            ))
+                        }
+                        Request::Savepoint | Request::Successor => {
+                            Some(Box::pin(async move { handle.trigger_savepoint(None).await }))
+                        }
+                    };
+                }
+                Poll::Pending => break,
+            }
+        }
+        if let Some(taking) = &mut savepoint
+            && let Poll::Ready(taken) = taking.as_mut().poll(cx)
+        {
+            savepoint = None;
+            match (taken, asked) {
+                (Ok(path), Some(Request::Rescale(_))) => stopped_with = Some(path),
+                (Err(_), Some(Request::Rescale(_))) => asked = None,
+                (Ok(_) | Err(_), _) => {}
+            }
+        }
+        // A zombie fails, as it is fenced off; or it has finished before its successor took over, which then begins anew or, if it looked
+        // in time, has nothing left to do. That is the operator's mistake, as nobody starts a job that has ended.
+        let mut has_finished = None;
+        zombies.retain_mut(|zombie| match zombie.as_mut().poll(cx) {
+            Poll::Ready(Ok(result)) => {
+                has_finished = Some(result);
+                false
+            }
+            Poll::Ready(Err(_)) => false,
+            Poll::Pending => true,
+        });
+        if let Some(result) = has_finished {
+            return Poll::Ready((End::Finished(result), None));
+        }
+        let Poll::Ready(result) = result.as_mut().poll(cx) else { return Poll::Pending };
+        let end = match result {
+            Err(error) => End::Failed(error),
+            Ok(result) if result.status == JobStatus::Canceled => {
+                assert!(is_stopped, "nobody has cancelled the job");
+                End::Stopped(None)
+            }
+            Ok(_) if stopped_with.is_some() => End::Stopped(stopped_with.take()),
+            Ok(result) => End::Finished(result),
+        };
+        // What was asked for, and has not been done before the job ended by itself, is not done.
+        let asked = if matches!(end, End::Finished(_)) { None } else { asked };
+        Poll::Ready((end, asked))
+    })
+    .await
+}

@@ -1,0 +1,54 @@
+//! Jobs with checkpoints under faults: the plans that have found a bug, all of a small sweep, and fresh seeds.
+
+use flott_env::Env;
+use flott_sim::faults::{FaultCampaign, FaultPlan, Scenario, generate_faults, sweep, try_faults};
+use std::time::Duration;
+
+/// Plans that have found a bug, each with what it was.
+const REGRESSIONS: &[(&str, &str)] = &[(
+    "a_job_whose_old_checkpoints_cannot_be_deleted_has_ended_all_the_same",
+    include_str!("../plans/end_cannot_delete.json"),
+)];
+
+#[test]
+fn plans_that_have_found_a_bug_come_out_right() {
+    for (name, plan) in REGRESSIONS {
+        let plan = FaultPlan::from_json(plan).unwrap();
+        for schedule in 0..20 {
+            let plan = FaultPlan { schedule: plan.schedule + schedule, ..plan.clone() };
+            if let Err(failure) = try_faults(&plan, false) {
+                panic!("{name}: {plan}{failure}\n{}", plan.to_json());
+            }
+        }
+    }
+}
+
+#[test]
+fn single_crash_points_of_the_smallest_job_come_out_right() {
+    let scenario = Scenario::all().into_iter().find(|scenario| scenario.name == "smallest").unwrap();
+    let report = sweep(&Scenario { pairs: false, ..scenario });
+    let report = report.unwrap_or_else(|failed| panic!("{}{}", failed.0, failed.1));
+    assert!(report.n_single > 200 && report.n_cuts > report.n_single, "{report:?}");
+}
+
+#[test]
+fn fixed_and_fresh_seeds_come_out_right() {
+    let env = Env::real().unwrap();
+    for first in [1, env.random_u64()] {
+        let campaign = FaultCampaign { first, seeds: 60, time: Duration::from_secs(20), jobs: 1 };
+        let report = campaign.run(&env);
+        if let Some((plan, failure)) = report.failure {
+            panic!("{plan}{failure}\n{}", plan.to_json());
+        }
+        assert!(report.coverage.n_plans > 0);
+    }
+}
+
+#[test]
+fn a_plan_of_faults_is_the_same_run_each_time_and_survives_its_text_form() {
+    for seed in 0..20 {
+        let plan = generate_faults(seed);
+        assert_eq!(FaultPlan::from_json(&plan.to_json()), Ok(plan.clone()));
+        assert_eq!(try_faults(&plan, true), try_faults(&plan, true), "seed {seed}");
+    }
+}
