@@ -98,7 +98,7 @@ mod tests {
             assert!(all.contains(&format!("{key}\n    default: ")), "{key}");
         }
         assert!(all.contains("execution.buffer-timeout.interval\n    default: 100 ms\n"), "{all}");
-        assert!(all.contains("default: 4 mb\n"), "{all}");
+        assert!(all.contains("default: 1 mb\n"), "{all}");
         assert!(!reference("watermark").contains("parallelism.default\n"));
     }
 

@@ -11,6 +11,7 @@ use flott_env::Env;
 use flott_graph::{JobGraph, NodeKind};
 use flott_operators::pipe::Identity;
 use flott_runtime::{SourceFactory, bad_records_tag};
+use flott_state::StateSettings;
 use flott_types::{
     ConfigOption, ConfigValue, Configuration, DEFAULT_MAX_PARALLELISM, Data, Error, NodeId, Result, options,
 };
@@ -194,7 +195,9 @@ impl StreamExecutionEnvironment {
         // Functions, sources and sinks belong to the job from here on: they are dropped when it ends, and whoever waits for
         // that (the receiver of a channel sink, say) need not wait for the environment.
         let program = std::mem::take(&mut *self.program.lock());
-        launch(&self.env, &self.config, program, job_graph, name)
+        // Where keyed state is kept goes with the environment to all that keep it.
+        let env = self.env.with_settings(StateSettings::new(&self.config));
+        launch(&env, &self.config, program, job_graph, name)
     }
 }
 

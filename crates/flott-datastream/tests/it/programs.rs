@@ -1,6 +1,6 @@
 //! What the streams of a program can do with each other, in both worlds and at several parallelisms.
 
-use crate::support::{real, simulated, sorted};
+use crate::support::{directory, real, simulated, sorted};
 use flott_api::sinks::{FnSink, collect_sink};
 use flott_api::{
     AsyncRetryStrategy, BoxError, BroadcastContext, BroadcastProcessFunction, CoProcessFunction, Collector,
@@ -10,6 +10,7 @@ use flott_api::{
 use flott_datastream::StreamExecutionEnvironment;
 use flott_operators::{AsyncOutputMode, AsyncWaitConfig};
 use flott_state::{BroadcastState, ListState, OperatorStateBackend, ValueState};
+use flott_types::{MemorySize, StateBackendType, options};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -418,4 +419,26 @@ fn for_each_sees_every_record_behind_fused_steps_and_its_error_names_the_record(
         .name("check");
     let error = env.execute("for each fails").unwrap_err().report();
     assert!(error.contains("check") && error.contains("record 11") && error.ends_with("too much"), "{error}");
+}
+
+#[test]
+fn state_on_disk_gives_what_state_in_memory_gives() {
+    let sums = |backend| {
+        let mut env = real(2);
+        let local_dir = directory(&env);
+        env.set(options::STATE_BACKEND, backend);
+        env.set(options::STATE_DISK_MEMORY, MemorySize(16 << 10));
+        env.set(options::STATE_LOCAL_DIR, Some(local_dir));
+        let (sink, sums) = collect_sink();
+        env.from_sequence(0, 19_999)
+            .map(|n| (n % 2_000, n))
+            .key_by(|(key, _)| *key)
+            .reduce(|sum, (_, n)| sum.1 += n)
+            .sink_to(sink);
+        env.execute("sums").unwrap();
+        sorted(sums.take())
+    };
+    let expected = sums(StateBackendType::Hashmap);
+    assert_eq!(expected.len(), 20_000);
+    assert_eq!(sums(StateBackendType::Disk), expected);
 }
