@@ -325,10 +325,7 @@ impl JobMaster {
                 let state = |uid: &OperatorUid| Some((uid.clone(), restored.enumerator(uid)?.to_vec()));
                 enumerators = uids.filter_map(state).collect();
             }
-            let mut next_checkpoint_id = recovered.next_checkpoint_id.max(self.next_checkpoint_id);
-            if flott_env::canary("reuse-checkpoint-ids") {
-                next_checkpoint_id = CheckpointId(1);
-            }
+            let next_checkpoint_id = recovered.next_checkpoint_id.max(self.next_checkpoint_id);
             let job_start = JobStart { next_checkpoint_id, retained: recovered.retained };
             checkpoints = Some((job_start, recovered.owner.clone()));
             self.owner = Some(recovered.owner.clone());
