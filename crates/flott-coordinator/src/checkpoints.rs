@@ -8,7 +8,7 @@ use flott_checkpoint::{
 };
 use flott_env::sync::{mpsc, oneshot};
 use flott_env::{Env, Instant, TaskHandle, canary};
-use flott_types::{CheckpointId, CheckpointKind, Error, FileHandle, OperatorUid, Result};
+use flott_types::{CheckpointId, CheckpointKind, Error, ErrorKind, FileHandle, OperatorUid, Result};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -93,6 +93,7 @@ pub(crate) struct Checkpointing {
     next_checkpoint_id: CheckpointId,
     requests: BTreeMap<SavepointRequest, (CheckpointKind, oneshot::Sender<SavepointResult>)>,
     n_requests: u64,
+    stopping: Vec<StopReply>,
 }
 
 impl fmt::Debug for Checkpointing {
@@ -124,6 +125,7 @@ impl Checkpointing {
             next_checkpoint_id,
             requests: BTreeMap::new(),
             n_requests: 0,
+            stopping: Vec::new(),
         }
     }
 
@@ -195,20 +197,27 @@ impl Checkpointing {
         drop(self.storage_tasks.send(task).await);
     }
 
-    /// Answers who asked for a savepoint; returns its kind.
+    /// Answers who asked for a savepoint; returns its kind. Who asked to stop the job with it hears of it when the job has stopped.
     pub(crate) fn reply(
         &mut self,
         request: SavepointRequest,
         result: Result<CheckpointId>,
     ) -> Option<CheckpointKind> {
         let (kind, reply) = self.requests.remove(&request)?;
-        // Who asked may have gone.
-        drop(reply.send(result.map(|id| self.owner.directory(id, kind))));
+        match result {
+            Ok(id) if kind.stops_job() => {
+                self.stopping.push(StopReply { reply, directory: self.owner.directory(id, kind) });
+            }
+            // Who asked may have gone.
+            result => drop(reply.send(result.map(|id| self.owner.directory(id, kind)))),
+        }
         Some(kind)
     }
 
     /// The attempt is over: nothing is triggered any more, and what is being written is finished, so that the next attempt sees it.
-    pub(crate) async fn stop(mut self) {
+    ///
+    /// Returns who waits for the job to have stopped.
+    pub(crate) async fn stop(mut self) -> Vec<StopReply> {
         for action in self.handle(Input::JobStopped) {
             if let Action::SavepointDone { request, result } = action {
                 self.reply(request, result);
@@ -217,6 +226,32 @@ impl Checkpointing {
         drop(self.storage_tasks);
         // Nobody reads outcomes: there is room for all that can be under way.
         drop(self.worker.await);
+        self.stopping
+    }
+}
+
+/// Somebody who has asked to stop the job with a savepoint. The savepoint is complete, but what it counts as committed need not be: if a
+/// commit fails the job goes on, and whoever started another from the savepoint would have the output twice (FLINK-26783).
+#[derive(Debug)]
+pub(crate) struct StopReply {
+    reply: oneshot::Sender<SavepointResult>,
+    directory: String,
+}
+
+impl StopReply {
+    /// The job has stopped, and that is recorded.
+    pub(crate) fn stopped(self) {
+        // Who asked may have gone.
+        drop(self.reply.send(Ok(self.directory)));
+    }
+
+    /// The job goes on, or has failed.
+    pub(crate) fn failed(self) {
+        let message = format!(
+            "the job has not stopped: it failed behind the savepoint '{}', which must not be used while the job goes on",
+            self.directory
+        );
+        drop(self.reply.send(Err(Error::new(ErrorKind::Retry, message))));
     }
 }
 

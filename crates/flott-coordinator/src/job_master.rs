@@ -1,7 +1,9 @@
 //! The loop around one job: events in, commands out, and another attempt after a failure.
 
 use crate::attempt::Attempt;
-use crate::checkpoints::{CheckpointSetup, Checkpointing, ManifestOutcome, SavepointResult, blocking};
+use crate::checkpoints::{
+    CheckpointSetup, Checkpointing, ManifestOutcome, SavepointResult, StopReply, blocking,
+};
 use crate::enumerators::EnumeratorFactory;
 use crate::job_state::JobStatus;
 use crate::restart::RestartStrategy;
@@ -116,6 +118,8 @@ pub struct JobMaster {
     next_checkpoint_id: CheckpointId,
     /// The newest right to the job's checkpoints.
     owner: Option<CheckpointOwner>,
+    /// Who has asked to stop the job with a savepoint that is complete.
+    stopping: Vec<StopReply>,
 }
 
 /// Something that the loop wakes up for.
@@ -143,7 +147,7 @@ const END_PAUSE: Duration = Duration::from_millis(100);
 impl JobMaster {
     /// A master that tells the job's status to `status`.
     pub fn new(env: Env, setup: JobSetup, status: watch::Sender<JobStatus>) -> Self {
-        Self { env, setup, status, next_checkpoint_id: CheckpointId(1), owner: None }
+        Self { env, setup, status, next_checkpoint_id: CheckpointId(1), owner: None, stopping: Vec::new() }
     }
 
     /// Runs the job to its end, with as many attempts as the restart strategy allows.
@@ -157,6 +161,7 @@ impl JobMaster {
                 AttemptEnd::Ended(status) => return self.end(status, restarts).await,
                 AttemptEnd::Failed(error, has_run) => (error, has_run),
             };
+            self.stopping.drain(..).for_each(StopReply::failed);
             // What nobody can repair by trying again. A program that is wrong in a way that shows before anything has run is
             // the user's to repair; the same later may be the state of the world.
             let is_hopeless = match error.kind() {
@@ -224,6 +229,8 @@ impl JobMaster {
                 ));
             }
         }
+        let reply = if status == JobStatus::Finished { StopReply::stopped } else { StopReply::failed };
+        self.stopping.drain(..).for_each(reply);
         self.tell(status);
         Ok(JobEnd { status, restarts })
     }
@@ -287,7 +294,7 @@ impl JobMaster {
         }
         if let Some(checkpoints) = attempt.checkpoints.take() {
             self.next_checkpoint_id = self.next_checkpoint_id.max(checkpoints.next_checkpoint_id());
-            checkpoints.stop().await;
+            self.stopping = checkpoints.stop().await;
         }
         match attempt.state.take_failure() {
             Some(error) => AttemptEnd::Failed(error, has_run),

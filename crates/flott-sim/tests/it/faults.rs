@@ -14,6 +14,10 @@ const REGRESSIONS: &[(&str, &str)] = &[
         "a_restart_makes_a_manifest_durable_before_it_goes_on_from_it",
         include_str!("../plans/base_is_not_durable.json"),
     ),
+    (
+        "a_stop_whose_commit_fails_is_reported_as_failed",
+        include_str!("../plans/stop_is_undone_by_a_failed_commit.json"),
+    ),
 ];
 
 #[test]
@@ -37,7 +41,7 @@ fn single_crash_points_of_the_smallest_job_come_out_right() {
     assert!(report.n_single > 200 && report.n_cuts > report.n_single, "{report:?}");
 }
 
-/// Always the same ones while a bug is open (tests/plans/open): `cargo xtask sim` takes fresh ones.
+/// Always the same ones while bugs are open (tests/plans/open): `cargo xtask sim` takes fresh ones.
 #[test]
 fn fixed_seeds_come_out_right() {
     let env = Env::real().unwrap();
