@@ -332,20 +332,19 @@ impl CheckpointOwner {
     /// The job has reached its end, and a later start begins anew. With `retain` its checkpoints stay, and are the user's from now on;
     /// otherwise they are deleted. Savepoints stay in any case.
     ///
+    /// The job has ended whether or not checkpoints could be deleted: why not is returned, and what stays is collected by the next start.
+    ///
     /// # Errors
-    /// [`ErrorKind::Fenced`] if another start owns the job; [`ErrorKind::Retry`] if the end could not be recorded: call it again. Whether
-    /// checkpoints were deleted is no matter of success.
-    pub fn end(&self, retain: bool) -> Result<()> {
+    /// [`ErrorKind::Fenced`] if another start owns the job; [`ErrorKind::Retry`] if the end could not be recorded: call it again.
+    pub fn end(&self, retain: bool) -> Result<Vec<Error>> {
         let chain = self.storage.chain(Generation(self.generation.0 + 1))?;
         // First: what is deleted only in part would be missed by a start that goes on.
         self.storage.ownership().end(self.generation, self.attempt, retain)?;
-        if !retain {
-            for id in chain.valid.into_keys().chain(chain.void.into_keys()) {
-                // The job has ended whether or not this works; what stays is garbage, and the next start collects it.
-                drop(self.delete_checkpoint(id));
-            }
+        if retain {
+            return Ok(Vec::new());
         }
-        Ok(())
+        let ids = chain.valid.into_keys().chain(chain.void.into_keys());
+        Ok(ids.filter_map(|id| self.delete_checkpoint(id).err()).collect())
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A subcommand is a module with its arguments and a function `run`: [`demo`], [`nexmark`], [`run_program`],
 //! [`config_reference`], [`savepoint`].
-//! Around a job that a subcommand runs itself: [`settings`] (`-D` and `-p`), [`interrupt`] (Ctrl-C), [`progress`].
+//! Around a job that a subcommand runs itself: [`settings`] (`-D` and `-p`), [`interrupt`] (Ctrl-C), [`progress`]; [`logging`] for all.
 //!
 //! It is *not* a place for anything that a program could want: programs link the library `flott` only.
 
@@ -10,6 +10,7 @@ mod config_reference;
 mod demo;
 mod failure;
 mod interrupt;
+mod logging;
 mod nexmark;
 mod progress;
 mod run_program;
@@ -27,6 +28,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Debug, Parser)]
 #[command(name = "flott", version, after_help = EXAMPLES)]
 struct Cli {
+    #[command(flatten)]
+    logging: logging::LoggingArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -52,7 +55,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let Cli { logging, command } = Cli::parse();
+    logging.start();
+    let done = match command {
         Command::Demo(args) => demo::run(&args),
         Command::Run(args) => run_program::run(&args),
         Command::Nexmark(args) => nexmark::run(&args),

@@ -140,19 +140,26 @@ impl Attempt {
                     self.send(id, TaskCommand::TriggerCheckpoint(barrier)).await;
                 }
             }
-            Do::WriteManifest(request) => checkpoints.write_manifest(&request).await,
+            Do::WriteManifest(request) => checkpoints.write_manifest(&request).await?,
             Do::NotifyComplete { id, is_final } => {
+                checkpoints.on_complete(id, if is_final { "final checkpoint" } else { "checkpoint" });
                 self.tell_all(&TaskCommand::CheckpointComplete(id)).await;
                 if is_final {
                     self.tell_all(&TaskCommand::Finish).await;
                 }
             }
-            Do::NotifyAborted { id, .. } => self.tell_all(&TaskCommand::CheckpointAborted(id)).await,
+            Do::NotifyAborted { id, reason } => {
+                checkpoints.on_aborted(id, &reason);
+                self.tell_all(&TaskCommand::CheckpointAborted(id)).await;
+            }
             Do::Discard { id, kind } => checkpoints.discard(id, kind).await,
             Do::Subsume(ids) => checkpoints.subsume(ids).await,
             Do::DeleteFiles(files) => checkpoints.delete_files(files).await,
             Do::FailJob(error) => return Err(error),
             Do::SavepointDone { request, result } => {
+                if let Ok(id) = result {
+                    checkpoints.on_complete(id, "savepoint");
+                }
                 let is_done = result.is_ok();
                 let kind = checkpoints.reply(request, result);
                 if is_done && kind.is_some_and(|kind| kind.stops_job()) {

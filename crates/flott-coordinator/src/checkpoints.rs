@@ -1,9 +1,14 @@
 //! Drives the coordinator of checkpoints in one attempt: keeps what it needs between its actions, and has IO done beside the
 //! master's loop.
 
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use crate::metrics::JobMetrics;
 use flott_checkpoint::{
-    Action, CheckpointConfig, CheckpointCoordinator, CheckpointOwner, CheckpointPlan, CheckpointStorage,
-    Input, JobStart, Manifest, ManifestRequest, Now, OpenSnapshot, RestoreOptions, RestoredState,
+    AbortReason, Action, CheckpointConfig, CheckpointCoordinator, CheckpointOwner, CheckpointPlan,
+    CheckpointStorage, Input, JobStart, ManifestRequest, Now, OpenSnapshot, RestoreOptions, RestoredState,
     SavepointRequest, StartFrom, open_snapshot,
 };
 use flott_env::sync::{mpsc, oneshot};
@@ -12,6 +17,10 @@ use flott_types::{CheckpointId, CheckpointKind, Error, ErrorKind, FileHandle, Op
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use tracing::{Instrument, Span, info, warn};
+pub(crate) use worker::{ManifestOutcome, report_cleanup};
+use worker::{STORAGE_TASKS_MAX, StorageTask, work};
 
 /// How a job takes checkpoints and where it goes on from.
 #[derive(Clone, Debug)]
@@ -63,20 +72,14 @@ impl CheckpointSetup {
     }
 }
 
-/// IO, in the order in which it was asked for.
-enum StorageTask {
-    Complete(Box<Manifest>),
-    Discard(CheckpointId, CheckpointKind),
-    Subsume(Vec<CheckpointId>),
-    DeleteFiles(Vec<FileHandle>),
-    CollectGarbage,
+/// A checkpoint that has been triggered.
+struct UnderWay {
+    since: Instant,
+    /// The states of the enumerators at the trigger, until they are in the manifest.
+    enumerators: Option<BTreeMap<OperatorUid, Vec<u8>>>,
+    /// The bytes of the parts, when all are known.
+    bytes: u64,
 }
-
-/// What became of a manifest.
-pub(crate) type ManifestOutcome = (CheckpointId, Result<()>);
-
-/// Storage tasks that may wait; the master waits when there are more.
-const STORAGE_TASKS_MAX: usize = 64;
 
 /// The checkpoints of one attempt.
 pub(crate) struct Checkpointing {
@@ -87,8 +90,8 @@ pub(crate) struct Checkpointing {
     storage_tasks: mpsc::Sender<StorageTask>,
     worker: TaskHandle,
     outcomes: mpsc::Receiver<ManifestOutcome>,
-    /// The states of enumerators at the triggers of checkpoints that are under way.
-    enumerators: BTreeMap<CheckpointId, BTreeMap<OperatorUid, Vec<u8>>>,
+    under_way: BTreeMap<CheckpointId, UnderWay>,
+    metrics: Arc<JobMetrics>,
     /// No smaller than any number that was used.
     next_checkpoint_id: CheckpointId,
     requests: BTreeMap<SavepointRequest, (CheckpointKind, oneshot::Sender<SavepointResult>)>,
@@ -104,13 +107,20 @@ impl fmt::Debug for Checkpointing {
 
 impl Checkpointing {
     /// Begins when all subtasks run.
-    pub(crate) fn new(env: &Env, setup: &CheckpointSetup, start: JobStart, owner: CheckpointOwner) -> Self {
+    pub(crate) fn new(
+        env: &Env,
+        setup: &CheckpointSetup,
+        start: JobStart,
+        owner: CheckpointOwner,
+        metrics: &Arc<JobMetrics>,
+    ) -> Self {
         let now = now(env);
         let next_checkpoint_id = start.next_checkpoint_id;
         let coordinator = CheckpointCoordinator::new(setup.config.clone(), setup.plan.clone(), start, now);
         let (storage_tasks, tasks) = mpsc::channel(STORAGE_TASKS_MAX);
         let (done, outcomes) = mpsc::channel(STORAGE_TASKS_MAX);
-        let worker = env.spawn_subtask("checkpoint storage", work(owner.clone(), tasks, done));
+        let work = work(owner.clone(), tasks, done, Arc::clone(metrics)).instrument(Span::current());
+        let worker = env.spawn_subtask("checkpoint storage", work);
         // The first task: what earlier starts left. The queue is empty, so there is room.
         drop(storage_tasks.try_send(StorageTask::CollectGarbage));
         Self {
@@ -121,7 +131,8 @@ impl Checkpointing {
             storage_tasks,
             worker,
             outcomes,
-            enumerators: BTreeMap::new(),
+            under_way: BTreeMap::new(),
+            metrics: Arc::clone(metrics),
             next_checkpoint_id,
             requests: BTreeMap::new(),
             n_requests: 0,
@@ -163,9 +174,9 @@ impl Checkpointing {
     /// The enumerators' part of a checkpoint that is being triggered.
     pub(crate) fn hold_enumerators(&mut self, id: CheckpointId, states: BTreeMap<OperatorUid, Vec<u8>>) {
         self.next_checkpoint_id = self.next_checkpoint_id.max(CheckpointId(id.0 + 1));
-        if !canary("lose-enumerator-state") {
-            self.enumerators.insert(id, states);
-        }
+        let states = if canary("lose-enumerator-state") { BTreeMap::new() } else { states };
+        let under_way = UnderWay { since: self.env.now(), enumerators: Some(states), bytes: 0 };
+        self.under_way.insert(id, under_way);
     }
 
     /// A number that no checkpoint has.
@@ -173,14 +184,49 @@ impl Checkpointing {
         self.next_checkpoint_id
     }
 
-    pub(crate) async fn write_manifest(&mut self, request: &ManifestRequest) {
-        let enumerators = self.enumerators.remove(&request.barrier.id).unwrap_or_default();
+    /// Has the manifest of a checkpoint written.
+    ///
+    /// # Errors
+    /// If the states of its enumerators are not known. Without them the checkpoint would look complete, and a restore would read from the start
+    /// what had not been assigned.
+    pub(crate) async fn write_manifest(&mut self, request: &ManifestRequest) -> Result<()> {
+        let id = request.barrier.id;
+        let under_way = self.under_way.get_mut(&id);
+        let Some((under_way, enumerators)) =
+            under_way.and_then(|it| it.enumerators.take().map(|states| (it, states)))
+        else {
+            let message =
+                format!("cannot write the manifest of checkpoint {id}: it has no states of enumerators");
+            return Err(Error::subtask(message));
+        };
+        under_way.bytes = request.parts.values().filter_map(|part| Some(part.file.as_ref()?.len)).sum();
         let manifest = self.owner.manifest(&self.plan, request, &enumerators);
         self.ask(StorageTask::Complete(Box::new(manifest))).await;
+        Ok(())
+    }
+
+    /// A checkpoint or savepoint is complete.
+    pub(crate) fn on_complete(&mut self, id: CheckpointId, what: &str) {
+        let Some(UnderWay { since, bytes, .. }) = self.under_way.remove(&id) else { return };
+        let duration = self.env.now() - since;
+        self.metrics.on_checkpoint_completed(duration, bytes);
+        info!(checkpoint = id.0, duration_ms = duration.as_millis() as u64, bytes, "{what} completed");
+    }
+
+    /// A checkpoint or savepoint will never be complete.
+    pub(crate) fn on_aborted(&mut self, id: CheckpointId, reason: &AbortReason) {
+        let duration =
+            self.under_way.remove(&id).map_or_else(Default::default, |it| self.env.now() - it.since);
+        self.metrics.on_checkpoint_failed();
+        let duration_ms = duration.as_millis() as u64;
+        if reason.is_failure() {
+            warn!(checkpoint = id.0, duration_ms, %reason, "checkpoint failed");
+        } else {
+            info!(checkpoint = id.0, duration_ms, %reason, "checkpoint aborted");
+        }
     }
 
     pub(crate) async fn discard(&mut self, id: CheckpointId, kind: CheckpointKind) {
-        self.enumerators.remove(&id);
         self.ask(StorageTask::Discard(id, kind)).await;
     }
 
@@ -219,8 +265,15 @@ impl Checkpointing {
     /// Returns who waits for the job to have stopped.
     pub(crate) async fn stop(mut self) -> Vec<StopReply> {
         for action in self.handle(Input::JobStopped) {
-            if let Action::SavepointDone { request, result } = action {
-                self.reply(request, result);
+            match action {
+                Action::SavepointDone { request, result } => drop(self.reply(request, result)),
+                Action::NotifyAborted { id, reason } => self.on_aborted(id, &reason),
+                // What is to be deleted is left to the next start, and subtasks do not listen any more.
+                Action::Discard { .. } | Action::Subsume(_) | Action::DeleteFiles(_) => {}
+                Action::TriggerSources { .. }
+                | Action::WriteManifest(_)
+                | Action::NotifyComplete { .. }
+                | Action::FailJob(_) => {}
             }
         }
         drop(self.storage_tasks);
@@ -257,28 +310,6 @@ impl StopReply {
 
 fn now(env: &Env) -> Now {
     Now { instant: env.now(), timestamp: env.processing_time() }
-}
-
-async fn work(
-    owner: CheckpointOwner,
-    mut tasks: mpsc::Receiver<StorageTask>,
-    done: mpsc::Sender<ManifestOutcome>,
-) {
-    while let Some(task) = tasks.recv().await {
-        let cleaned = match task {
-            StorageTask::Complete(manifest) => {
-                let outcome = owner.complete(&manifest);
-                drop(done.send((manifest.checkpoint_id, outcome)).await);
-                continue;
-            }
-            StorageTask::Discard(id, kind) => owner.discard(id, kind),
-            StorageTask::Subsume(ids) => owner.subsume(&ids),
-            StorageTask::DeleteFiles(files) => owner.delete_files(&files),
-            StorageTask::CollectGarbage => owner.collect_garbage().map(|_| ()),
-        };
-        // Nothing depends on it: what stays is garbage, and the next start of the job collects it.
-        drop(cleaned);
-    }
 }
 
 /// Runs `f`, which blocks, on a thread of its own.

@@ -2,10 +2,11 @@
 
 use crate::attempt::Attempt;
 use crate::checkpoints::{
-    CheckpointSetup, Checkpointing, ManifestOutcome, SavepointResult, StopReply, blocking,
+    CheckpointSetup, Checkpointing, ManifestOutcome, SavepointResult, StopReply, blocking, report_cleanup,
 };
 use crate::enumerators::EnumeratorFactory;
 use crate::job_state::JobStatus;
+use crate::metrics::JobMetrics;
 use crate::restart::RestartStrategy;
 use flott_api::WatermarkAlignment;
 use flott_checkpoint::{CheckpointOwner, Input as CheckpointInput, JobStart, RestoredState};
@@ -20,6 +21,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
+use tracing::{error, info, warn};
 
 /// A source of the job.
 #[derive(Clone)]
@@ -97,6 +99,8 @@ pub struct JobSetup {
     pub checkpoints: Option<CheckpointSetup>,
     /// What follows a failure.
     pub restart: RestartStrategy,
+    /// What is counted.
+    pub metrics: Arc<JobMetrics>,
 }
 
 impl fmt::Debug for JobSetup {
@@ -120,7 +124,12 @@ pub struct JobMaster {
     owner: Option<CheckpointOwner>,
     /// Who has asked to stop the job with a savepoint that is complete.
     stopping: Vec<StopReply>,
+    /// Savepoints that were asked for while the job did not run.
+    waiting: Vec<SavepointRequest>,
 }
+
+/// Somebody who wants a savepoint.
+type SavepointRequest = (CheckpointKind, oneshot::Sender<SavepointResult>);
 
 /// Something that the loop wakes up for.
 enum Input {
@@ -139,6 +148,8 @@ enum AttemptEnd {
 
 /// Reports that may wait for the master; subtasks wait when there are more.
 const EVENTS_MAX: usize = 1024;
+/// Savepoints that may wait for the job to run.
+const WAITING_SAVEPOINTS_MAX: usize = 16;
 /// How often the end of a job is tried to be recorded.
 const END_ATTEMPTS_MAX: u32 = 8;
 /// The time in between.
@@ -147,7 +158,15 @@ const END_PAUSE: Duration = Duration::from_millis(100);
 impl JobMaster {
     /// A master that tells the job's status to `status`.
     pub fn new(env: Env, setup: JobSetup, status: watch::Sender<JobStatus>) -> Self {
-        Self { env, setup, status, next_checkpoint_id: CheckpointId(1), owner: None, stopping: Vec::new() }
+        Self {
+            env,
+            setup,
+            status,
+            next_checkpoint_id: CheckpointId(1),
+            owner: None,
+            stopping: Vec::new(),
+            waiting: Vec::new(),
+        }
     }
 
     /// Runs the job to its end, with as many attempts as the restart strategy allows.
@@ -155,9 +174,29 @@ impl JobMaster {
     /// # Errors
     /// The last failure of a subtask, an enumerator or a checkpoint.
     pub async fn run(mut self, mut control: mpsc::Receiver<JobControl>) -> JobResult {
+        let result = self.run_to_end(&mut control).await;
+        let why = match &result {
+            Ok(end) => format!("the job is {}", end.status),
+            Err(error) => format!("the job has failed: {error}"),
+        };
+        control.close();
+        while let Ok(request) = control.try_recv() {
+            match request {
+                JobControl::Savepoint(kind, reply) => self.waiting.push((kind, reply)),
+                JobControl::Cancel => {}
+            }
+        }
+        for (_, reply) in self.waiting.drain(..) {
+            // Who asked may have gone.
+            drop(reply.send(Err(Error::user(format!("cannot take a savepoint: {why}")))));
+        }
+        result
+    }
+
+    async fn run_to_end(&mut self, control: &mut mpsc::Receiver<JobControl>) -> JobResult {
         let mut restarts = 0;
         loop {
-            let (error, has_run) = match self.attempt(restarts, &mut control).await {
+            let (error, has_run) = match self.attempt(restarts, control).await {
                 AttemptEnd::Ended(status) => return self.end(status, restarts).await,
                 AttemptEnd::Failed(error, has_run) => (error, has_run),
             };
@@ -175,27 +214,39 @@ impl JobMaster {
                 self.setup.restart.on_failure(self.env.now(), self.env.random_u64())
             };
             let Some(pause) = pause else {
+                error!(error = %error.report(), restarts, "the job has failed");
                 self.tell(JobStatus::Failed);
                 return Err(error);
             };
+            let pause_ms = pause.as_millis() as u64;
+            warn!(error = %error.report(), pause_ms, restart = restarts + 1, "the job failed and restarts");
+            self.setup.metrics.on_restart();
             self.tell(JobStatus::Restarting);
-            if self.wait(self.env.now() + pause, &mut control).await {
+            if self.wait(self.env.now() + pause, control).await {
                 return self.end(JobStatus::Canceled, restarts).await;
             }
             restarts += 1;
         }
     }
 
+    /// Who asks for a savepoint while the job does not run waits until it does.
+    fn hold(&mut self, request: SavepointRequest) {
+        if self.waiting.len() < WAITING_SAVEPOINTS_MAX {
+            self.waiting.push(request);
+        } else {
+            let message = format!("{WAITING_SAVEPOINTS_MAX} savepoints wait already for the job to run");
+            drop(request.1.send(Err(Error::new(ErrorKind::Retry, message))));
+        }
+    }
+
     /// Waits between attempts; returns whether somebody cancelled the job meanwhile.
-    async fn wait(&self, until: Instant, control: &mut mpsc::Receiver<JobControl>) -> bool {
+    async fn wait(&mut self, until: Instant, control: &mut mpsc::Receiver<JobControl>) -> bool {
         let mut alarm = self.env.sleep_until(until);
         std::future::poll_fn(|cx| {
             loop {
                 match control.poll_recv(cx) {
                     Poll::Ready(Some(JobControl::Cancel)) => return Poll::Ready(true),
-                    Poll::Ready(Some(JobControl::Savepoint(_, reply))) => {
-                        drop(reply.send(Err(Error::new(ErrorKind::Retry, "the job is being restarted"))));
-                    }
+                    Poll::Ready(Some(JobControl::Savepoint(kind, reply))) => self.hold((kind, reply)),
                     Poll::Ready(None) | Poll::Pending => break,
                 }
             }
@@ -209,7 +260,7 @@ impl JobMaster {
         if let (Some(owner), Some(setup)) = (self.owner.take(), &self.setup.checkpoints) {
             let retain = status == JobStatus::Canceled
                 && setup.config.retention == ExternalizedCheckpointRetention::RetainOnCancellation;
-            let mut ended = Ok(());
+            let mut ended = Ok(Vec::new());
             for n_tried in 0..END_ATTEMPTS_MAX {
                 if n_tried > 0 {
                     self.env.sleep(END_PAUSE).await;
@@ -222,15 +273,21 @@ impl JobMaster {
                     break;
                 }
             }
-            if let Err(error) = ended {
-                self.tell(JobStatus::Failed);
-                return Err(error.context(
-                    "the job has ended, but that cannot be recorded: a later start repeats its end",
-                ));
+            match ended {
+                Ok(undeleted) => undeleted
+                    .iter()
+                    .for_each(|error| report_cleanup(&self.setup.metrics, "delete a checkpoint", error)),
+                Err(error) => {
+                    self.tell(JobStatus::Failed);
+                    return Err(error.context(
+                        "the job has ended, but that cannot be recorded: a later start repeats its end",
+                    ));
+                }
             }
         }
         let reply = if status == JobStatus::Finished { StopReply::stopped } else { StopReply::failed };
         self.stopping.drain(..).for_each(reply);
+        info!(%status, restarts, "the job has ended");
         self.tell(status);
         Ok(JobEnd { status, restarts })
     }
@@ -251,11 +308,13 @@ impl JobMaster {
             match next(&self.env, &mut attempt, &mut events, control).await {
                 Input::Control(JobControl::Cancel) => attempt.cancel().await,
                 Input::Control(JobControl::Savepoint(kind, reply)) => match &mut attempt.checkpoints {
+                    _ if self.setup.checkpoints.is_none() => drop(reply.send(Err(no_savepoint()))),
                     Some(checkpoints) if !attempt.state.is_stopping() => {
                         let actions = checkpoints.savepoint(kind, reply);
                         attempt.perform(actions).await;
                     }
-                    _ => drop(reply.send(Err(self.no_savepoint()))),
+                    // It is starting, or failing and may start again.
+                    _ => self.hold((kind, reply)),
                 },
                 Input::Manifest(outcome) => {
                     if let (Some(checkpoints), false) =
@@ -280,7 +339,15 @@ impl JobMaster {
                             && let (Some(setup), Some((start, owner))) =
                                 (&self.setup.checkpoints, start.take())
                         {
-                            attempt.checkpoints = Some(Checkpointing::new(&self.env, setup, start, owner));
+                            let metrics = &self.setup.metrics;
+                            let mut checkpoints = Checkpointing::new(&self.env, setup, start, owner, metrics);
+                            let waiting = std::mem::take(&mut self.waiting);
+                            let taken = waiting
+                                .into_iter()
+                                .flat_map(|(kind, reply)| checkpoints.savepoint(kind, reply));
+                            let actions: Vec<_> = taken.collect();
+                            attempt.checkpoints = Some(checkpoints);
+                            attempt.perform(actions).await;
                         }
                     }
                 }
@@ -299,15 +366,6 @@ impl JobMaster {
         match attempt.state.take_failure() {
             Some(error) => AttemptEnd::Failed(error, has_run),
             None => AttemptEnd::Ended(attempt.state.status()),
-        }
-    }
-
-    fn no_savepoint(&self) -> Error {
-        match &self.setup.checkpoints {
-            Some(_) => Error::new(ErrorKind::Retry, "the job is not running"),
-            None => Error::user(
-                "the job has no place for savepoints: set 'execution.checkpointing.savepoint-dir' before it starts",
-            ),
         }
     }
 
@@ -335,6 +393,17 @@ impl JobMaster {
             let next_checkpoint_id = recovered.next_checkpoint_id.max(self.next_checkpoint_id);
             let job_start = JobStart { next_checkpoint_id, retained: recovered.retained };
             checkpoints = Some((job_start, recovered.owner.clone()));
+            let generation = recovered.owner.generation().0;
+            match &recovered.restored {
+                Some(restored) => {
+                    info!(
+                        generation,
+                        checkpoint = restored.checkpoint_id().0,
+                        "the job goes on from a snapshot"
+                    );
+                }
+                None => info!(generation, "the job starts from nothing"),
+            }
             self.owner = Some(recovered.owner.clone());
             start.owner = Some(recovered.owner);
             start.restored = recovered.restored;
@@ -344,6 +413,12 @@ impl JobMaster {
         let attempt = Attempt::new(self.env.clone(), mailboxes, &self.setup.sources, &enumerators);
         Ok((attempt, checkpoints))
     }
+}
+
+fn no_savepoint() -> Error {
+    Error::user(
+        "the job has no place for savepoints: set 'execution.checkpointing.savepoint-dir' before it starts",
+    )
 }
 
 async fn next(

@@ -5,6 +5,7 @@
 //! * `enumerators`: hosts the split enumerators of sources, whose types are erased.
 //! * `restart`: what follows a failure, the same way.
 //! * `checkpoints`: drives the coordinator of checkpoints (`flott-checkpoint`, pure as well) and its storage.
+//! * `metrics`: what is counted. What happens is also said to `tracing`; who embeds the engine decides who listens.
 //! * `attempt`: one attempt to run the job: carries out what all of these want.
 //! * `job_master`: the loop around attempts.
 //!
@@ -18,6 +19,7 @@ mod checkpoints;
 mod enumerators;
 mod job_master;
 mod job_state;
+mod metrics;
 mod restart;
 
 pub use checkpoints::{CheckpointSetup, SavepointResult};
@@ -26,4 +28,5 @@ pub use job_master::{
     AttemptStart, Deployer, JobControl, JobEnd, JobMaster, JobResult, JobSetup, SourceSpec,
 };
 pub use job_state::{Action, JobState, JobStatus};
+pub use metrics::{JobCounts, JobMetrics};
 pub use restart::{ExponentialDelay, FailureRate, RestartStrategy};

@@ -4,7 +4,9 @@ use crate::deployment::{
     LocalDeployer, SavepointRoot, SharedMetrics, checkpoint_setup, copy_savepoint, job_id, local_path,
 };
 use crate::program::Program;
-use flott_coordinator::{JobControl, JobMaster, JobResult, JobSetup, JobStatus, RestartStrategy, SourceSpec};
+use flott_coordinator::{
+    JobControl, JobCounts, JobMaster, JobMetrics, JobResult, JobSetup, JobStatus, RestartStrategy, SourceSpec,
+};
 use flott_env::sync::{mpsc, oneshot, watch};
 use flott_env::{Env, Instant};
 use flott_graph::JobGraph;
@@ -14,6 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tracing::Instrument;
 
 /// A handle to a running job. Dropping it lets the job run on.
 pub struct JobClient {
@@ -24,6 +27,7 @@ pub struct JobClient {
     status: watch::Receiver<JobStatus>,
     control: JobHandle,
     metrics: SharedMetrics,
+    job_metrics: Arc<JobMetrics>,
     result: oneshot::Receiver<JobResult>,
 }
 
@@ -66,6 +70,8 @@ pub struct JobExecutionResult {
     pub net_runtime: Duration,
     /// The counters of all operators, sources first.
     pub operators: Vec<OperatorReport>,
+    /// Restarts, checkpoints, and what could not be deleted.
+    pub counts: JobCounts,
 }
 
 impl JobClient {
@@ -84,9 +90,19 @@ impl JobClient {
         *self.status.borrow()
     }
 
+    /// The job's status with its changes, to wait for one of them.
+    pub fn status_changes(&self) -> watch::Receiver<JobStatus> {
+        self.status.clone()
+    }
+
     /// The counters as they are now.
     pub fn operators(&self) -> Vec<OperatorReport> {
         summarize(&self.metrics.get())
+    }
+
+    /// Restarts, checkpoints, and what could not be deleted, as counted up to now.
+    pub fn counts(&self) -> JobCounts {
+        self.job_metrics.counts()
     }
 
     /// A handle with which the job can be canceled from elsewhere.
@@ -135,6 +151,7 @@ impl JobClient {
             restarts: end.restarts,
             net_runtime: self.env.now() - self.started,
             operators: summarize(&self.metrics.get()),
+            counts: self.job_metrics.counts(),
         })
     }
 
@@ -167,7 +184,7 @@ pub struct JobHandle {
 
 impl JobHandle {
     /// Takes a savepoint below the directory `dir`, or below `execution.checkpointing.savepoint-dir` if it is `None`, and returns its
-    /// path when it is complete. The job goes on, and commits nothing because of it.
+    /// path when it is complete. The job goes on, and commits nothing because of it. While the job starts or restarts it is waited for.
     ///
     /// # Errors
     /// [`ErrorKind::UserError`](flott_types::ErrorKind::UserError) if the job has no directory for savepoints, else what kept it from being
@@ -286,11 +303,13 @@ pub(crate) fn launch(
     let has_checkpoints = settings.as_ref().is_some_and(|settings| settings.interval.is_some());
     let metrics = SharedMetrics::default();
     let deployer = LocalDeployer { env: env.clone(), spec, checkpoints: settings, metrics: metrics.clone() };
+    let job_metrics = Arc::new(JobMetrics::default());
     let setup = JobSetup {
         sources,
         deployer: Arc::new(deployer),
         checkpoints,
         restart: RestartStrategy::new(config, has_checkpoints),
+        metrics: Arc::clone(&job_metrics),
     };
     let (status_sender, status) = watch::channel(JobStatus::Created);
     let (control, requests) = mpsc::channel(16);
@@ -299,12 +318,14 @@ pub(crate) fn launch(
     // The client may be dropped, and the job goes on: the master keeps a sender of its own control channel.
     let keep = control.clone();
     let started = env.now();
-    env.spawn("job master", async move {
+    let span = tracing::info_span!("job", id = %job_id, name);
+    let run = async move {
         let result = master.run(requests).await;
         drop(keep);
         // Nobody may be waiting for the result.
         drop(result_sender.send(result));
-    });
+    };
+    env.spawn("job master", run.instrument(span));
     let control = JobHandle { env: env.clone(), control, savepoints: savepoints.unwrap_or_default() };
-    Ok(JobClient { job_id, name, env: env.clone(), started, status, control, metrics, result })
+    Ok(JobClient { job_id, name, env: env.clone(), started, status, control, metrics, job_metrics, result })
 }

@@ -69,7 +69,7 @@ pub use flott_api::{
     TimeDomain, TimestampMode, UserResult, WatermarkAlignment, WatermarkGenerator, WatermarkStrategy,
     WindowContext,
 };
-pub use flott_coordinator::JobStatus;
+pub use flott_coordinator::{JobCounts, JobStatus};
 pub use flott_datastream::{
     AtStop, BroadcastStream, BroadcastStreams, ConnectedStreams, DataStream, DataStreamSink, IntervalJoin,
     JobCanceler, JobClient, JobExecutionResult, JobHandle, JoinedStreams, KeyedBroadcastStreams,

@@ -172,8 +172,8 @@ pub enum AbortReason {
 }
 
 impl AbortReason {
-    /// Whether it counts against `execution.checkpointing.tolerable-failed-checkpoints`.
-    pub(crate) fn is_failure(&self) -> bool {
+    /// Whether something went wrong, so that it counts against `execution.checkpointing.tolerable-failed-checkpoints`.
+    pub fn is_failure(&self) -> bool {
         match self {
             Self::Expired(_) | Self::Declined(..) | Self::ManifestFailed(_) => true,
             Self::SubtaskFinished(_) | Self::Subsumed(_) | Self::StoppingWithSavepoint | Self::JobStopped => {

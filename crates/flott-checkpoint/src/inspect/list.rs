@@ -62,10 +62,12 @@ pub fn list_snapshots(env: &Env, dir: &Path) -> Result<Vec<ListedSnapshot>> {
         Err(error) => return Err(failed(&format!("look at '{shown}'"), error)),
     }
     let mut found = Vec::new();
-    if fs.metadata(&dir.join(MANIFEST_NAME)).is_ok() {
+    // It was there just now: that it is gone is not that it is empty.
+    let in_dir = fs.list(dir).map_err(|error| failed(&format!("list '{shown}'"), error))?;
+    if in_dir.iter().any(|entry| name(entry) == MANIFEST_NAME) {
         found.push(dir.to_owned());
     }
-    for entry in entries(fs.as_ref(), dir)? {
+    for entry in in_dir {
         if is_snapshot(&entry) {
             found.push(entry);
         } else if is_job(&entry) {
@@ -80,14 +82,13 @@ pub fn list_snapshots(env: &Env, dir: &Path) -> Result<Vec<ListedSnapshot>> {
     Ok(listed)
 }
 
-/// What is in a directory; nothing if it was deleted meanwhile.
+/// What is in a directory that was listed; nothing if it is no directory or has been deleted meanwhile, and only if that is certain.
 fn entries(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<PathBuf>> {
-    match fs.list(dir) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Ok(Vec::new())
-        }
-        entries => entries.map_err(|error| failed(&format!("list '{}'", dir.display()), error)),
-    }
+    fs.list(dir).or_else(|error| match fs.metadata(dir) {
+        Ok(metadata) if !metadata.is_dir => Ok(Vec::new()),
+        Err(gone) if gone.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        _ => Err(failed(&format!("list '{}'", dir.display()), error)),
+    })
 }
 
 fn name(path: &Path) -> String {
@@ -134,9 +135,13 @@ fn look_at(env: &Env, path: &Path) -> Result<ListedSnapshot> {
         Some(Err(error)) => (Completeness::Damaged, error.to_string()),
     };
     let parts = files.iter().filter(|file| name(file) != MANIFEST_NAME);
-    // A file that is gone by now has no length.
-    let parts: Vec<_> =
-        parts.filter_map(|file| fs.metadata(file).ok()).filter(|found| !found.is_dir).collect();
+    let parts = parts.filter_map(|file| match fs.metadata(file) {
+        Ok(found) => (!found.is_dir).then_some(Ok(found)),
+        // A file that is gone by now has no length.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => Some(Err(failed(&format!("look at '{}'", file.display()), error))),
+    });
+    let parts = parts.collect::<Result<Vec<_>>>()?;
     let job = path.parent().filter(|parent| is_job(parent)).map(name);
     Ok(ListedSnapshot {
         path: path.display().to_string(),
@@ -149,4 +154,58 @@ fn look_at(env: &Env, path: &Path) -> Result<ListedSnapshot> {
         bytes: parts.iter().map(|part| part.len).sum(),
         files: parts.len(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flott_env::{FileWrite, Metadata, ReadSeek};
+
+    /// A disk on which there is one directory, which says this when it is listed.
+    #[derive(Debug)]
+    struct Unlistable(io::ErrorKind);
+
+    impl FileSystem for Unlistable {
+        fn open(&self, _: &Path) -> io::Result<Box<dyn ReadSeek>> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+        fn create(&self, _: &Path) -> io::Result<Box<dyn FileWrite>> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+        fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+            match name(path).as_str() {
+                "gone" => Err(io::ErrorKind::NotFound.into()),
+                it => Ok(Metadata { len: 0, is_dir: it != "chk-1", modified_ms: 0 }),
+            }
+        }
+        fn list(&self, _: &Path) -> io::Result<Vec<PathBuf>> {
+            Err(self.0.into())
+        }
+        fn create_dir_all(&self, _: &Path) -> io::Result<()> {
+            Err(self.0.into())
+        }
+        fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+            Err(self.0.into())
+        }
+        fn remove(&self, _: &Path) -> io::Result<()> {
+            Err(self.0.into())
+        }
+        fn sync_dir(&self, _: &Path) -> io::Result<()> {
+            Err(self.0.into())
+        }
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_listed_is_not_an_empty_one() {
+        use io::ErrorKind as Kind;
+        for kind in
+            [Kind::NotFound, Kind::NotADirectory, Kind::PermissionDenied, Kind::StaleNetworkFileHandle]
+        {
+            let disk = Unlistable(kind);
+            assert_eq!(entries(&disk, Path::new("/jobs/gone")).expect("it is gone"), Vec::<PathBuf>::new());
+            assert_eq!(entries(&disk, Path::new("/jobs/chk-1")).expect("a file"), Vec::<PathBuf>::new());
+            let error = entries(&disk, Path::new("/jobs/job")).expect_err("it is there");
+            assert_eq!(error.to_string(), "cannot list '/jobs/job'", "{kind:?}");
+        }
+    }
 }

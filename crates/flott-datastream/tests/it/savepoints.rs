@@ -5,6 +5,7 @@ use crate::checkpoints::{
 };
 use crate::support::{directory, real, simulated};
 use crate::transactional::Transactions;
+use flott_coordinator::JobStatus;
 use flott_datastream::{AtStop, StreamExecutionEnvironment};
 use flott_types::options;
 use std::time::Duration;
@@ -108,4 +109,41 @@ fn a_drained_job_fires_its_windows_and_commits_them() {
         env.env().block_on(async move { (handle.trigger_savepoint(None).await, client.result().await) });
     assert!(refused.unwrap_err().to_string().contains("set 'execution.checkpointing.savepoint-dir'"));
     finished(ended);
+}
+
+#[test]
+fn a_savepoint_that_is_asked_for_too_early_waits_until_the_job_runs() {
+    let expected = expected_rows(numbers(N_SPLITS, COUNT));
+    // Before it has started, and while it restarts.
+    for (kills, until) in [(vec![], None), (vec![1], Some(JobStatus::Restarting))] {
+        for mut env in [simulated(2, 21), real(2)] {
+            configure(&mut env, 10);
+            let (sink, dir) = (Transactions::new(), directory(&env));
+            let client = savepoint_job(&mut env, &dir, None, &kills, &sink);
+            let (handle, mut status) = (client.savepoints(), client.status_changes());
+            let (path, ended) = env.env().block_on(async move {
+                status.wait_for(|status| until.is_none_or(|until| *status == until)).await.unwrap();
+                let path = handle.trigger_savepoint(None).await;
+                (path, client.result().await)
+            });
+            let path = path.expect("nobody has to wait for the job before asking");
+            assert!(path.starts_with(&dir), "{path}");
+            assert_eq!(finished(ended).counts.restarts as usize, kills.len());
+            assert_eq!(sink.committed(), expected);
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_a_savepoint_of_a_job_that_never_runs_is_told_why() {
+    let mut env = simulated(1, 22);
+    let (sink, dir) = (Transactions::new(), directory(&env));
+    let client = savepoint_job(&mut env, &dir, Some(format!("{dir}/nowhere")), &[], &sink);
+    let handle = client.savepoints();
+    let (error, ended) = env.env().block_on(async move {
+        let taken = handle.trigger_savepoint(None).await;
+        (taken.expect_err("the job cannot start"), client.result().await)
+    });
+    assert!(ended.is_err());
+    assert!(error.to_string().contains("cannot take a savepoint: the job has failed"), "{error}");
 }
