@@ -19,8 +19,7 @@ const STEPS: &[Step] = &[
     Step::cargo("doc", "doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"),
     Step::cargo("simulation", "run --release -p flott-sim -- run --seeds 1000"),
     Step::cargo("sweep", "run --release -p flott-sim -- sweep"),
-    // Always the same seeds while bugs are open (crates/flott-sim/tests/plans/open); `cargo xtask sim` takes fresh ones.
-    Step::cargo("swarm", "run --release -p flott-sim -- faults --from 20261122 --seeds 5000 --seconds 480"),
+    Step::cargo("swarm", "run --release -p flott-sim -- faults --seeds 5000 --seconds 480"),
     Step::cargo("canaries", "run -p xtask -- canaries"),
     Step::cargo("bench", "run --release -p flott-bench -- smoke"),
     Step::cargo("demo", "run --release -p flott-cli -- demo --quiet --output target/demo-output"),

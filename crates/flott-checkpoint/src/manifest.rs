@@ -44,6 +44,10 @@ pub struct Manifest {
     pub key_hash_version: u32,
     /// Where the manifest was written, as file handles see it: when the directory was moved, files with this prefix moved along.
     pub directory: String,
+    /// Of a savepoint, where the directory was that it was put into: its manifest may lie among the checkpoints once more, without its
+    /// files. Not in manifests of early versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub savepoints: Option<String>,
     /// Every operator of the job, by uid.
     pub operators: Vec<OperatorManifest>,
 }
@@ -83,7 +87,7 @@ impl Manifest {
     /// state of split enumerators, taken when the checkpoint was triggered.
     pub fn new(
         (job_id, generation, attempt): (JobId, Generation, Attempt),
-        directory: String,
+        (directory, savepoints): (String, Option<String>),
         plan: &CheckpointPlan,
         request: &ManifestRequest,
         enumerators: &BTreeMap<OperatorUid, Vec<u8>>,
@@ -116,6 +120,7 @@ impl Manifest {
             is_final: request.is_final,
             key_hash_version: KEY_HASH_VERSION,
             directory,
+            savepoints,
             operators,
         }
     }

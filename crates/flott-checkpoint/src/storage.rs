@@ -225,8 +225,15 @@ impl CheckpointOwner {
         enumerators: &BTreeMap<OperatorUid, Vec<u8>>,
     ) -> Manifest {
         let whose = (self.storage.job_id, self.generation, self.attempt);
-        let directory = self.directory(request.barrier.id, request.barrier.kind);
-        Manifest::new(whose, directory, plan, request, enumerators)
+        let kind = request.barrier.kind;
+        let savepoints = kind.is_savepoint().then(|| self.storage.savepoints.location());
+        Manifest::new(
+            whose,
+            (self.directory(request.barrier.id, kind), savepoints),
+            plan,
+            request,
+            enumerators,
+        )
     }
 
     /// Completes a checkpoint: when this returns `Ok`, and not before, committables may be committed. A savepoint that stops the job

@@ -53,6 +53,9 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// # Errors
     /// Whatever the store says, but not that it is not empty.
     fn remove_empty_dir(&self, dir: &str) -> io::Result<()>;
+
+    /// Where the root is, for who opens it again later.
+    fn location(&self) -> String;
 }
 
 /// Names that begin so are being written; they are nobody's object.
@@ -128,6 +131,10 @@ impl LocalStore {
 }
 
 impl ObjectStore for LocalStore {
+    fn location(&self) -> String {
+        self.root.display().to_string()
+    }
+
     fn put_if_absent(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let target = self.full(path);
         let dir = target.parent().unwrap_or(&self.root).to_owned();

@@ -24,6 +24,7 @@ fn manifest(id: u64, generation: u64, parts: &[String]) -> Manifest {
         is_final: false,
         key_hash_version: 1,
         directory: dir(id),
+        savepoints: None,
         operators: vec![OperatorManifest {
             uid: OperatorUid("u".to_owned()),
             name: "n".to_owned(),

@@ -18,6 +18,7 @@ fn small() -> Manifest {
         is_final: false,
         key_hash_version: 1,
         directory: "job/chk-7".to_owned(),
+        savepoints: None,
         operators: vec![OperatorManifest {
             uid: OperatorUid("source".to_owned()),
             name: "Source".to_owned(),

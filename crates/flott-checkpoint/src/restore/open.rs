@@ -60,8 +60,9 @@ pub fn open_snapshot(env: &Env, path: &Path) -> Result<OpenSnapshot> {
     // A savepoint that stopped the job is a checkpoint too: its manifest lies there once more, its files do not.
     let is_checkpoint = dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with("chk-"));
     let (here, around) = if is_checkpoint && manifest.directory.starts_with("savepoint-") {
-        let root = dir.ancestors().nth(2).unwrap_or(dir);
-        (store(root.join(&manifest.directory)), store(root.to_owned()))
+        let checkpoints = dir.ancestors().nth(2).unwrap_or(dir);
+        let savepoints = manifest.savepoints.as_ref().map_or(checkpoints, Path::new);
+        (store(savepoints.join(&manifest.directory)), store(checkpoints.to_owned()))
     } else {
         let depth = manifest.directory.split('/').count();
         (here, store(dir.ancestors().nth(depth).unwrap_or(dir).to_owned()))

@@ -164,22 +164,26 @@ fn manifests(disk: &MemoryFs, below: &str) -> impl Iterator<Item = String> + use
     })
 }
 
-/// The newest start of the job, if it has recorded its end.
+/// The newest start of the job, if it has recorded its end; and whether that was because somebody had cancelled it.
 ///
 /// # Errors
 /// If that cannot be told.
-pub(crate) fn ended(disk: &MemoryFs) -> Result<Option<u64>> {
+pub(crate) fn ended(disk: &MemoryFs) -> Result<Option<(u64, bool)>> {
     let number = |path: &Path| -> Option<(u64, String)> {
         let rest = path.file_name()?.to_str()?.strip_prefix("owner-")?.to_owned();
         let (number, what) =
             rest.split_once('.').map_or((rest.as_str(), ""), |(number, what)| (number, what));
         Some((number.parse().ok()?, what.to_owned()))
     };
-    let records: Vec<_> = disk.files().keys().filter_map(|path| number(path)).collect();
+    let files = disk.files();
+    let records: Vec<_> = files.keys().filter_map(|path| number(path)).collect();
     let started = records.iter().filter(|(_, what)| what == "start").map(|(number, _)| *number).max();
     let Some(started) = started else { return Ok(None) };
     if records.iter().any(|(number, what)| what == "end" && *number > started) {
         return Err(Error::subtask("a generation has ended that has not started"));
     }
-    Ok(records.iter().any(|(number, what)| what == "end" && *number == started).then_some(started))
+    let mut end = files.iter().filter(|(path, _)| number(path) == Some((started, "end".to_owned())));
+    // Simulated jobs retain their checkpoints when they are cancelled, and only then.
+    let retains = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains("\"retains\": true");
+    Ok(end.next().map(|(_, bytes)| (started, retains(bytes))))
 }

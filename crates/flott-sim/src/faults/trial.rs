@@ -70,6 +70,7 @@ pub fn try_faults(plan: &FaultPlan, recorded: bool) -> std::result::Result<Fault
             Failure::Wrong { operator, what } => {
                 Failure::Wrong { operator, what: format!("{what}\n  processes: {}", run.story.join("; ")) }
             }
+            Failure::Job(what) => Failure::Job(format!("{what}\n  processes: {}", run.story.join("; "))),
             other => other,
         })
     };
@@ -202,15 +203,15 @@ impl Run {
     /// After a death: whether the job goes on, and from what.
     fn rise(&mut self) -> std::result::Result<bool, Failure> {
         let ended = ended(&self.world.disk).map_err(|error| Failure::Job(error.report()))?;
-        if ended <= self.known_end {
+        let Some((start, is_canceled)) = ended.filter(|(start, _)| Some(*start) > self.known_end) else {
             return Ok(true);
-        }
+        };
         // A job that has ended begins anew when it is started again. Whoever starts it must look, as nobody has told.
         self.trial.n_unreported += 1;
-        match self.asked {
-            None => Ok(false),
-            Some(_) => self.resume(None),
-        }
+        self.known_end = Some(start);
+        // What was asked for may have come too late.
+        let is_stopped = is_canceled || matches!(self.asked, Some(Request::Rescale(_)));
+        if is_stopped && self.asked.is_some() { self.resume(None) } else { Ok(false) }
     }
 
     /// After a stop: from which snapshot the job is started again.
@@ -219,7 +220,7 @@ impl Run {
         self.trial.n_savepoints += u64::from(path.is_some());
         let failed = |error: flott_types::Error| Failure::Job(error.report());
         let retained = checkpoints(disk);
-        self.known_end = ended(disk).map_err(failed)?;
+        self.known_end = ended(disk).map_err(failed)?.map(|(start, _)| start);
         match self.asked {
             Some(Request::Rescale(parallelism)) => {
                 // The name of the savepoint, if nobody was told.

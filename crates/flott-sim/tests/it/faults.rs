@@ -18,6 +18,14 @@ const REGRESSIONS: &[(&str, &str)] = &[
         "a_stop_whose_commit_fails_is_reported_as_failed",
         include_str!("../plans/stop_is_undone_by_a_failed_commit.json"),
     ),
+    (
+        "a_checkpoint_that_stopped_the_job_names_where_the_files_of_its_savepoint_are",
+        include_str!("../plans/start_from_the_checkpoint_of_a_stop.json"),
+    ),
+    (
+        "who_cancels_a_job_that_has_just_finished_does_not_start_it_again",
+        include_str!("../plans/a_cancel_that_came_too_late.json"),
+    ),
 ];
 
 #[test]
@@ -41,7 +49,7 @@ fn single_crash_points_of_the_smallest_job_come_out_right() {
     assert!(report.n_single > 200 && report.n_cuts > report.n_single, "{report:?}");
 }
 
-/// Always the same ones while bugs are open (tests/plans/open): `cargo xtask sim` takes fresh ones.
+/// Always the same ones, so that a failure is of the change at hand; the gate takes fresh ones too.
 #[test]
 fn fixed_seeds_come_out_right() {
     let env = Env::real().unwrap();

@@ -54,6 +54,9 @@ struct Scheduled {
 }
 
 impl ObjectStore for Scheduled {
+    fn location(&self) -> String {
+        self.store.location()
+    }
     fn put_if_absent(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         self.schedule.turn(self.actor, || self.store.put_if_absent(path, bytes))
     }

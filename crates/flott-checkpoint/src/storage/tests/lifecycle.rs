@@ -199,3 +199,17 @@ fn on_a_real_disk_it_is_the_same() {
     let names = list(&LocalStore::new(env.fs(), dir, 1), "").expect("listed");
     assert_eq!(names, ["chk-4", "owner-1", "owner-1.start", "owner-2", "owner-2.start"]);
 }
+
+/// Its manifest lies among the checkpoints, its files among the savepoints, which may be anywhere.
+#[test]
+fn the_checkpoint_of_a_stop_can_be_started_from_by_its_path() {
+    let disk = MemoryFs::default();
+    let (env, storage) = process(&disk, 1);
+    let owner = storage.start(StartFrom::Latest).expect("started").owner;
+    take(&owner, CheckpointId(1), CheckpointKind::SavepointSuspend).expect("complete");
+    owner.end(true).expect("ended");
+
+    let path = Path::new(CHECKPOINTS).join(storage.dir(CheckpointId(1)));
+    let opened = crate::restore::open_snapshot(&env, &path).expect("it is whole");
+    assert_eq!(check_restores(&opened), CheckpointId(1));
+}
