@@ -12,7 +12,7 @@ use crate::codec::checksum;
 use crate::coordinator::ManifestRequest;
 use crate::gc;
 use crate::manifest::{MANIFEST_LEN_MAX, MANIFEST_NAME, Manifest};
-use crate::owner::{Attempt, Base, Generation, Ownership, failed, put_or_find};
+use crate::owner::{Attempt, Generation, Ownership, failed, put_or_find};
 use crate::part;
 use crate::plan::CheckpointPlan;
 use crate::restore::OpenSnapshot;
@@ -97,13 +97,8 @@ impl CheckpointStorage {
                 (chain.base(), chain.newest, chain.valid.keys().copied().collect())
             }
         };
-        if let Base::Checkpoint { checkpoint_id, .. } = &base {
-            // Its owner may have died, or been refused, between making the manifest visible and making it durable. Once this start is
-            // recorded to go on from it, it must not get lost any more.
-            for dir in [self.dir(*checkpoint_id), self.job_id.to_string()] {
-                let synced = self.checkpoints.sync(&dir);
-                synced.map_err(|error| failed(&format!("sync '{dir}'"), error))?;
-            }
+        if let Some(snapshot) = &restore_from {
+            snapshot.sync()?;
         }
         self.ownership().start(generation, attempt, base)?;
         let of_base = restore_from.as_ref().map(|snapshot| snapshot.manifest().checkpoint_id);

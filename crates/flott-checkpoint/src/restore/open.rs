@@ -30,6 +30,8 @@ enum Place {
         here: Arc<dyn ObjectStore>,
         /// Files elsewhere below the directory that held all checkpoints.
         around: Arc<dyn ObjectStore>,
+        /// Where the manifest is in there.
+        dir: String,
     },
 }
 
@@ -59,18 +61,16 @@ pub fn open_snapshot(env: &Env, path: &Path) -> Result<OpenSnapshot> {
     let manifest = Arc::new(Manifest::decode(&file, &bytes)?);
     // A savepoint that stopped the job is a checkpoint too: its manifest lies there once more, its files do not.
     let is_checkpoint = dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with("chk-"));
-    let (here, around) = if is_checkpoint && manifest.directory.starts_with("savepoint-") {
-        let checkpoints = dir.ancestors().nth(2).unwrap_or(dir);
-        let savepoints = manifest.savepoints.as_ref().map_or(checkpoints, Path::new);
-        (store(savepoints.join(&manifest.directory)), store(checkpoints.to_owned()))
-    } else {
-        let depth = manifest.directory.split('/').count();
-        (here, store(dir.ancestors().nth(depth).unwrap_or(dir).to_owned()))
-    };
+    let is_copy = is_checkpoint && manifest.directory.starts_with("savepoint-");
+    let depth = if is_copy { 2 } else { manifest.directory.split('/').count() };
+    let root = dir.ancestors().nth(depth).unwrap_or(dir);
+    let below = dir.strip_prefix(root).unwrap_or(dir).to_string_lossy().into_owned();
+    let savepoints = manifest.savepoints.as_ref().map_or(root, Path::new);
+    let here = if is_copy { store(savepoints.join(&manifest.directory)) } else { here };
     Ok(OpenSnapshot {
         manifest,
         checksum: checksum(&bytes),
-        place: Place::Named { path: shown, here, around },
+        place: Place::Named { path: shown, here, around: store(root.to_owned()), dir: below },
     })
 }
 
@@ -106,6 +106,23 @@ impl OpenSnapshot {
                 Base::Snapshot { path: path.clone(), checkpoint_id, checksum: self.checksum }
             }
         }
+    }
+
+    /// Makes it durable: who wrote it may have died, or been refused, between making the manifest visible and making it durable. Once a
+    /// start is recorded to go on from it, it must not get lost any more.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let sync = |store: &dyn ObjectStore, dir: &str| {
+            store.sync(dir).map_err(|error| failed(&format!("sync '{dir}' of '{}'", self.path()), error))
+        };
+        let (store, dir) = match &self.place {
+            Place::Job(storage) => (&storage.checkpoints, storage.dir(self.manifest.checkpoint_id)),
+            Place::Named { here, around, dir, .. } => {
+                sync(here.as_ref(), "")?;
+                (around, dir.clone())
+            }
+        };
+        let above = dir.rsplit_once('/').map_or("", |(above, _)| above);
+        sync(store.as_ref(), &dir).and_then(|()| sync(store.as_ref(), above))
     }
 
     /// The content of a file of the snapshot, with length and checksum compared.

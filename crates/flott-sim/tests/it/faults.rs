@@ -26,6 +26,10 @@ const REGRESSIONS: &[(&str, &str)] = &[
         "who_cancels_a_job_that_has_just_finished_does_not_start_it_again",
         include_str!("../plans/a_cancel_that_came_too_late.json"),
     ),
+    (
+        "a_start_makes_the_snapshot_durable_that_somebody_has_named",
+        include_str!("../plans/start_from_a_checkpoint_that_is_not_durable.json"),
+    ),
 ];
 
 #[test]

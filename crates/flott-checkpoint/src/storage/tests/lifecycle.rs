@@ -2,6 +2,7 @@
 
 use super::*;
 use expect_test::expect;
+use flott_env::sim::CrashMode;
 
 const CHECKPOINT: CheckpointKind = CheckpointKind::Checkpoint;
 
@@ -212,4 +213,35 @@ fn the_checkpoint_of_a_stop_can_be_started_from_by_its_path() {
     let path = Path::new(CHECKPOINTS).join(storage.dir(CheckpointId(1)));
     let opened = crate::restore::open_snapshot(&env, &path).expect("it is whole");
     assert_eq!(check_restores(&opened), CheckpointId(1));
+}
+
+#[test]
+fn a_start_makes_the_snapshot_durable_that_somebody_has_named() {
+    for kind in [CHECKPOINT, CheckpointKind::Savepoint, CheckpointKind::SavepointSuspend] {
+        let disk = MemoryFs::default();
+        let (env, storage) = process(&disk, 1);
+        let owner = storage.start(StartFrom::Latest).expect("started").owner;
+        take(&owner, CheckpointId(1), kind).expect("complete");
+        owner.end(true).expect("ended");
+        // As if the writer had died before it could sync directories: their entries are made anew.
+        let path = if kind == CheckpointKind::Savepoint {
+            Path::new(SAVEPOINTS).join(owner.directory(CheckpointId(1), kind))
+        } else {
+            Path::new(CHECKPOINTS).join(storage.dir(CheckpointId(1)))
+        };
+        for name in disk.files().into_keys().filter(|name| name.starts_with(&path)) {
+            let aside = name.with_extension("aside");
+            env.fs().rename(&name, &aside).expect("moved");
+            env.fs().sync_dir(&path).expect("synced");
+            env.fs().rename(&aside, &name).expect("moved back");
+        }
+
+        let (env, storage) = process(&disk, 2);
+        let snapshot = crate::restore::open_snapshot(&env, &path).expect("it is whole");
+        storage.start(StartFrom::Snapshot(snapshot)).expect("started");
+        disk.crash(CrashMode::LoseUnsynced);
+        let again =
+            process(&disk, 3).1.start(StartFrom::Latest).expect("what it went on from is still there");
+        assert_eq!(check_restores(&again.restore_from.expect("from the snapshot")), CheckpointId(1));
+    }
 }
