@@ -4,7 +4,7 @@ use crate::keyed::KeyedScope;
 use crate::operator::{OperatorContext, OperatorOutput, TwoInputOperator};
 use crate::process::{UnkeyedScope, for_each_record};
 use flott_api::{BroadcastContext, BroadcastProcessFunction, KeyedBroadcastProcessFunction};
-use flott_state::{OperatorSnapshot, OperatorStateBackend};
+use flott_state::{BegunSnapshot, OperatorSnapshot, OperatorStateBackend, SnapshotProgress};
 use flott_types::{Error, Key, RecordBatch, Result, SubtaskIndex, Timestamp, Watermark};
 use std::fmt;
 
@@ -176,6 +176,15 @@ where
     fn snapshot(&mut self, snapshot: &mut OperatorSnapshot) -> Result<()> {
         self.broadcast.snapshot(snapshot)?;
         self.scope.snapshot(snapshot)
+    }
+
+    fn begin_snapshot(&mut self, begun: &mut BegunSnapshot) -> Result<()> {
+        self.broadcast.snapshot(&mut begun.snapshot)?;
+        self.scope.begin_snapshot(begun)
+    }
+
+    fn snapshot_step(&mut self, places: usize) -> SnapshotProgress {
+        self.scope.snapshot_step(places)
     }
 
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {

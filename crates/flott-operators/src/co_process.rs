@@ -4,7 +4,7 @@ use crate::keyed::KeyedScope;
 use crate::operator::{OperatorContext, OperatorOutput, TwoInputOperator};
 use crate::process::{UnkeyedScope, for_each_record};
 use flott_api::{CoProcessFunction, KeyedCoProcessFunction};
-use flott_state::OperatorSnapshot;
+use flott_state::{BegunSnapshot, OperatorSnapshot, SnapshotProgress};
 use flott_types::{Key, RecordBatch, Result, Timestamp, Watermark};
 use std::fmt;
 
@@ -140,6 +140,14 @@ where
 
     fn snapshot(&mut self, snapshot: &mut OperatorSnapshot) -> Result<()> {
         self.scope.snapshot(snapshot)
+    }
+
+    fn begin_snapshot(&mut self, begun: &mut BegunSnapshot) -> Result<()> {
+        self.scope.begin_snapshot(begun)
+    }
+
+    fn snapshot_step(&mut self, places: usize) -> SnapshotProgress {
+        self.scope.snapshot_step(places)
     }
 
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {

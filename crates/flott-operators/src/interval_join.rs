@@ -7,7 +7,7 @@ use crate::operator::{OperatorContext, OperatorOutput, TwoInputOperator};
 use crate::user_code::user_error;
 use buffer::Buffers;
 use flott_api::{BoxError, Collector, OutputTag, UserResult};
-use flott_state::{KeyedTable, OperatorSnapshot, TimerService};
+use flott_state::{BegunSnapshot, GroupLayout, KeyedTable, OperatorSnapshot, SnapshotProgress, TimerService};
 use flott_types::{Data, Error, Key, NO_TIMESTAMP, RecordBatch, Result, Timestamp, Watermark, key_hash};
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
@@ -296,6 +296,20 @@ where
         let max_parallelism = self.placement.max_parallelism();
         snapshot.keyed.insert(BUFFERS.to_owned(), self.buffers.snapshot(BUFFERS, max_parallelism)?);
         self.timers.snapshot(max_parallelism, snapshot)
+    }
+
+    fn begin_snapshot(&mut self, begun: &mut BegunSnapshot) -> Result<()> {
+        let max_parallelism = self.placement.max_parallelism();
+        self.buffers.begin_snapshot_of_pairs(&begun.stream(
+            BUFFERS,
+            max_parallelism,
+            GroupLayout::Entries,
+        ))?;
+        self.timers.snapshot(max_parallelism, &mut begun.snapshot)
+    }
+
+    fn snapshot_step(&mut self, places: usize) -> SnapshotProgress {
+        self.buffers.snapshot_step(places)
     }
 
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {

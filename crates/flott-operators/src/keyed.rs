@@ -3,7 +3,9 @@
 use crate::operator::{OperatorContext, OperatorOutput};
 use crate::user_code::user_error;
 use flott_api::{Collector, KeyedContext, TimeDomain, UserResult};
-use flott_state::{KeyedStateBackend, LocalState, OperatorSnapshot, TimerService};
+use flott_state::{
+    BegunSnapshot, KeyedStateBackend, LocalState, OperatorSnapshot, SnapshotProgress, TimerService,
+};
 use flott_types::{
     Error, Key, KeyGroupRange, NO_TIMESTAMP, RecordBatch, Result, SubtaskIndex, Timestamp, Watermark,
     key_group, key_group_range,
@@ -119,6 +121,15 @@ impl<K: Key> KeyedScope<K> {
     pub(crate) fn snapshot(&self, snapshot: &mut OperatorSnapshot) -> Result<()> {
         self.state.snapshot(snapshot)?;
         self.timers.snapshot(self.max_parallelism, snapshot)
+    }
+
+    pub(crate) fn begin_snapshot(&mut self, begun: &mut BegunSnapshot) -> Result<()> {
+        self.state.begin_snapshot(begun)?;
+        self.timers.snapshot(self.max_parallelism, &mut begun.snapshot)
+    }
+
+    pub(crate) fn snapshot_step(&mut self, places: usize) -> SnapshotProgress {
+        self.state.snapshot_step(places)
     }
 
     pub(crate) fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {

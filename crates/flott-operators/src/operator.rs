@@ -1,7 +1,7 @@
 //! What an operator is, and where it emits to.
 
 use flott_api::{RuntimeContext, SideBuffer, SideOutputs};
-use flott_state::OperatorSnapshot;
+use flott_state::{BegunSnapshot, OperatorSnapshot, SnapshotProgress};
 use flott_types::{
     CheckpointBarrier, CheckpointId, Error, OperatorUid, RecordBatch, Result, StreamStatus, TagId, Timestamp,
     Watermark,
@@ -18,7 +18,7 @@ pub type OperatorContext = RuntimeContext;
 ///
 /// Legal calls: `open restore? (process_batch | on_watermark | on_status | on_processing_time | poll_ready |
 /// poll_pushed_back | checkpoint)* on_end_of_data (poll_ready | poll_pushed_back | on_processing_time | checkpoint)*`, where `checkpoint` is
-/// `on_barrier snapshot | on_checkpoint_complete | on_checkpoint_aborted`. Watermarks never go back. The operator
+/// `on_barrier begin_snapshot | snapshot_step | on_checkpoint_complete | on_checkpoint_aborted`. Watermarks never go back. The operator
 /// forwards watermarks, status and end of data itself, so that it can hold them behind what it still has to emit; the
 /// defaults forward at once. After an error nothing more is called.
 #[expect(
@@ -80,7 +80,7 @@ pub trait Operator<I, O>: Send {
         let _unused = cx;
     }
 
-    /// The barrier of a checkpoint has come, and [`Operator::snapshot`] follows with nothing in between. What must not be in the
+    /// The barrier of a checkpoint has come, and [`Operator::begin_snapshot`] follows with nothing in between. What must not be in the
     /// snapshot is emitted now: it goes before the barrier.
     fn on_barrier(&mut self, barrier: &CheckpointBarrier, out: &mut OperatorOutput<'_, O>) -> Result<()> {
         let _unused = (barrier, out);
@@ -101,6 +101,19 @@ pub trait Operator<I, O>: Send {
 
     /// Adds all state to `snapshot`.
     fn snapshot(&mut self, snapshot: &mut OperatorSnapshot) -> Result<()>;
+
+    /// As [`Operator::snapshot`], but keyed state that may be large is only announced: [`Operator::snapshot_step`] sends what it is
+    /// at this moment, while the operator goes on with records.
+    fn begin_snapshot(&mut self, begun: &mut BegunSnapshot) -> Result<()> {
+        self.snapshot(&mut begun.snapshot)
+    }
+
+    /// Goes on with what was begun, for `places` places of tables; with `usize::MAX` to the end. Called between any two other
+    /// calls until it is complete, which it is before the next snapshot is begun.
+    fn snapshot_step(&mut self, places: usize) -> SnapshotProgress {
+        let _unused = places;
+        SnapshotProgress::Complete
+    }
 
     /// Takes over the state of a snapshot, already divided for this subtask.
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()>;
@@ -146,6 +159,19 @@ pub trait TwoInputOperator<A, B, O>: Send {
     }
     /// Adds all state to `snapshot`.
     fn snapshot(&mut self, snapshot: &mut OperatorSnapshot) -> Result<()>;
+
+    /// As [`TwoInputOperator::snapshot`], but keyed state that may be large is only announced: [`TwoInputOperator::snapshot_step`] sends what it is
+    /// at this moment, while the operator goes on with records.
+    fn begin_snapshot(&mut self, begun: &mut BegunSnapshot) -> Result<()> {
+        self.snapshot(&mut begun.snapshot)
+    }
+
+    /// Goes on with what was begun, for `places` places of tables; with `usize::MAX` to the end. Called between any two other
+    /// calls until it is complete, which it is before the next snapshot is begun.
+    fn snapshot_step(&mut self, places: usize) -> SnapshotProgress {
+        let _unused = places;
+        SnapshotProgress::Complete
+    }
     /// Takes over the state of a snapshot, already divided for this subtask.
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()>;
     /// How many records of the batch at hand were processed, for error messages.
@@ -176,15 +202,24 @@ pub trait OutputControl: Send {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>>;
     /// Adds the snapshots of all operators downstream in the chain.
     fn snapshot(&mut self, snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>) -> Result<()>;
-    /// The barrier of a checkpoint: adds the snapshots of all operators downstream in the chain, each after what that operator emits
+    /// The barrier of a checkpoint: begins the snapshots of all operators downstream in the chain, each after what that operator emits
     /// before the barrier, and forwards the barrier.
     fn barrier(
         &mut self,
         barrier: &CheckpointBarrier,
-        snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>,
+        snapshots: &mut Vec<(OperatorUid, BegunSnapshot)>,
     ) -> Result<()> {
         let _unused = barrier;
-        self.snapshot(snapshots)
+        let mut whole = Vec::new();
+        self.snapshot(&mut whole)?;
+        snapshots.extend(whole.into_iter().map(|(uid, snapshot)| (uid, snapshot.into())));
+        Ok(())
+    }
+    /// Goes on with the snapshots that [`OutputControl::barrier`] has begun, in the order of their streams:
+    /// [`Operator::snapshot_step`] of the first operator that is not complete.
+    fn snapshot_step(&mut self, places: usize) -> Result<SnapshotProgress> {
+        let _unused = places;
+        Ok(SnapshotProgress::Complete)
     }
     /// Tells all operators downstream in the chain that the checkpoint is complete.
     fn checkpoint_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
@@ -235,9 +270,12 @@ impl<O: OutputControl + ?Sized> OutputControl for Box<O> {
     fn barrier(
         &mut self,
         barrier: &CheckpointBarrier,
-        snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>,
+        snapshots: &mut Vec<(OperatorUid, BegunSnapshot)>,
     ) -> Result<()> {
         (**self).barrier(barrier, snapshots)
+    }
+    fn snapshot_step(&mut self, places: usize) -> Result<SnapshotProgress> {
+        (**self).snapshot_step(places)
     }
     fn checkpoint_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
         (**self).checkpoint_complete(checkpoint_id)

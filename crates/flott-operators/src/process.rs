@@ -5,7 +5,7 @@ use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::{Progress, user_error};
 use crate::watermark_state;
 use flott_api::{Collector, KeyedProcessFunction, ProcessContext, ProcessFunction, UserResult};
-use flott_state::{OperatorSnapshot, OperatorStateBackend, decode, encode};
+use flott_state::{BegunSnapshot, OperatorSnapshot, OperatorStateBackend, SnapshotProgress, decode, encode};
 use flott_types::{Key, NO_TIMESTAMP, RecordBatch, Result, SubtaskIndex, Timestamp, Watermark};
 use std::fmt;
 
@@ -228,6 +228,14 @@ where
 
     fn snapshot(&mut self, snapshot: &mut OperatorSnapshot) -> Result<()> {
         self.scope.snapshot(snapshot)
+    }
+
+    fn begin_snapshot(&mut self, begun: &mut BegunSnapshot) -> Result<()> {
+        self.scope.begin_snapshot(begun)
+    }
+
+    fn snapshot_step(&mut self, places: usize) -> SnapshotProgress {
+        self.scope.snapshot_step(places)
     }
 
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {

@@ -3,7 +3,7 @@
 use crate::keyed::{KeyPlacement, local_state};
 use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::Progress;
-use flott_state::{KeyedTable, OperatorSnapshot};
+use flott_state::{BegunSnapshot, GroupLayout, KeyedTable, OperatorSnapshot, SnapshotProgress};
 use flott_types::{Data, Key, RecordBatch, Result, key_hash};
 use std::fmt;
 
@@ -83,6 +83,16 @@ where
         snapshot.max_parallelism = max_parallelism;
         snapshot.keyed.insert(REDUCED.to_owned(), self.values.snapshot(REDUCED, max_parallelism)?);
         Ok(())
+    }
+
+    fn begin_snapshot(&mut self, begun: &mut BegunSnapshot) -> Result<()> {
+        let max_parallelism = self.placement.max_parallelism();
+        begun.snapshot.max_parallelism = max_parallelism;
+        self.values.begin_snapshot_of_pairs(&begun.stream(REDUCED, max_parallelism, GroupLayout::Entries))
+    }
+
+    fn snapshot_step(&mut self, places: usize) -> SnapshotProgress {
+        self.values.snapshot_step(places)
     }
 
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {

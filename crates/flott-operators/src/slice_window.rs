@@ -17,7 +17,9 @@ use crate::window::{
 };
 use flott_api::windowing::{Slicing, TimeWindow, Window, require_timestamp};
 use flott_api::{AggregateFunction, OutputTag, TimeDomain, WindowContext};
-use flott_state::{KeyedTable, LocalState, OperatorSnapshot};
+use flott_state::{
+    BegunSnapshot, GroupLayout, KeyedTable, LocalState, OperatorSnapshot, SnapshotProgress, encode_into,
+};
 use flott_types::{Data, Key, NO_TIMESTAMP, RecordBatch, Result, Timestamp, Watermark, key_hash};
 use grid::SliceGrid;
 use std::borrow::Cow;
@@ -215,7 +217,7 @@ where
                 let table = &mut self.open[idx].table;
                 let mut progress = Progress::start_at(&mut self.progress, from);
                 let make = || function.create_accumulator();
-                if table.has_disk() {
+                let Some(mut table) = table.plain() else {
                     // Apart, so that the loop below stays as short as it is.
                     for record in records {
                         let key = key_selector(record);
@@ -225,7 +227,7 @@ where
                         progress.advance();
                     }
                     return Ok(());
-                }
+                };
                 for record in records {
                     let key = key_selector(record);
                     let hash = key_hash(&key);
@@ -446,6 +448,32 @@ where
         let entries = snapshot_entries(SLICES, max_parallelism, added.chain(on_disk).chain(open))?;
         snapshot.keyed.insert(SLICES.to_owned(), entries);
         watermark_state::save(self.passed, snapshot)
+    }
+
+    fn begin_snapshot(&mut self, begun: &mut BegunSnapshot) -> Result<()> {
+        let max_parallelism = self.placement.max_parallelism();
+        begun.snapshot.max_parallelism = max_parallelism;
+        watermark_state::save(self.passed, &mut begun.snapshot)?;
+        let stream = begun.stream(SLICES, max_parallelism, GroupLayout::Counted);
+        let added = self.stacks.entries(&self.config.function).into_iter();
+        let added = added.map(|(end, key, accumulator)| (key.clone(), (end, accumulator.into_owned())));
+        stream.send_all(added.collect(), |key, entry: &(Timestamp, F::Accumulator), bytes| {
+            encode_into(SLICES, &(key, entry), bytes).map(|()| true)
+        });
+        for OpenSlice { end, table } in &mut self.open {
+            let end = *end;
+            table.begin_snapshot(&stream, move |key, accumulator, bytes| {
+                encode_into(SLICES, &(key, (end, accumulator)), bytes).map(|()| true)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn snapshot_step(&mut self, places: usize) -> SnapshotProgress {
+        let mut progress = self.open.iter_mut().map(|slice| slice.table.snapshot_step(places));
+        progress
+            .find(|progress| *progress != SnapshotProgress::Complete)
+            .unwrap_or(SnapshotProgress::Complete)
     }
 
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {

@@ -7,7 +7,7 @@ use crate::operator::{
 use flott_api::OutputTag;
 use flott_env::Env;
 use flott_env::sim::Simulation;
-use flott_state::{OperatorSnapshot, StateSettings};
+use flott_state::{BegunSnapshot, OperatorSnapshot, SnapshotProgress, StateSettings};
 use flott_types::{
     NO_TIMESTAMP, OperatorUid, RecordBatch, Result, StateBackendType, StreamStatus, SubtaskIndex, Timestamp,
     Watermark, key_group, key_hash, subtask_for_key_group,
@@ -254,6 +254,24 @@ impl<A: Clone, B: Clone, O: Debug + 'static> Harness<A, B, O> {
         snapshot
     }
 
+    /// Begins a snapshot; [`Harness::snapshot_step`] goes on with it.
+    pub(crate) fn begin_snapshot(&mut self) -> BegunSnapshot {
+        let mut begun = BegunSnapshot::default();
+        let taken = match &mut self.subject {
+            Subject::One(operator) => operator.begin_snapshot(&mut begun),
+            Subject::Two(operator) => operator.begin_snapshot(&mut begun),
+        };
+        taken.expect("the operator can be snapshot");
+        begun
+    }
+
+    pub(crate) fn snapshot_step(&mut self, places: usize) -> SnapshotProgress {
+        match &mut self.subject {
+            Subject::One(operator) => operator.snapshot_step(places),
+            Subject::Two(operator) => operator.snapshot_step(places),
+        }
+    }
+
     pub(crate) fn restore(&mut self, snapshot: &OperatorSnapshot) {
         let restored = match &mut self.subject {
             Subject::One(operator) => operator.restore(snapshot),
@@ -314,7 +332,46 @@ pub(crate) fn check_everywhere<A: Clone, B: Clone, O: Debug + 'static>(
         restored_each_time.restore(&snapshot);
     }
     assert_eq!(seen, expected, "restored after every element");
+    for places in [1, 3] {
+        check_snapshots_under_way(make(), &singles, places);
+    }
     expected
+}
+
+/// Takes snapshots all the time, `places` places of a table between two elements: each must be what it was when it was begun.
+fn check_snapshots_under_way<A: Clone, B: Clone, O: Debug + 'static>(
+    mut harness: Harness<A, B, O>,
+    elements: &[Feed<A, B>],
+    places: usize,
+) {
+    let mut under_way: Option<(BegunSnapshot, OperatorSnapshot)> = None;
+    let check = |under_way: Option<(BegunSnapshot, OperatorSnapshot)>| {
+        if let Some((begun, expected)) = under_way {
+            assert_eq!(unordered(begun.complete().expect("all was sent")), unordered(expected));
+        }
+    };
+    for element in elements {
+        if under_way.is_none() {
+            let expected = harness.snapshot();
+            under_way = Some((harness.begin_snapshot(), expected));
+        }
+        harness.run(std::slice::from_ref(element));
+        if harness.snapshot_step(places) == SnapshotProgress::Complete {
+            check(under_way.take());
+        }
+    }
+    assert_eq!(harness.snapshot_step(usize::MAX), SnapshotProgress::Complete);
+    check(under_way);
+}
+
+/// The same bytes of keyed state, whatever the order of entries.
+fn unordered(mut snapshot: OperatorSnapshot) -> OperatorSnapshot {
+    snapshot
+        .keyed
+        .values_mut()
+        .flat_map(|groups| groups.values_mut())
+        .for_each(|bytes| bytes.sort_unstable());
+    snapshot
 }
 
 /// The subtask of a key.

@@ -19,7 +19,7 @@ use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::user_error;
 use flott_api::windowing::{Trigger, TriggerResult, TriggerState, Window, WindowAssigner};
 use flott_api::{BoxError, OutputTag, TimeDomain, WindowContext};
-use flott_state::{KeyedTable, OperatorSnapshot, TimerService};
+use flott_state::{BegunSnapshot, GroupLayout, KeyedTable, OperatorSnapshot, SnapshotProgress, TimerService};
 use flott_types::{Data, Error, Key, RecordBatch, Result, Timestamp, Watermark, key_hash};
 use state::WINDOWS;
 use std::fmt;
@@ -411,6 +411,16 @@ where
         self.timers.snapshot(max_parallelism, snapshot)?;
         snapshot.keyed.insert(WINDOWS.to_owned(), self.windows.snapshot(WINDOWS, max_parallelism)?);
         Ok(())
+    }
+
+    fn begin_snapshot(&mut self, begun: &mut BegunSnapshot) -> Result<()> {
+        let max_parallelism = self.placement.max_parallelism();
+        self.timers.snapshot(max_parallelism, &mut begun.snapshot)?;
+        self.windows.begin_snapshot_of_pairs(&begun.stream(WINDOWS, max_parallelism, GroupLayout::Entries))
+    }
+
+    fn snapshot_step(&mut self, places: usize) -> SnapshotProgress {
+        self.windows.snapshot_step(places)
     }
 
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {

@@ -1,7 +1,7 @@
 //! A link of an operator chain: the operator, and what it emits into.
 
 use flott_operators::{Operator, OperatorOutput, Output, OutputControl, OutputMetrics, SideChannels};
-use flott_state::OperatorSnapshot;
+use flott_state::{BegunSnapshot, OperatorSnapshot, SnapshotProgress};
 use flott_types::{
     CheckpointBarrier, CheckpointId, Error, OperatorUid, RecordBatch, Result, StreamStatus, Timestamp,
     Watermark,
@@ -142,15 +142,26 @@ impl<I, O, Op: Operator<I, O>> OutputControl for ChainLink<I, O, Op> {
     fn barrier(
         &mut self,
         barrier: &CheckpointBarrier,
-        snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>,
+        snapshots: &mut Vec<(OperatorUid, BegunSnapshot)>,
     ) -> Result<()> {
         // What it emits now gets into the snapshots of those downstream, which are taken next.
         self.call(|operator, out| operator.on_barrier(barrier, out))?;
-        let mut snapshot = OperatorSnapshot::default();
-        self.call(|operator, _| operator.snapshot(&mut snapshot))?;
+        let mut snapshot = BegunSnapshot::default();
+        self.call(|operator, _| operator.begin_snapshot(&mut snapshot))?;
         snapshots.push((self.place.uid.clone(), snapshot));
         self.sides.receivers.iter_mut().try_for_each(|(_, receiver)| receiver.barrier(barrier, snapshots))?;
         self.output.barrier(barrier, snapshots)
+    }
+    fn snapshot_step(&mut self, places: usize) -> Result<SnapshotProgress> {
+        let own = self.call(|operator, _| Ok(operator.snapshot_step(places)))?;
+        if own != SnapshotProgress::Complete {
+            return Ok(own);
+        }
+        let sides = self.sides.receivers.iter_mut();
+        match first_incomplete(sides, |(_, receiver)| receiver.snapshot_step(places))? {
+            SnapshotProgress::Complete => self.output.snapshot_step(places),
+            progress => Ok(progress),
+        }
     }
     fn checkpoint_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
         self.call(|operator, _| operator.on_checkpoint_complete(checkpoint_id))?;
@@ -164,6 +175,20 @@ impl<I, O, Op: Operator<I, O>> OutputControl for ChainLink<I, O, Op> {
         sides.try_for_each(|(_, receiver)| receiver.checkpoint_aborted(checkpoint_id))?;
         self.output.checkpoint_aborted(checkpoint_id)
     }
+}
+
+/// Goes on with the first of several snapshots that is not complete.
+pub(crate) fn first_incomplete<T>(
+    parts: impl Iterator<Item = T>,
+    mut step: impl FnMut(T) -> Result<SnapshotProgress>,
+) -> Result<SnapshotProgress> {
+    for part in parts {
+        match step(part)? {
+            SnapshotProgress::Complete => {}
+            progress => return Ok(progress),
+        }
+    }
+    Ok(SnapshotProgress::Complete)
 }
 
 pub(crate) fn both(a: Poll<()>, b: Poll<()>) -> Poll<()> {

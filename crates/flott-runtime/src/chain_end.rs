@@ -1,9 +1,9 @@
 //! Where a chain ends or forks: partitions, fan-out, side outputs, and nothing at all.
 
-use crate::chain::both;
+use crate::chain::{both, first_incomplete};
 use flott_exchange::ResultPartition;
 use flott_operators::{Output, OutputControl, SideReceiver};
-use flott_state::OperatorSnapshot;
+use flott_state::{BegunSnapshot, OperatorSnapshot, SnapshotProgress};
 use flott_types::{
     CheckpointBarrier, CheckpointId, Data, Error, OperatorUid, RecordBatch, Result, StreamStatus, Timestamp,
     Watermark,
@@ -47,7 +47,7 @@ impl<T: Data> OutputControl for PartitionEnd<T> {
     fn barrier(
         &mut self,
         barrier: &CheckpointBarrier,
-        _: &mut Vec<(OperatorUid, OperatorSnapshot)>,
+        _: &mut Vec<(OperatorUid, BegunSnapshot)>,
     ) -> Result<()> {
         self.0.barrier(*barrier);
         Ok(())
@@ -109,9 +109,12 @@ impl<T: Data> OutputControl for Tee<T> {
     fn barrier(
         &mut self,
         barrier: &CheckpointBarrier,
-        snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>,
+        snapshots: &mut Vec<(OperatorUid, BegunSnapshot)>,
     ) -> Result<()> {
         self.0.iter_mut().try_for_each(|output| output.barrier(barrier, snapshots))
+    }
+    fn snapshot_step(&mut self, places: usize) -> Result<SnapshotProgress> {
+        first_incomplete(self.0.iter_mut(), |output| output.snapshot_step(places))
     }
     fn checkpoint_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
         self.0.iter_mut().try_for_each(|output| output.checkpoint_complete(checkpoint_id))
@@ -162,9 +165,12 @@ impl<T: Data> OutputControl for SideEnd<T> {
     fn barrier(
         &mut self,
         barrier: &CheckpointBarrier,
-        snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>,
+        snapshots: &mut Vec<(OperatorUid, BegunSnapshot)>,
     ) -> Result<()> {
         self.0.barrier(barrier, snapshots)
+    }
+    fn snapshot_step(&mut self, places: usize) -> Result<SnapshotProgress> {
+        self.0.snapshot_step(places)
     }
     fn checkpoint_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
         self.0.checkpoint_complete(checkpoint_id)

@@ -5,14 +5,14 @@ use crate::chain::guard;
 use flott_env::Env;
 use flott_env::sync::mpsc;
 use flott_graph::{SubtaskId, TaskEvent};
-use flott_state::OperatorSnapshot;
+use flott_state::{BegunSnapshot, KeyGroupBytes, OperatorSnapshot};
 use flott_types::{CheckpointBarrier, CheckpointId, Error, OperatorUid, Result};
 
 /// Snapshots of one subtask that may wait to be written. The master does not trigger as many at a time.
 const PARTS_WAITING_MAX: usize = 64;
 
-/// What the operators of a chain left for a checkpoint.
-pub(crate) type ChainSnapshot = Vec<(OperatorUid, OperatorSnapshot)>;
+/// What the operators of a chain have begun to leave for a checkpoint.
+pub(crate) type ChainSnapshot = Vec<(OperatorUid, BegunSnapshot)>;
 
 enum Outcome {
     Snapshot { barrier: CheckpointBarrier, snapshot: ChainSnapshot, end_of_data: bool },
@@ -73,6 +73,27 @@ impl PartSink {
     }
 }
 
+/// Serializes what operators send while they go on with records, until all of it has come.
+async fn complete(begun: ChainSnapshot) -> Result<Vec<(OperatorUid, OperatorSnapshot)>> {
+    let mut complete = Vec::with_capacity(begun.len());
+    for (uid, BegunSnapshot { mut snapshot, streams }) in begun {
+        for mut stream in streams {
+            while let Some(piece) = stream.next().await {
+                guard(|| stream.write(piece))?;
+            }
+            let name = stream.name().to_owned();
+            let mut groups = KeyGroupBytes::new();
+            stream.finish(|group, bytes| {
+                groups.insert(group, bytes);
+                Ok(())
+            })?;
+            snapshot.keyed.insert(name, groups);
+        }
+        complete.push((uid, snapshot));
+    }
+    Ok(complete)
+}
+
 async fn write(
     id: SubtaskId,
     write_part: WritePart,
@@ -82,7 +103,11 @@ async fn write(
     while let Some(outcome) = outcomes.recv().await {
         let event = match outcome {
             Outcome::Snapshot { barrier, snapshot, end_of_data } => {
-                match guard(|| write_part(&barrier, id, &snapshot)) {
+                let written = match complete(snapshot).await {
+                    Ok(snapshot) => guard(|| write_part(&barrier, id, &snapshot)),
+                    Err(error) => Err(error),
+                };
+                match written {
                     Ok(part) => TaskEvent::CheckpointAcknowledged {
                         subtask: id,
                         checkpoint: barrier.id,

@@ -1,12 +1,12 @@
 //! Tasks that read from other tasks.
 
-use crate::chain::{Place, guard};
+use crate::chain::{Place, first_incomplete, guard};
 use crate::subtask::{Clock, Step, TaskInput};
 use flott_env::Instant;
 use flott_exchange::{AlignerOutput, BarrierAligner, InputGate, ValveOutput, WatermarkValve};
 use flott_graph::TaskCommand;
 use flott_operators::{OperatorOutput, Output, OutputControl, OutputMetrics, SideChannels, TwoInputOperator};
-use flott_state::OperatorSnapshot;
+use flott_state::{BegunSnapshot, OperatorSnapshot, SnapshotProgress};
 use flott_types::{
     CheckpointBarrier, CheckpointId, CheckpointingMode, Data, Error, OperatorUid, RecordBatch, Result,
     StreamElement, StreamStatus, Timestamp, Watermark,
@@ -265,13 +265,24 @@ impl<A, B, O, Op: TwoInputOperator<A, B, O>> OutputControl for TwoInputLink<A, B
     fn barrier(
         &mut self,
         barrier: &CheckpointBarrier,
-        snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>,
+        snapshots: &mut Vec<(OperatorUid, BegunSnapshot)>,
     ) -> Result<()> {
-        let mut snapshot = OperatorSnapshot::default();
-        self.call(|operator, _| operator.snapshot(&mut snapshot))?;
+        let mut snapshot = BegunSnapshot::default();
+        self.call(|operator, _| operator.begin_snapshot(&mut snapshot))?;
         snapshots.push((self.place.uid.clone(), snapshot));
         self.sides.receivers.iter_mut().try_for_each(|(_, receiver)| receiver.barrier(barrier, snapshots))?;
         self.output.barrier(barrier, snapshots)
+    }
+    fn snapshot_step(&mut self, places: usize) -> Result<SnapshotProgress> {
+        let own = self.call(|operator, _| Ok(operator.snapshot_step(places)))?;
+        if own != SnapshotProgress::Complete {
+            return Ok(own);
+        }
+        let sides = self.sides.receivers.iter_mut();
+        match first_incomplete(sides, |(_, receiver)| receiver.snapshot_step(places))? {
+            SnapshotProgress::Complete => self.output.snapshot_step(places),
+            progress => Ok(progress),
+        }
     }
     fn checkpoint_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
         let mut sides = self.sides.receivers.iter_mut();

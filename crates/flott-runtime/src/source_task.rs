@@ -1,5 +1,6 @@
 //! Tasks that read a source: timestamps, watermarks per split, idleness, alignment, bad records.
 
+use crate::chain::first_incomplete;
 use crate::checkpointing::ChainSnapshot;
 use crate::subtask::{Clock, Step, TaskInput};
 use flott_api::{
@@ -10,7 +11,7 @@ use flott_env::sync::mpsc;
 use flott_env::{Instant, canary};
 use flott_graph::{SubtaskId, TaskCommand, TaskEvent};
 use flott_operators::{OperatorOutput, Output, OutputControl, OutputMetrics, SideChannels};
-use flott_state::OperatorSnapshot;
+use flott_state::{BegunSnapshot, OperatorSnapshot, SnapshotProgress};
 use flott_types::{
     CheckpointBarrier, CheckpointId, CheckpointKind, Data, OperatorUid, RecordBatch, Result, SplitId,
     StreamStatus, Timestamp, Watermark, duration_ms,
@@ -413,10 +414,17 @@ impl<T: Data> OutputControl for SourceEnd<T> {
     fn barrier(
         &mut self,
         barrier: &CheckpointBarrier,
-        snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>,
+        snapshots: &mut Vec<(OperatorUid, BegunSnapshot)>,
     ) -> Result<()> {
         self.sides.receivers.iter_mut().try_for_each(|(_, receiver)| receiver.barrier(barrier, snapshots))?;
         self.chain.barrier(barrier, snapshots)
+    }
+    fn snapshot_step(&mut self, places: usize) -> Result<SnapshotProgress> {
+        let sides = self.sides.receivers.iter_mut();
+        match first_incomplete(sides, |(_, receiver)| receiver.snapshot_step(places))? {
+            SnapshotProgress::Complete => self.chain.snapshot_step(places),
+            progress => Ok(progress),
+        }
     }
     fn checkpoint_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
         let mut sides = self.sides.receivers.iter_mut();
@@ -496,7 +504,7 @@ impl<S: Source> TaskInput for SourceTask<S> {
             self.positions.clone_from(&positions);
         }
         snapshot.list.insert(SPLITS.to_owned(), positions);
-        snapshots.push((self.uid.clone(), snapshot));
+        snapshots.push((self.uid.clone(), snapshot.into()));
         self.end.barrier(barrier, snapshots)
     }
 

@@ -6,6 +6,7 @@ use flott_env::sync::mpsc;
 use flott_env::{Env, Instant};
 use flott_graph::{SubtaskId, TaskCommand, TaskEvent};
 use flott_operators::OutputControl;
+use flott_state::SnapshotProgress;
 use flott_types::{CheckpointBarrier, CheckpointId, CheckpointKind, Result, Timestamp};
 use std::future::Future;
 use std::pin::Pin;
@@ -60,6 +61,9 @@ enum End {
 /// Steps before other tasks of the same thread get their turn.
 const STEPS_PER_POLL: usize = 8;
 
+/// How soon a snapshot goes on whose writer was behind, if nothing else happens.
+const WRITER_BEHIND_PAUSE: Duration = Duration::from_millis(1);
+
 /// One subtask.
 pub(crate) struct Subtask {
     pub(crate) id: SubtaskId,
@@ -68,6 +72,8 @@ pub(crate) struct Subtask {
     pub(crate) mailbox: mpsc::Receiver<TaskCommand>,
     pub(crate) events: mpsc::Sender<TaskEvent>,
     pub(crate) buffer_timeout: Duration,
+    /// How many places of tables are looked at between two steps while a snapshot is under way.
+    pub(crate) snapshot_places: usize,
     /// `None` if the job takes no checkpoints.
     pub(crate) parts: Option<PartSink>,
     pub(crate) at_end: AtEnd,
@@ -86,6 +92,8 @@ pub(crate) struct LoopState {
     end_reported: bool,
     /// Nothing is processed behind the barrier of this savepoint, unless it is aborted.
     suspended: Option<CheckpointId>,
+    /// What operators have begun at a barrier and not yet sent.
+    snapshot: Option<SnapshotProgress>,
     /// The last checkpoint is complete.
     finishing: bool,
     told_processing_time: Option<Timestamp>,
@@ -114,15 +122,19 @@ impl Subtask {
                     Poll::Pending => break,
                 }
             }
+            self.snapshot_step(self.snapshot_places)?;
             // 2. Back-pressure: nothing is taken in while something cannot get out.
             match self.input.chain().poll_ready(cx)? {
-                Poll::Ready(()) if self.may_finish() => return Poll::Ready(Ok(End::Finished)),
+                Poll::Ready(()) if self.may_finish() => {
+                    self.snapshot_step(usize::MAX)?;
+                    return Poll::Ready(Ok(End::Finished));
+                }
                 Poll::Ready(()) => self.report_end(cx),
                 // Whoever is full wakes the task; timers wait too, or their output would pile up.
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => return self.wait_until(cx, None),
             }
             if self.state.suspended.is_some() {
-                return Poll::Pending;
+                return self.wait_until(cx, None);
             }
             // 3. Processing time, when it has moved. Behind the end of data nothing more is emitted.
             let clock = Clock { now: self.env.now(), processing_time: self.env.processing_time() };
@@ -143,7 +155,7 @@ impl Subtask {
                     self.state.last_flush = Some(clock.now);
                     return match self.input.chain().poll_ready(cx)? {
                         Poll::Ready(()) => self.wait(cx),
-                        Poll::Pending => Poll::Pending,
+                        Poll::Pending => self.wait_until(cx, None),
                     };
                 }
             }
@@ -193,8 +205,12 @@ impl Subtask {
 
     /// The synchronous part of a checkpoint.
     fn checkpoint(&mut self, barrier: CheckpointBarrier) -> Result<()> {
+        // Tables are in one snapshot at a time.
+        self.snapshot_step(usize::MAX)?;
         let mut snapshots = ChainSnapshot::new();
         self.input.barrier(&barrier, &mut snapshots)?;
+        let has_streams = snapshots.iter().any(|(_, begun)| !begun.streams.is_empty());
+        self.state.snapshot = has_streams.then_some(SnapshotProgress::Unfinished);
         if barrier.kind == CheckpointKind::SavepointSuspend {
             self.state.suspended = Some(barrier.id);
         }
@@ -202,6 +218,15 @@ impl Subtask {
             Some(parts) => parts.snapshot(barrier, snapshots, self.state.ended),
             None => Ok(()),
         }
+    }
+
+    /// Goes on with the snapshot that is under way, if there is one.
+    fn snapshot_step(&mut self, places: usize) -> Result<()> {
+        if self.state.snapshot.is_some() {
+            let progress = self.input.chain().snapshot_step(places)?;
+            self.state.snapshot = Some(progress).filter(|progress| *progress != SnapshotProgress::Complete);
+        }
+        Ok(())
     }
 
     /// Everything has gone through the chain, and somebody has seen to it that it is committed.
@@ -242,7 +267,21 @@ impl Subtask {
             let delay = at.saturating_sub(self.env.processing_time()).max(0);
             now + Duration::from_millis(delay.unsigned_abs())
         });
-        let Some(deadline) = timer.into_iter().chain(self.input.next_wakeup()).min() else {
+        let deadline = timer.into_iter().chain(self.input.next_wakeup()).min();
+        self.wait_until(cx, deadline)
+    }
+
+    /// Waits for whoever has taken the waker, or for a point in time, but goes on with the snapshot that is under way.
+    fn wait_until(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<Result<End>> {
+        let retry = match self.state.snapshot {
+            None | Some(SnapshotProgress::Complete) => None,
+            Some(SnapshotProgress::Unfinished) => {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Some(SnapshotProgress::WriterBehind) => Some(self.env.now() + WRITER_BEHIND_PAUSE),
+        };
+        let Some(deadline) = deadline.into_iter().chain(retry).min() else {
             self.state.alarm = None;
             return Poll::Pending;
         };

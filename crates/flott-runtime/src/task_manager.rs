@@ -31,6 +31,8 @@ pub struct RuntimeConfig {
     pub auto_watermark_interval: Duration,
     /// `pipeline.watermark-alignment.update-interval`
     pub alignment_interval: Duration,
+    /// `state.backend.snapshot-places-per-step`
+    pub snapshot_places: usize,
 }
 
 impl RuntimeConfig {
@@ -44,6 +46,7 @@ impl RuntimeConfig {
             source_idle_timeout: config.get(options::SOURCE_IDLE_TIMEOUT),
             auto_watermark_interval: config.get(options::AUTO_WATERMARK_INTERVAL),
             alignment_interval: config.get(options::WATERMARK_ALIGNMENT_UPDATE_INTERVAL),
+            snapshot_places: config.get(options::STATE_SNAPSHOT_PLACES).max(1) as usize,
         }
     }
 }
@@ -212,7 +215,8 @@ struct Start {
 impl Start {
     async fn run(mut self) {
         let (env, id, events) = (self.env.clone(), self.id, self.events.clone());
-        let buffer_timeout = self.spec.config.buffer_timeout;
+        let (buffer_timeout, snapshot_places) =
+            (self.spec.config.buffer_timeout, self.spec.config.snapshot_places);
         let parts = self.attempt.checkpoints.as_ref().map(|checkpoints| {
             let name = format!("{}/{}", self.vertex.name, id.subtask);
             PartSink::new(id, name, env.clone(), Arc::clone(&checkpoints.write_part), events.clone())
@@ -228,6 +232,7 @@ impl Start {
                 mailbox: self.commands,
                 events: events.clone(),
                 buffer_timeout,
+                snapshot_places,
                 parts,
                 at_end,
                 state: LoopState::default(),

@@ -1,5 +1,6 @@
 //! The named keyed states of one operator subtask.
 
+use crate::begun::{BegunSnapshot, GroupLayout, SnapshotProgress};
 use crate::local::LocalState;
 use crate::snapshot::{KeyGroupBytes, OperatorSnapshot};
 use crate::table::KeyedTable;
@@ -17,11 +18,40 @@ pub trait KeyedState: Any + Send {
     /// # Errors
     /// If an entry cannot be serialized, or the disk cannot be read.
     fn snapshot(&self, name: &str, max_parallelism: u32, now: Timestamp) -> Result<KeyGroupBytes>;
+
+    /// Announces the same entries, which [`KeyedState::snapshot_step`] sends.
+    ///
+    /// # Errors
+    /// If the disk cannot be read.
+    fn begin_snapshot(
+        &mut self,
+        name: &str,
+        max_parallelism: u32,
+        now: Timestamp,
+        begun: &mut BegunSnapshot,
+    ) -> Result<()>;
+
+    /// Goes on with what was begun, for `places` places of the table.
+    fn snapshot_step(&mut self, places: usize) -> SnapshotProgress;
 }
 
 impl<K: Key, V: Data> KeyedState for KeyedTable<K, V> {
     fn snapshot(&self, name: &str, max_parallelism: u32, _: Timestamp) -> Result<KeyGroupBytes> {
         KeyedTable::snapshot(self, name, max_parallelism)
+    }
+
+    fn begin_snapshot(
+        &mut self,
+        name: &str,
+        max_parallelism: u32,
+        _: Timestamp,
+        begun: &mut BegunSnapshot,
+    ) -> Result<()> {
+        self.begin_snapshot_of_pairs(&begun.stream(name, max_parallelism, GroupLayout::Entries))
+    }
+
+    fn snapshot_step(&mut self, places: usize) -> SnapshotProgress {
+        KeyedTable::snapshot_step(self, places)
     }
 }
 
@@ -212,6 +242,32 @@ impl<K: Key> KeyedStateBackend<K> {
             snapshot.keyed.insert(name.clone(), groups.clone());
         }
         Ok(())
+    }
+
+    /// Announces all states of the present moment, which [`KeyedStateBackend::snapshot_step`] sends.
+    ///
+    /// # Errors
+    /// If the disk cannot be read.
+    pub fn begin_snapshot(&mut self, begun: &mut BegunSnapshot) -> Result<()> {
+        begun.snapshot.max_parallelism = self.max_parallelism;
+        for (name, state) in &mut self.states {
+            state.begin_snapshot(name, self.max_parallelism, self.now, begun)?;
+        }
+        for (name, groups) in &self.unread {
+            begun.snapshot.keyed.insert(name.clone(), groups.clone());
+        }
+        Ok(())
+    }
+
+    /// Goes on with what was begun, for `places` places of the first table that is not complete.
+    pub fn snapshot_step(&mut self, places: usize) -> SnapshotProgress {
+        for (_, state) in &mut self.states {
+            match state.snapshot_step(places) {
+                SnapshotProgress::Complete => {}
+                progress => return progress,
+            }
+        }
+        SnapshotProgress::Complete
     }
 
     /// Takes over the keyed states of a snapshot; each is decoded when a handle first asks for it.

@@ -15,7 +15,10 @@ pub fn encode<T: Serialize>(what: &str, value: &T) -> Result<Vec<u8>> {
 }
 
 /// Appends what [`encode`] would return; after an error `bytes` are lost.
-pub(crate) fn encode_into<T: Serialize>(what: &str, value: &T, bytes: &mut Vec<u8>) -> Result<()> {
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_into<T: Serialize>(what: &str, value: &T, bytes: &mut Vec<u8>) -> Result<()> {
     *bytes = postcard::to_extend(value, std::mem::take(bytes))
         .map_err(|error| Error::user(format!("cannot serialize {what}")).with_source(error))?;
     Ok(())

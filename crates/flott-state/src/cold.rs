@@ -7,7 +7,7 @@
 //! Invariants: runs are sorted from the newest to the oldest, and the first that has a key has its truth; a merge takes
 //! neighbours. An error leaves the store as it was before the call, but for finished work.
 //!
-//! Reading order: `record`, `run`, `merge`, `policy`, then this file.
+//! Reading order: `record`, `run`, `merge`, `policy`, then this file; `spool` is how it is read into checkpoints.
 
 mod buffer;
 mod filter;
@@ -15,9 +15,11 @@ mod merge;
 mod policy;
 mod record;
 mod run;
+mod spool;
 
 pub(crate) use merge::{MergeCursor, Outdated};
 pub(crate) use record::Record;
+pub(crate) use spool::{ColdSnapshot, Spool};
 
 use crate::local::Space;
 use buffer::WriteBuffer;
@@ -41,6 +43,9 @@ const WRITES_PER_STEP: usize = 16;
 /// ... for this many records each per write. One would do for a merge to be finished before the next one of its tier is
 /// due; what is done earlier makes lookups cheaper.
 const RECORDS_PER_WRITE: usize = 2;
+
+/// How many times as much as the buffer holds who reads a snapshot may have in memory: fewer runs to merge.
+const SPOOL_BUFFERS: usize = 4;
 
 /// Merges at a time; one per tier is enough.
 const MERGES_MAX: usize = 8;
@@ -182,6 +187,17 @@ impl ColdStore {
     pub(crate) fn scan(&self, from: u64) -> Result<MergeCursor<'_>> {
         let runs = MergeCursor::of_runs(&self.runs, from, self.read_bytes)?;
         Ok(runs.and_buffer(&self.buffer, from))
+    }
+
+    /// What the store has now, to be read on another thread while the store goes on.
+    pub(crate) fn snapshot(&self) -> ColdSnapshot {
+        ColdSnapshot {
+            space: Arc::clone(&self.space),
+            buffer: self.buffer.clone(),
+            runs: self.runs.clone(),
+            read_bytes: self.read_bytes,
+            buffer_bytes: self.buffer_bytes * SPOOL_BUFFERS,
+        }
     }
 
     /// Forgets everything; files that a scan still reads stay until it is dropped.

@@ -5,7 +5,8 @@
 //! * [`ValueState`], [`ListState`], [`MapState`], [`ReducingState`], [`AggregatingState`]: what users hold.
 //! * [`OperatorStateBackend`], [`OperatorListState`], [`BroadcastState`]: state that belongs to no key.
 //! * [`TimerService`]: event- and processing-time timers, which are keyed state too.
-//! * [`OperatorSnapshot`]: what a subtask leaves behind, and how a new set of subtasks divides it.
+//! * [`OperatorSnapshot`]: what a subtask leaves behind, and how a new set of subtasks divides it; [`BegunSnapshot`]: the
+//!   same on its way, while records go on.
 //!
 //! * [`LocalState`]: whether tables keep what is not used on the local disk, and where.
 //!
@@ -21,6 +22,7 @@
 #![deny(missing_docs)]
 
 mod backend;
+mod begun;
 mod codec;
 mod cold;
 mod handles;
@@ -34,13 +36,14 @@ mod timers;
 mod ttl;
 
 pub use backend::{KeyScope, KeyedState, KeyedStateBackend, KeyedStateStore};
-pub use codec::{decode, encode};
+pub use begun::{BegunSnapshot, GroupLayout, KeyedStream, KeyedStreamSender, Piece, SnapshotProgress};
+pub use codec::{decode, encode, encode_into};
 pub use handles::{AggregatingState, ListState, MapState, ReducingState, ValueState};
 pub use local::{LocalState, StateSettings};
 pub use operator_state::{
     BroadcastState, OperatorListState, OperatorStateBackend, OperatorStateStore, OperatorStateStoreMut,
 };
 pub use snapshot::{KeyGroupBytes, OperatorSnapshot};
-pub use table::KeyedTable;
+pub use table::{KeyedTable, PlainTable};
 pub use timers::{TimerQueue, TimerService};
 pub use ttl::{StateTtlConfig, TtlUpdate, TtlVisibility};

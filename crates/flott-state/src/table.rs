@@ -1,16 +1,19 @@
 //! A hash map of the user's types, addressed by the stable hash that also places keys in key groups; what is not used may
 //! be on disk.
 
+mod capture;
 mod load;
 mod spill;
 
 use crate::codec::{decode, decode_prefix, encode_into};
 use crate::snapshot::KeyGroupBytes;
+use capture::Capture;
 use flott_types::{Data, Error, ErrorKind, Key, KeyGroup, Result, key_group, key_hash};
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
+use hashbrown::hash_table::{Entry, OccupiedEntry};
 use serde::de::DeserializeOwned;
 use spill::Spill;
+pub(crate) use spill::{hash_of, order_of};
 
 /// Values by key. Callers pass the key's hash, which they have already computed to route the record.
 ///
@@ -22,11 +25,13 @@ pub struct KeyedTable<K, V> {
     table: HashTable<(K, V)>,
     /// The disk of a table that has one.
     spill: Option<Box<Spill>>,
+    /// The snapshot that is under way.
+    capture: Option<Box<Capture<K, V>>>,
 }
 
 impl<K, V> Default for KeyedTable<K, V> {
     fn default() -> Self {
-        Self { table: HashTable::new(), spill: None }
+        Self { table: HashTable::new(), spill: None, capture: None }
     }
 }
 
@@ -38,6 +43,15 @@ macro_rules! assert_loaded {
             $table.spill.as_ref().is_none_or(|spill| spill.may_access($hash)),
             "a key of a table on disk is loaded before it is accessed"
         );
+    };
+}
+
+/// Before the entry of a key changes: a snapshot that is under way has it as it was.
+macro_rules! save {
+    ($table:ident, $save:ident, $hash:ident, $key:ident) => {
+        if $table.capture.is_some() {
+            $table.$save($hash, $key);
+        }
     };
 }
 
@@ -53,6 +67,7 @@ impl<K: Key, V> KeyedTable<K, V> {
     #[inline]
     pub fn get_mut(&mut self, hash: u64, key: &K) -> Option<&mut V> {
         assert_loaded!(self, hash);
+        save!(self, save, hash, key);
         self.table.find_mut(hash, |(k, _)| k == key).map(|(_, value)| value)
     }
 
@@ -60,9 +75,13 @@ impl<K: Key, V> KeyedTable<K, V> {
     #[inline]
     pub fn get_or_insert_with(&mut self, hash: u64, key: &K, default: impl FnOnce() -> V) -> &mut V {
         assert_loaded!(self, hash);
-        match self.table.entry(hash, |(k, _)| k == key, |(k, _)| key_hash(k)) {
+        save!(self, save_or_make_room, hash, key);
+        let Self { table, capture, .. } = self;
+        match table.entry(hash, |(k, _)| k == key, |(k, _)| key_hash(k)) {
             Entry::Occupied(entry) => &mut entry.into_mut().1,
-            Entry::Vacant(entry) => &mut entry.insert((key.clone(), default())).into_mut().1,
+            Entry::Vacant(entry) => {
+                &mut settled(capture, entry.insert((key.clone(), default()))).into_mut().1
+            }
         }
     }
 
@@ -71,12 +90,14 @@ impl<K: Key, V> KeyedTable<K, V> {
     #[inline]
     pub fn upsert(&mut self, hash: u64, key: &K, make: impl FnOnce() -> V, update: impl FnOnce(&mut V)) {
         assert_loaded!(self, hash);
-        match self.table.entry(hash, |(k, _)| k == key, |(k, _)| key_hash(k)) {
+        save!(self, save_or_make_room, hash, key);
+        let Self { table, capture, .. } = self;
+        match table.entry(hash, |(k, _)| k == key, |(k, _)| key_hash(k)) {
             Entry::Occupied(entry) => update(&mut entry.into_mut().1),
             Entry::Vacant(entry) => {
                 let mut value = make();
                 update(&mut value);
-                entry.insert((key.clone(), value));
+                settled(capture, entry.insert((key.clone(), value)));
             }
         }
     }
@@ -84,15 +105,18 @@ impl<K: Key, V> KeyedTable<K, V> {
     /// Sets the value of `key`.
     pub fn insert(&mut self, hash: u64, key: &K, value: V) {
         assert_loaded!(self, hash);
-        match self.table.entry(hash, |(k, _)| k == key, |(k, _)| key_hash(k)) {
+        save!(self, save_or_make_room, hash, key);
+        let Self { table, capture, .. } = self;
+        match table.entry(hash, |(k, _)| k == key, |(k, _)| key_hash(k)) {
             Entry::Occupied(mut entry) => entry.get_mut().1 = value,
-            Entry::Vacant(entry) => drop(entry.insert((key.clone(), value))),
+            Entry::Vacant(entry) => drop(settled(capture, entry.insert((key.clone(), value)))),
         }
     }
 
     /// Removes `key` and returns its value.
     pub fn remove(&mut self, hash: u64, key: &K) -> Option<V> {
         assert_loaded!(self, hash);
+        save!(self, save, hash, key);
         if self.spill.is_some() {
             return self.remove_spilled(hash, key);
         }
@@ -112,6 +136,7 @@ impl<K: Key, V> KeyedTable<K, V> {
     /// Makes room for `additional` more keys. A table on disk decides itself.
     pub fn reserve(&mut self, additional: usize) {
         if self.spill.is_none() {
+            self.make_room_in_snapshot(additional);
             self.table.reserve(additional, |(k, _)| key_hash(k));
         }
     }
@@ -119,6 +144,13 @@ impl<K: Key, V> KeyedTable<K, V> {
     /// The bytes of memory that the table takes, without what keys and values own elsewhere.
     pub fn memory_bytes(&self) -> usize {
         self.table.num_buckets() * (size_of::<(K, V)>() + 1) + self.spill_bytes()
+    }
+
+    /// The table if neither a disk nor a snapshot that is under way wants to know of changes.
+    #[inline]
+    pub fn plain(&mut self) -> Option<PlainTable<'_, K, V>> {
+        let is_plain = self.spill.is_none() && self.capture.is_none();
+        is_plain.then_some(PlainTable(&mut self.table))
     }
 
     /// Whether entries may be on disk.
@@ -146,6 +178,7 @@ impl<K: Key, V> KeyedTable<K, V> {
     /// If the table may be on disk: use [`KeyedTable::drain_each`].
     pub fn drain(&mut self) -> impl Iterator<Item = (K, V)> + '_ {
         self.assert_in_memory();
+        self.finish_snapshot();
         self.table.drain()
     }
 
@@ -155,22 +188,25 @@ impl<K: Key, V> KeyedTable<K, V> {
     /// If the table may be on disk.
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         self.assert_in_memory();
+        self.finish_snapshot();
         self.table.retain(|(key, value)| keep(key, value));
     }
 
     /// Puts what `replace` makes of the value of `key` in its place; `None` stands for no value.
     pub(crate) fn replace(&mut self, hash: u64, key: &K, replace: impl FnOnce(Option<V>) -> Option<V>) {
         assert_loaded!(self, hash);
+        save!(self, save_or_make_room, hash, key);
         if self.spill.is_some() {
             return self.replace_spilled(hash, key, replace);
         }
-        match self.table.entry(hash, |(k, _)| k == key, |(k, _)| key_hash(k)) {
+        let Self { table, capture, .. } = self;
+        match table.entry(hash, |(k, _)| k == key, |(k, _)| key_hash(k)) {
             Entry::Occupied(entry) => {
                 entry.replace_entry_with(|(key, value)| replace(Some(value)).map(|value| (key, value)));
             }
             Entry::Vacant(entry) => {
                 if let Some(value) = replace(None) {
-                    entry.insert((key.clone(), value));
+                    settled(capture, entry.insert((key.clone(), value)));
                 }
             }
         }
@@ -184,6 +220,9 @@ impl<K: Key, V> KeyedTable<K, V> {
             return 0;
         }
         let place = cursor % n_places;
+        if self.capture.is_some() {
+            self.save_bucket(place);
+        }
         if self.spill.is_some() {
             self.sweep_spilled(place, keep);
             return place + 1;
@@ -234,6 +273,7 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
     /// # Errors
     /// If `each` fails or the disk cannot be read; the table is of no use then.
     pub fn drain_each(&mut self, mut each: impl FnMut(K, V) -> Result<()>) -> Result<()> {
+        self.finish_snapshot();
         self.for_each_cold(|_, key, value| {
             each(decode("a key of state on disk", key)?, decode("a value of state on disk", value)?)
         })?;
@@ -256,6 +296,37 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
         }
         Ok(())
     }
+}
+
+/// A table without disk and without a snapshot under way: what a loop over many records asks for once.
+#[derive(Debug)]
+pub struct PlainTable<'a, K, V>(&'a mut HashTable<(K, V)>);
+
+impl<K: Key, V> PlainTable<'_, K, V> {
+    /// As [`KeyedTable::upsert`].
+    #[inline]
+    pub fn upsert(&mut self, hash: u64, key: &K, make: impl FnOnce() -> V, update: impl FnOnce(&mut V)) {
+        match self.0.entry(hash, |(k, _)| k == key, |(k, _)| key_hash(k)) {
+            Entry::Occupied(entry) => update(&mut entry.into_mut().1),
+            Entry::Vacant(entry) => {
+                let mut value = make();
+                update(&mut value);
+                entry.insert((key.clone(), value));
+            }
+        }
+    }
+}
+
+/// A new entry does not belong to a snapshot that is under way.
+#[inline]
+fn settled<'a, K, V>(
+    capture: &mut Option<Box<Capture<K, V>>>,
+    entry: OccupiedEntry<'a, (K, V)>,
+) -> OccupiedEntry<'a, (K, V)> {
+    if let Some(capture) = capture {
+        capture.settle(entry.bucket_index());
+    }
+    entry
 }
 
 /// Decodes the entries of one key group. A group is written only if it has an entry, and an entry may take no bytes

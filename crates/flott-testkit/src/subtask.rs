@@ -4,7 +4,7 @@ use crate::log::{Recorder, SharedLog};
 use flott_operators::{
     Operator, OperatorContext, OperatorOutput, OutputMetrics, SideChannels, TwoInputOperator,
 };
-use flott_state::OperatorSnapshot;
+use flott_state::{BegunSnapshot, OperatorSnapshot, SnapshotProgress};
 use flott_types::{RecordBatch, Result, StreamStatus, Timestamp, Watermark};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -163,12 +163,19 @@ impl<A, B, O: Send + 'static> Subtask<A, B, O> {
     }
 
     pub(crate) fn snapshot(&mut self) -> Result<OperatorSnapshot> {
-        let mut snapshot = OperatorSnapshot::default();
+        let mut begun = BegunSnapshot::default();
         self.call(|subject, _| match subject {
-            Subject::One(operator) => operator.snapshot(&mut snapshot),
-            Subject::Two(operator) => operator.snapshot(&mut snapshot),
+            Subject::One(operator) => operator.begin_snapshot(&mut begun),
+            Subject::Two(operator) => operator.begin_snapshot(&mut begun),
         })?;
-        Ok(snapshot)
+        let sent = self.call(|subject, _| {
+            Ok(match subject {
+                Subject::One(operator) => operator.snapshot_step(usize::MAX),
+                Subject::Two(operator) => operator.snapshot_step(usize::MAX),
+            })
+        })?;
+        assert_eq!(sent, SnapshotProgress::Complete, "with all places a snapshot is complete");
+        begun.complete()
     }
 
     pub(crate) fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {

@@ -308,6 +308,8 @@ pub mod options {
         STATE_DISK_MEMORY: MemorySize = "state.backend.disk.memory", MemorySize(128 << 20);
         /// Directory of state on disk; without it a directory `flott-state` among the system's temporary files. Nothing in it outlives the process.
         STATE_LOCAL_DIR: Option<String> = "state.backend.local-dir", None;
+        /// How much of keyed state is copied between two batches while a checkpoint is under way, in places of its tables.
+        STATE_SNAPSHOT_PLACES: u32 = "state.backend.snapshot-places-per-step", 8192;
 
         /// The savepoint or checkpoint to start from.
         STATE_RECOVERY_PATH: Option<String> = "execution.state-recovery.path", None;

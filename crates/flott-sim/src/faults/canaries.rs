@@ -44,6 +44,7 @@ pub const CANARIES: &[Canary] = &[
     within("swallow-commit-errors", 100),
     within("restore-watermark-too-far", 100),
     within("stale-positions", 100),
+    within("forget-what-changes-during-a-sweep", 100),
 ];
 
 /// How a canary was noticed.

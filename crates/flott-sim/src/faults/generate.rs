@@ -57,6 +57,7 @@ fn job(program: &mut SimRng, settings: &mut SimRng) -> Job {
         concurrent: if min_pause_ms == 0 { pick(settings, &[1, 1, 2, 4]) } else { 1 },
         retained: pick(settings, &[1, 1, 2, 4]),
         tolerable: pick(settings, &[0, 0, 1, 5]),
+        snapshot_places: pick(settings, &[1, 1, 2, 5, 8192]),
         at_least_once,
     }
 }

@@ -65,8 +65,15 @@ pub struct Job {
     pub retained: u32,
     /// `execution.checkpointing.tolerable-failed-checkpoints`
     pub tolerable: u32,
+    /// `state.backend.snapshot-places-per-step`: tables here have a few dozens.
+    #[serde(default = "few_places")]
+    pub snapshot_places: u32,
     /// `execution.checkpointing.mode` is at-least-once: nothing may be missing, but records may come twice.
     pub at_least_once: bool,
+}
+
+const fn few_places() -> u32 {
+    1
 }
 
 /// What a job computes.
@@ -296,6 +303,7 @@ impl Job {
             max_parallelism: 16,
             chaining: true,
             rebalance: false,
+            snapshot_places: 1,
             batch_size: 16,
             gate_bytes: 1 << 20,
             interval_ms: 10,

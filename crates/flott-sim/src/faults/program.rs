@@ -247,6 +247,7 @@ fn configuration(job: &Job, launch: &Launch) -> Configuration {
     config.set_option(options::RESTART_STRATEGY, &Some(RestartStrategyType::FixedDelay));
     config.set_option(options::RESTART_FIXED_DELAY_ATTEMPTS, &1_000);
     config.set_option(options::RESTART_FIXED_DELAY_DELAY, &ms(3));
+    config.set_option(options::STATE_SNAPSHOT_PLACES, &job.snapshot_places);
     if job.at_least_once {
         config.set_option(options::CHECKPOINTING_MODE, &CheckpointingMode::AtLeastOnce);
     }

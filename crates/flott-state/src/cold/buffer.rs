@@ -5,7 +5,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 /// Records in memory, the newest of each key.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct WriteBuffer {
     /// Records one after the other, also those that were replaced since.
     bytes: Vec<u8>,

@@ -1,6 +1,7 @@
 //! What a state has per key, and the table of it.
 
 use crate::backend::KeyedState;
+use crate::begun::{BegunSnapshot, GroupLayout, SnapshotProgress};
 use crate::codec::encode_into;
 use crate::snapshot::KeyGroupBytes;
 use crate::table::{KeyedTable, checked_hash, read_entries};
@@ -9,6 +10,7 @@ use flott_types::{Data, Error, ErrorKind, Key, Result, Timestamp, key_group, key
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// What a state is used as. Its number is the first byte of each key group in a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +179,26 @@ impl<K: Key, X: Contents> StateTable<K, X> {
 }
 
 impl<K: Key, X: Contents> KeyedState for StateTable<K, X> {
+    fn begin_snapshot(
+        &mut self,
+        name: &str,
+        max_parallelism: u32,
+        now: Timestamp,
+        begun: &mut BegunSnapshot,
+    ) -> Result<()> {
+        let horizon = self.ttl.map_or(Timestamp::MIN, |ttl| ttl.at(now).horizon);
+        let stream = begun.stream(name, max_parallelism, GroupLayout::Kind(self.kind as u8));
+        let name: Arc<str> = name.into();
+        self.table.begin_snapshot(&stream, move |key, contents, bytes| match contents.live(horizon) {
+            Some(live) => encode_into(&name, &(key, &*live), bytes).map(|()| true),
+            None => Ok(false),
+        })
+    }
+
+    fn snapshot_step(&mut self, places: usize) -> SnapshotProgress {
+        self.table.snapshot_step(places)
+    }
+
     fn snapshot(&self, name: &str, max_parallelism: u32, now: Timestamp) -> Result<KeyGroupBytes> {
         let horizon = self.ttl.map_or(Timestamp::MIN, |ttl| ttl.at(now).horizon);
         let mut groups = KeyGroupBytes::new();

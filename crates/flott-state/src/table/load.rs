@@ -3,8 +3,8 @@
 //! An access first loads its key. If the map does not have it, an entry makes room (the first that the hand of a clock finds
 //! unused since it last came by: second chance), and the disk is asked.
 
-use super::KeyedTable;
 use super::spill::{CHANGED, Spill, USED, hash_of, most_entries, order_of};
+use super::{KeyedTable, settled};
 use crate::codec::{decode, encode_into};
 use crate::local::Space;
 use flott_types::{Data, Key, Result, Timestamp, approximate_size, key_hash};
@@ -34,7 +34,7 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
     /// An empty table that keeps its part of the memory of `space`.
     pub(crate) fn on_disk(space: &Arc<Space>) -> Self {
         let spill = Spill::new(space, size_of::<(K, V)>() + 2);
-        Self { table: HashTable::new(), spill: Some(Box::new(spill)) }
+        Self { table: HashTable::new(), spill: Some(Box::new(spill)), capture: None }
     }
 
     /// Says which values need not be kept on disk: those for which `keep` says no, for what was last used at the horizon.
@@ -126,6 +126,8 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
         if let Some(bytes) = spill.store.get(order_of(hash), &spill.key)? {
             let value: V = decode("a value of state on disk", bytes)?;
             let entry = self.table.insert_unique(hash, (key.clone(), value), |(k, _)| key_hash(k));
+            // A snapshot that is under way has it from the disk.
+            let entry = settled(&mut self.capture, entry);
             if let Some(known) = spill.flags.get_mut(entry.bucket_index()) {
                 *known = flags;
             }
@@ -141,10 +143,14 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
         if n_entries >= most_entries(n_buckets) {
             let n_grown = (n_buckets * 2).max(BUCKETS_MIN);
             let fits = spill.map_bytes(n_grown, n_entries) <= spill.map_bytes_max();
-            if fits || n_buckets < BUCKETS_MIN {
+            let must = n_buckets < BUCKETS_MIN;
+            // A map that is swept for a snapshot grows later; meanwhile entries make room.
+            if must || (fits && self.capture.is_none()) {
+                self.finish_snapshot();
                 self.table.reserve(n_grown / 8 * 7 - n_entries, |(k, _)| key_hash(k));
             }
         }
+        let Some(spill) = &mut self.spill else { return Ok(()) };
         let n_entries_max = spill.n_entries_max(self.table.num_buckets());
         for _ in 0..EVICTED_MAX {
             if self.table.len() < n_entries_max {
@@ -153,6 +159,7 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
             self.evict()?;
         }
         if self.table.capacity() == self.table.len() {
+            self.finish_snapshot();
             // Never seen at this load; the places that removed entries have marked can only be had back by a new map.
             let n_buckets = self.table.num_buckets();
             let old = std::mem::replace(&mut self.table, HashTable::with_capacity(n_buckets / 8 * 7));
@@ -191,6 +198,9 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
                 n_passed += 1;
                 spill.flags[bucket] = flags & !USED;
                 continue;
+            }
+            if let Some(capture) = &mut self.capture {
+                capture.save(bucket, entry.get());
             }
             if flags & CHANGED != 0 {
                 let (key, value) = entry.get();

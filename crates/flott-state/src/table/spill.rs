@@ -5,7 +5,7 @@
 //! of the entry's bucket, so buckets must not move behind its back: before an access [`KeyedTable::load`] makes sure that
 //! the map can take one more key without growing.
 
-use super::KeyedTable;
+use super::{KeyedTable, settled};
 use crate::codec::encode_into;
 use crate::cold::{ColdStore, Record};
 use crate::local::Space;
@@ -26,11 +26,11 @@ const MAP_PERCENT: u64 = 70;
 const ENTRIES_MIN: usize = 1;
 
 /// The sort order of runs: that of key groups, for any number of key groups, since they come from bits 16 to 47.
-pub(super) fn order_of(hash: u64) -> u64 {
+pub(crate) fn order_of(hash: u64) -> u64 {
     hash.rotate_left(16)
 }
 
-pub(super) fn hash_of(order: u64) -> u64 {
+pub(crate) fn hash_of(order: u64) -> u64 {
     order.rotate_right(16)
 }
 
@@ -193,7 +193,8 @@ impl<K: Key, V> KeyedTable<K, V> {
     ) {
         let bucket = self.table.find_bucket_index(hash, |(k, _)| k == key);
         let mut is_removed = false;
-        match self.table.entry(hash, |(k, _)| k == key, |(k, _)| key_hash(k)) {
+        let Self { table, capture, .. } = self;
+        match table.entry(hash, |(k, _)| k == key, |(k, _)| key_hash(k)) {
             Entry::Occupied(entry) => drop(entry.replace_entry_with(|(key, value)| {
                 let replaced = replace(Some(value)).map(|value| (key, value));
                 is_removed = replaced.is_none();
@@ -201,7 +202,7 @@ impl<K: Key, V> KeyedTable<K, V> {
             })),
             Entry::Vacant(entry) => {
                 if let Some(value) = replace(None) {
-                    entry.insert((key.clone(), value));
+                    settled(capture, entry.insert((key.clone(), value)));
                 }
             }
         }
