@@ -14,6 +14,7 @@
 #![expect(clippy::disallowed_macros, reason = "a command line tool that reports errors to standard error")]
 
 mod chain;
+mod checkpoints;
 mod clock;
 mod engine;
 mod exchange;
@@ -37,6 +38,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use flott_types::StateBackendType;
 
 use crate::limits::{Limit, LimitError, Reading};
 use crate::report::Report;
@@ -63,6 +65,8 @@ enum Command {
     Run(RunArgs),
     /// Measures latency, the time to a first result and memory.
     Limits(LimitsArgs),
+    /// Measures what checkpoints cost: pauses at the barrier, and throughput.
+    Checkpoints(CheckpointsArgs),
     /// Runs everything once with few records: do all contenders work and agree?
     Smoke,
     /// Runs the job of a limit in this process.
@@ -78,6 +82,22 @@ struct LimitsArgs {
     /// How long each job runs.
     #[arg(long, default_value_t = 5_000)]
     millis: u64,
+}
+
+#[derive(Debug, clap::Args)]
+struct CheckpointsArgs {
+    /// Keys of the table whose pauses are measured.
+    #[arg(long, default_value_t = 10_000_000)]
+    keys: u64,
+    /// Records of each run of the keyed count.
+    #[arg(long, default_value_t = 200_000_000)]
+    records: u64,
+    /// Runs of the keyed count, with and without checkpoints; the median ratio counts.
+    #[arg(long, default_value_t = 5)]
+    pairs: usize,
+    /// Threads of the keyed count.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    parallelism: u16,
 }
 
 #[derive(Debug, clap::Args)]
@@ -133,6 +153,10 @@ fn main() -> ExitCode {
         }
         Command::Run(args) => run(&args),
         Command::Limits(args) => run_limits(&args),
+        Command::Checkpoints(args) => {
+            run_checkpoints(&args);
+            Ok(())
+        }
         Command::Smoke => smoke(),
         Command::LimitJob(args) => {
             limits::run_job(args.limit, Duration::from_millis(args.millis));
@@ -210,6 +234,19 @@ fn run_limits(args: &LimitsArgs) -> Result<(), BenchError> {
     Ok(())
 }
 
+fn run_checkpoints(args: &CheckpointsArgs) {
+    for backend in [StateBackendType::Hashmap, StateBackendType::Disk] {
+        println!("{}", checkpoints::pauses(backend, args.keys, PAUSES));
+    }
+    let parallelism = usize::from(args.parallelism);
+    for n_keys in [1_000_000, 1_000] {
+        println!("{}", checkpoints::throughput(n_keys, args.records, parallelism, args.pairs));
+    }
+}
+
+/// Checkpoints whose pauses are measured.
+const PAUSES: usize = 10;
+
 /// Small enough for a minute on a busy machine without optimisation, large enough that windows fire.
 const SMOKE_RECORDS: u64 = 200_000;
 
@@ -226,6 +263,10 @@ fn smoke() -> Result<(), BenchError> {
             println!("{}, {}: all agree", scenario.name, case.name);
         }
     }
+    for backend in [StateBackendType::Hashmap, StateBackendType::Disk] {
+        println!("{}", checkpoints::pauses(backend, SMOKE_RECORDS, 2));
+    }
+    println!("{}", checkpoints::throughput(1_000, SMOKE_RECORDS, 1, 1));
     for limit in Limit::ALL {
         let reading = limits::measure(limit, Duration::from_millis(500))?;
         if !reading.is_within(SMOKE_GENEROSITY) {
