@@ -14,6 +14,7 @@ use crate::store::ObjectStore;
 use flott_types::{CheckpointId, Error, ErrorKind, JobId, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 use std::{fmt, io};
 
 const FORMAT: Format = Format { magic: *b"FLOTTOWN", version: 1 };
@@ -37,6 +38,29 @@ impl fmt::Display for Generation {
 /// A random number that no other start of any job has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Attempt(#[serde(with = "hex::u128")] pub u128);
+
+impl Attempt {
+    /// What all starts of a process have in common.
+    fn process(self) -> u64 {
+        (self.0 >> 64) as u64
+    }
+}
+
+/// What a process remembers of its starts of a job.
+#[derive(Debug, Default)]
+pub(crate) struct Starts {
+    /// A random number that tells them from those of others.
+    process: OnceLock<u64>,
+    /// The newest owner before its first.
+    before: OnceLock<Generation>,
+}
+
+impl Starts {
+    /// The next one, from two random numbers.
+    pub(crate) fn next(&self, process: u64, random: u64) -> Attempt {
+        Attempt(u128::from(*self.process.get_or_init(|| process)) << 64 | u128::from(random))
+    }
+}
 
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -128,18 +152,40 @@ impl Ownership<'_> {
     }
 
     /// Becomes the owner: from now on nobody before can complete a checkpoint.
-    pub(crate) fn claim(&self, attempt: Attempt) -> Result<Generation> {
+    ///
+    /// The first start of a process takes the job from whoever has it: that is what starting it again means. A restart does not. Somebody
+    /// has taken this process for dead, and meanwhile runs the job.
+    pub(crate) fn claim(&self, attempt: Attempt, starts: &Starts) -> Result<Generation> {
+        let before = starts.before.get().copied();
         for _ in 0..CLAIMS_MAX {
             let newest = self.list()?.owners.last().copied().unwrap_or(Generation(0));
+            if let Some(before) = before.filter(|before| newest > *before) {
+                self.check_is_ours(newest, before, attempt)?;
+            }
             let generation = Generation(newest.0 + 1);
             let path = self.path(generation, "");
             let record = Record { job_id: self.job_id, generation, attempt, base: None, retains: None };
+            // Before the record, which may be there although the answer is lost.
+            let _newest_before = starts.before.get_or_init(|| newest);
             if self.put(&path, &record)? {
                 return Ok(generation);
             }
         }
         let message = format!("job {} was claimed by others {CLAIMS_MAX} times in a row", self.job_id);
         Err(Error::new(ErrorKind::Retry, message))
+    }
+
+    /// Fails if the newest owner is another process.
+    fn check_is_ours(&self, newest: Generation, before: Generation, attempt: Attempt) -> Result<()> {
+        let record = self.read(&self.path(newest, ""), newest)?;
+        if record.attempt.process() == attempt.process() || flott_env::canary("ignore-fencing") {
+            return Ok(());
+        }
+        let message = format!(
+            "job {} belongs to generation {newest}, this process has started one after generation {before}",
+            self.job_id
+        );
+        Err(Error::new(ErrorKind::Fenced, message))
     }
 
     /// Records what the generation goes on from, and that it is still the newest.

@@ -12,7 +12,7 @@ use crate::codec::checksum;
 use crate::coordinator::ManifestRequest;
 use crate::gc;
 use crate::manifest::{MANIFEST_LEN_MAX, MANIFEST_NAME, Manifest};
-use crate::owner::{Attempt, Generation, Ownership, failed, put_or_find};
+use crate::owner::{Attempt, Generation, Ownership, Starts, failed, put_or_find};
 use crate::part;
 use crate::plan::CheckpointPlan;
 use crate::restore::OpenSnapshot;
@@ -33,6 +33,7 @@ pub struct CheckpointStorage {
     pub(crate) savepoints: Arc<dyn ObjectStore>,
     pub(crate) job_id: JobId,
     pub(crate) env: Env,
+    starts: Arc<Starts>,
 }
 
 /// From where a job is to start.
@@ -72,11 +73,14 @@ impl CheckpointStorage {
         savepoints: Arc<dyn ObjectStore>,
         job_id: JobId,
     ) -> Self {
-        Self { checkpoints, savepoints, job_id, env: env.clone() }
+        Self { checkpoints, savepoints, job_id, env: env.clone(), starts: Arc::default() }
     }
 
     /// Starts the job: takes ownership, finds what to go on from, and records it. To be called at every start of the job, also
     /// for a restart in the same process, before anything of the earlier start is restored, deleted or written.
+    ///
+    /// The first call, on this value or a clone of it, takes the job from any other process. Later ones do not: who restarts a job that another
+    /// process has started meanwhile was taken for dead.
     ///
     /// After a crash in here nothing has happened; call it again.
     ///
@@ -85,8 +89,8 @@ impl CheckpointStorage {
     /// complete checkpoint, or a record of ownership, is damaged or missing: an older one is never taken silently.
     /// [`ErrorKind::Retry`] if the store does not answer.
     pub fn start(&self, from: StartFrom) -> Result<Started> {
-        let attempt = Attempt(u128::from(self.env.random_u64()) << 64 | u128::from(self.env.random_u64()));
-        let generation = self.ownership().claim(attempt)?;
+        let attempt = self.starts.next(self.env.random_u64(), self.env.random_u64());
+        let generation = self.ownership().claim(attempt, &self.starts)?;
         // Only now: what an earlier owner completes from here on it will not believe in itself.
         let chain = self.chain(generation)?;
         let (base, restore_from, retained) = match from {
@@ -339,9 +343,16 @@ impl CheckpointOwner {
     /// # Errors
     /// [`ErrorKind::Fenced`] if another start owns the job; [`ErrorKind::Retry`] if the end could not be recorded: call it again.
     pub fn end(&self, retain: bool) -> Result<Vec<Error>> {
-        let chain = self.storage.chain(Generation(self.generation.0 + 1))?;
+        let ownership = self.storage.ownership();
+        // Only to fail for the right reason: a later owner deletes what this one would miss.
+        ownership.verify(self.generation)?;
+        let chain = self.storage.chain(Generation(self.generation.0 + 1));
+        let chain = chain.or_else(|error| ownership.verify(self.generation).and(Err(error)))?;
         // First: what is deleted only in part would be missed by a start that goes on.
-        self.storage.ownership().end(self.generation, self.attempt, retain)?;
+        ownership.end(self.generation, self.attempt, retain)?;
+        // The look that counts: whoever claims after it sees the record, and begins anew; whoever has claimed before goes on from what would be
+        // deleted here.
+        ownership.verify(self.generation)?;
         if retain {
             return Ok(Vec::new());
         }

@@ -149,6 +149,91 @@ fn check(order: &[usize], disk: &MemoryFs, completed: &Result<()>, started: Vec<
     assert_eq!(check_restores(&last.restore_from.expect("one")), again.next_checkpoint_id, "{order:?}");
 }
 
+/// A store in which something happens, once, before an object with this ending is made.
+struct Interrupted {
+    store: Arc<dyn ObjectStore>,
+    ending: &'static str,
+    interrupt: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl std::fmt::Debug for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Interrupted").field("ending", &self.ending).finish_non_exhaustive()
+    }
+}
+
+impl ObjectStore for Interrupted {
+    fn location(&self) -> String {
+        self.store.location()
+    }
+    fn put_if_absent(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        let interrupt =
+            self.interrupt.lock().expect("nobody panics").take_if(|_| path.ends_with(self.ending));
+        interrupt.into_iter().for_each(|interrupt| interrupt());
+        self.store.put_if_absent(path, bytes)
+    }
+    fn get(&self, path: &str, len_max: u64) -> io::Result<Vec<u8>> {
+        self.store.get(path, len_max)
+    }
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        self.store.list(dir)
+    }
+    fn delete(&self, path: &str) -> io::Result<()> {
+        self.store.delete(path)
+    }
+    fn sync(&self, dir: &str) -> io::Result<()> {
+        self.store.sync(dir)
+    }
+    fn remove_empty_dir(&self, dir: &str) -> io::Result<()> {
+        self.store.remove_empty_dir(dir)
+    }
+}
+
+/// A job that has all but ended is stopped, started a second time, and goes on: it deleted the checkpoint that its successor had gone on from.
+#[test]
+fn an_owner_that_is_taken_over_while_it_ends_deletes_nothing() {
+    let disk = MemoryFs::default();
+    let owner = old_owner(&disk).0;
+    let of_successor = disk.clone();
+    let interrupt = move || {
+        let started = process(&of_successor, 2).1.start(StartFrom::Latest).expect("started");
+        assert_eq!(check_restores(started.restore_from.as_ref().expect("one")), CheckpointId(1));
+    };
+    let store = Interrupted {
+        store: Arc::clone(&owner.storage.checkpoints),
+        ending: ".end",
+        interrupt: Mutex::new(Some(Box::new(interrupt))),
+    };
+    let storage = CheckpointStorage { checkpoints: Arc::new(store), ..owner.storage.clone() };
+    let owner = CheckpointOwner { storage, ..owner };
+    assert_eq!(owner.end(false).expect_err("it was fenced off").kind(), ErrorKind::Fenced);
+    let again = process(&disk, 3).1.start(StartFrom::Latest).expect("started");
+    assert_eq!(check_restores(again.restore_from.as_ref().expect("one")), CheckpointId(1));
+}
+
+/// A process that is stopped, taken for dead and replaced fails when it goes on; its restart took the job back.
+#[test]
+fn a_restart_does_not_take_the_job_from_another_process() {
+    let disk = MemoryFs::default();
+    let first = process(&disk, 1).1;
+    take(
+        &first.start(StartFrom::Latest).expect("started").owner,
+        CheckpointId(1),
+        CheckpointKind::Checkpoint,
+    )
+    .expect("complete");
+    let again = first.start(StartFrom::Latest).expect("its own restart");
+    assert_eq!(again.owner.generation(), Generation(2));
+    let second = process(&disk, 2).1;
+    let started = second.start(StartFrom::Latest).expect("the first start of a process takes the job");
+    let error = first.clone().start(StartFrom::Latest).expect_err("it was fenced off");
+    assert_eq!(error.kind(), ErrorKind::Fenced);
+    assert!(error.to_string().contains("belongs to generation 3"), "{error}");
+    take(&started.owner, started.next_checkpoint_id, CheckpointKind::Checkpoint)
+        .expect("nobody has taken it");
+    assert_eq!(second.start(StartFrom::Latest).expect("its own").owner.generation(), Generation(4));
+}
+
 /// All orders of `n_zero` zeros and `n_one` ones.
 fn orders(n_zero: usize, n_one: usize) -> Vec<Vec<usize>> {
     if n_zero == 0 || n_one == 0 {
