@@ -20,6 +20,7 @@ const STEPS: &[Step] = &[
     Step::cargo("simulation", "run --release -p flott-sim -- run --seeds 1000"),
     Step::cargo("sweep", "run --release -p flott-sim -- sweep"),
     Step::cargo("swarm", "run --release -p flott-sim -- faults --seeds 5000 --seconds 480"),
+    Step::cargo("chaos", "run --release -p flott-sim -- chaos --faults 300 --at-least 200 --seconds 240"),
     Step::cargo("canaries", "run -p xtask -- canaries"),
     Step::cargo("bench", "run --release -p flott-bench -- smoke"),
     Step::cargo("demo", "run --release -p flott-cli -- demo --quiet --output target/demo-output"),

@@ -30,7 +30,7 @@ commands:
   sweep          every crash point of jobs with checkpoints, in the simulated world
   sim            random jobs under random faults: [--seeds N | --hours N | --replay PLAN]
   canaries       deliberate bugs of the engine, each of which must be noticed: [NAME]
-  chaos          real processes under kill -9 and SIGSTOP: [--faults N] [--seconds N]";
+  chaos          real processes that are killed, stopped and replaced: [--faults N] [--seconds N] [--from SEED]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

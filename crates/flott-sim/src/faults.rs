@@ -10,22 +10,21 @@
 //!
 //! Reading order: `plan` (what is run, as data), `world` (events, faults, disk), `store` (the transactional destination), `program`,
 //! `expected` (the reference), `cut` (what a checkpoint holds), `trial` (one plan), `sweep` (all crash points), `generate`, `shrink`,
-//! `campaign` (random plans), `coverage`, `canaries` (bugs that must be noticed), `victim` (the same job as a real process).
+//! `campaign` (random plans), `coverage`, `canaries` (bugs that must be noticed).
 
 mod campaign;
 mod canaries;
 mod coverage;
-mod cut;
-mod expected;
+pub(crate) mod cut;
+pub(crate) mod expected;
 mod generate;
 mod plan;
-mod program;
+pub(crate) mod program;
 mod shrink;
 mod store;
 mod sweep;
 mod trial;
-mod victim;
-mod world;
+pub(crate) mod world;
 
 pub use campaign::{FaultCampaign, FaultReport};
 pub use canaries::{CANARIES, Canary, Caught, catch};
@@ -35,4 +34,3 @@ pub use plan::{Action, Fault, FaultPlan, Job, Phase, Shape, SinkKind, Unsynced};
 pub use shrink::shrink_faults;
 pub use sweep::{Scenario, SweepReport, sweep};
 pub use trial::{FaultTrial, try_faults};
-pub use victim::{Readings, run_victim, watch_victim};

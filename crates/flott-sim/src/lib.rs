@@ -4,7 +4,7 @@
 //! run by the whole engine on one thread, and what comes out is compared with what plain loops over the input say.
 //! A failure prints the seed, the plan and the command that replays it, and can be shrunk to a smaller plan.
 //!
-//! The same for jobs with checkpoints under faults: `faults`, which has an order of reading of its own.
+//! The same for jobs with checkpoints under faults: `faults`; and for real processes: `chaos`. Both have an order of reading of their own.
 //!
 //! It is *not* a test of speed.
 //!
@@ -12,6 +12,7 @@
 //! (what is seen of it), `check` (what is true), `trial` (one seed), `shrink`, `coverage`, `campaign` (many seeds).
 
 mod campaign;
+pub mod chaos;
 mod check;
 mod coverage;
 pub mod faults;

@@ -4,9 +4,9 @@
 
 use clap::{Parser, Subcommand};
 use flott_env::Env;
+use flott_sim::chaos::{Chaos, run_victim};
 use flott_sim::faults::{
-    CANARIES, FaultCampaign, FaultPlan, Readings, Scenario, catch, generate_faults, run_victim,
-    shrink_faults, sweep, try_faults, watch_victim,
+    CANARIES, FaultCampaign, FaultPlan, Scenario, catch, generate_faults, shrink_faults, sweep, try_faults,
 };
 use flott_sim::{Campaign, Failure, Limit, Plan, generate, shrink, try_plan};
 use std::io::Read;
@@ -33,10 +33,14 @@ enum Command {
     Run(RunArgs),
     /// Tries one seed or plan again and shows everything about it.
     Replay(ReplayArgs),
-    /// Runs a job of the real world that `cargo xtask chaos` kills.
-    Victim(VictimArgs),
-    /// Reads what victims have committed, until there is a file `stop`.
-    Watch(VictimArgs),
+    /// Starts real processes, kills them, and reads what they commit.
+    Chaos(ChaosArgs),
+    /// Runs the job of a process that `chaos` has started.
+    #[command(hide = true)]
+    Victim {
+        /// The job, as JSON.
+        job: String,
+    },
     /// Tries every crash point of some scenarios of jobs with checkpoints.
     Sweep {
         /// Only scenarios with this in their names.
@@ -62,13 +66,25 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-struct VictimArgs {
-    /// What everything is below.
+struct ChaosArgs {
+    /// How many faults.
+    #[arg(long, default_value_t = 200)]
+    faults: u64,
+    /// No fault comes after this time.
+    #[arg(long, default_value_t = 3_600)]
+    seconds: u64,
+    /// Faults that there must have been in this time.
+    #[arg(long, default_value_t = 0)]
+    at_least: u64,
+    /// The seed of the first job [default: a random one].
     #[arg(long)]
-    dir: String,
-    /// Records of a split.
-    #[arg(long)]
-    records: u64,
+    from: Option<u64>,
+    /// Jobs at a time.
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// It can mount small disks: it has started itself so.
+    #[arg(long, hide = true)]
+    in_namespace: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -147,12 +163,8 @@ fn main() -> ExitCode {
         Command::Run(args) => run(&args),
         Command::Replay(args) => replay(&args),
         Command::Faults(args) => faults(&args),
-        Command::Victim(args) => run_victim(&args.dir, args.records).map(|()| true),
-        Command::Watch(args) => watch_victim(&args.dir, args.records).map(|readings| {
-            let Readings { n_looks, n_rows, n_expected } = readings;
-            println!("{n_rows} of {n_expected} rows, each once; the reader has looked {n_looks} times");
-            true
-        }),
+        Command::Chaos(args) => chaos(&args),
+        Command::Victim { job } => run_victim(&job).map(|()| true),
         Command::Canaries { only } => canaries(&only),
         Command::Sweep { only } => sweep_all(&only),
         Command::Show { seed, json } => {
@@ -234,6 +246,32 @@ fn faults(args: &FaultArgs) -> Result<bool, String> {
     let (n_plans, seconds) = (report.coverage.n_plans, report.elapsed.as_secs_f64());
     println!("{n_plans} seeds in {seconds:.1} s, {:.0} seeds/s, no failure", n_plans as f64 / seconds);
     Ok(true)
+}
+
+fn chaos(args: &ChaosArgs) -> Result<bool, String> {
+    let env = real()?;
+    let binary = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+    let seed = args.from.unwrap_or_else(|| env.random_u64());
+    let time = Duration::from_secs(args.seconds);
+    let mut chaos = Chaos::new(binary, seed, args.faults, time);
+    chaos.jobs = args.jobs;
+    chaos.may_mount = args.in_namespace;
+    if !args.in_namespace {
+        let again: Vec<String> = std::env::args().skip(1).collect();
+        if let Some(is_right) = chaos.in_namespace(&again) {
+            return Ok(is_right);
+        }
+        println!("no disk can be mounted here: full disks are skipped");
+    }
+    println!("first seed {seed}, below {}", chaos.base.display());
+    let began = env.now();
+    let report = chaos.run(&env);
+    println!("{}\n{:.0} s", report.text, (env.now() - began).as_secs_f64());
+    report.failures.iter().for_each(|failure| println!("FAILED: {failure}"));
+    if report.n_faults < args.at_least {
+        println!("FAILED: {} faults are fewer than {}", report.n_faults, args.at_least);
+    }
+    Ok(report.failures.is_empty() && report.n_faults >= args.at_least)
 }
 
 fn print_faults(plan: &FaultPlan, failure: &Failure, tries: usize) -> bool {

@@ -15,7 +15,7 @@ use flott_env::sim::{CrashMode, MemoryFs, Simulation};
 use flott_graph::VertexId;
 use flott_types::{CheckpointId, Error, JobId, OperatorUid, Result, SubtaskIndex, Watermark};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The identity of all simulated jobs.
 pub(crate) const JOB_ID: JobId = JobId(0x5117);
@@ -49,8 +49,17 @@ impl Cut {
     }
 }
 
-fn storage(env: &Env) -> CheckpointStorage {
-    CheckpointStorage::local(env, Path::new(CHECKPOINTS), Path::new(SAVEPOINTS), JOB_ID)
+fn storage(env: &Env, base: &str) -> CheckpointStorage {
+    let (checkpoints, savepoints) = (base.to_owned() + CHECKPOINTS, base.to_owned() + SAVEPOINTS);
+    CheckpointStorage::local(env, Path::new(&checkpoints), Path::new(&savepoints), JOB_ID)
+}
+
+/// The newest complete checkpoint below `base`, in any world.
+///
+/// # Errors
+/// If it is damaged, or was deleted while it was read.
+pub(crate) fn latest_cut(env: &Env, base: &str, job: &Job) -> Result<Option<Cut>> {
+    storage(env, base).latest()?.map(|snapshot| cut(&snapshot, job)).transpose()
 }
 
 /// The newest checkpoint that a power failure at this moment would leave.
@@ -60,8 +69,7 @@ fn storage(env: &Env) -> CheckpointStorage {
 pub(crate) fn read_cut(disk: &MemoryFs, job: &Job) -> Result<Option<Cut>> {
     let disk = disk.fork();
     disk.crash(CrashMode::LoseUnsynced);
-    let env = Simulation::new(0).with_disk(disk).env();
-    storage(&env).latest()?.map(|snapshot| cut(&snapshot, job)).transpose()
+    latest_cut(&Simulation::new(0).with_disk(disk).env(), "", job)
 }
 
 /// The checkpoint or savepoint at `path`.
@@ -69,8 +77,15 @@ pub(crate) fn read_cut(disk: &MemoryFs, job: &Job) -> Result<Option<Cut>> {
 /// # Errors
 /// If there is none.
 pub(crate) fn read_cut_at(disk: &MemoryFs, path: &str, job: &Job) -> Result<Cut> {
-    let env = Simulation::new(0).with_disk(disk.fork()).env();
-    cut(&open_snapshot(&env, Path::new(path))?, job)
+    cut_at(&Simulation::new(0).with_disk(disk.fork()).env(), path, job)
+}
+
+/// The checkpoint or savepoint at `path`, in any world.
+///
+/// # Errors
+/// If there is none, or it is damaged.
+pub(crate) fn cut_at(env: &Env, path: &str, job: &Job) -> Result<Cut> {
+    cut(&open_snapshot(env, Path::new(path))?, job)
 }
 
 fn cut(snapshot: &OpenSnapshot, job: &Job) -> Result<Cut> {
@@ -169,21 +184,31 @@ fn manifests(disk: &MemoryFs, below: &str) -> impl Iterator<Item = String> + use
 /// # Errors
 /// If that cannot be told.
 pub(crate) fn ended(disk: &MemoryFs) -> Result<Option<(u64, bool)>> {
+    let files = disk.files();
+    let Some(started) = ended_by(files.keys().map(PathBuf::as_path))? else { return Ok(None) };
+    let name = format!("owner-{started}.end");
+    let mut end = files.iter().filter(|(path, _)| path.file_name().is_some_and(|it| it == name.as_str()));
+    // Simulated jobs retain their checkpoints when they are cancelled, and only then.
+    let retains = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains("\"retains\": true");
+    Ok(end.next().map(|(_, bytes)| (started, retains(bytes))))
+}
+
+/// The newest start of the job, if it has recorded its end, by the names of its records.
+///
+/// # Errors
+/// If that cannot be told.
+pub(crate) fn ended_by<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<Option<u64>> {
     let number = |path: &Path| -> Option<(u64, String)> {
         let rest = path.file_name()?.to_str()?.strip_prefix("owner-")?.to_owned();
         let (number, what) =
             rest.split_once('.').map_or((rest.as_str(), ""), |(number, what)| (number, what));
         Some((number.parse().ok()?, what.to_owned()))
     };
-    let files = disk.files();
-    let records: Vec<_> = files.keys().filter_map(|path| number(path)).collect();
+    let records: Vec<_> = paths.filter_map(number).collect();
     let started = records.iter().filter(|(_, what)| what == "start").map(|(number, _)| *number).max();
     let Some(started) = started else { return Ok(None) };
     if records.iter().any(|(number, what)| what == "end" && *number > started) {
         return Err(Error::subtask("a generation has ended that has not started"));
     }
-    let mut end = files.iter().filter(|(path, _)| number(path) == Some((started, "end".to_owned())));
-    // Simulated jobs retain their checkpoints when they are cancelled, and only then.
-    let retains = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains("\"retains\": true");
-    Ok(end.next().map(|(_, bytes)| (started, retains(bytes))))
+    Ok(records.iter().any(|(number, what)| what == "end" && *number == started).then_some(started))
 }

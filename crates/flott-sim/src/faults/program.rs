@@ -53,6 +53,7 @@ struct FaultSource {
     splits: Vec<(u32, u64)>,
     job: Arc<Job>,
     world: World,
+    on_barrier: OnBarrier,
 }
 
 impl SplitSource for FaultSource {
@@ -68,8 +69,9 @@ impl SplitSource for FaultSource {
     fn open(&self, split: FaultSplit, ctx: &SourceReaderContext) -> Result<FaultReader> {
         let count =
             self.splits.iter().find(|(number, _)| *number == split.split).map_or(0, |(_, count)| *count);
-        let (job, world) = (Arc::clone(&self.job), self.world.clone());
-        Ok(FaultReader { env: ctx.env.clone(), job, world, split, count, pause: None })
+        let (job, world, on_barrier) =
+            (Arc::clone(&self.job), self.world.clone(), Arc::clone(&self.on_barrier));
+        Ok(FaultReader { env: ctx.env.clone(), job, world, on_barrier, split, count, pause: None })
     }
 }
 
@@ -77,6 +79,7 @@ struct FaultReader {
     env: Env,
     job: Arc<Job>,
     world: World,
+    on_barrier: OnBarrier,
     split: FaultSplit,
     count: u64,
     pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
@@ -132,6 +135,7 @@ impl SplitReader for FaultReader {
     }
 
     fn split(&self) -> FaultSplit {
+        (self.on_barrier)();
         self.split.clone()
     }
 }
@@ -222,7 +226,7 @@ pub(crate) struct Launch {
     pub(crate) base: String,
 }
 
-fn configuration(job: &Job, launch: &Launch) -> Configuration {
+pub(crate) fn configuration(job: &Job, launch: &Launch) -> Configuration {
     let ms = Duration::from_millis;
     let mut config = Configuration::default();
     config.set_option(options::PARALLELISM_DEFAULT, &launch.parallelism);
@@ -263,10 +267,29 @@ pub(crate) fn build(
     launch: &Launch,
 ) -> StreamExecutionEnvironment {
     let program = StreamExecutionEnvironment::with_env(env, configuration(job, launch));
+    let rows = rows(job, world, &program, Arc::new(|| ()));
+    match job.sink {
+        SinkKind::Store => rows.sink_to(store.clone()).uid(SINK),
+        SinkKind::Files => rows.sink_to(FileSink::json(launch.base.clone() + OUT)).uid(SINK),
+    };
+    program
+}
+
+/// Told when a reader says where it is: the barrier of a checkpoint has come.
+pub(crate) type OnBarrier = Arc<dyn Fn() + Send + Sync>;
+
+/// The part of the program before the sinks.
+pub(crate) fn rows(
+    job: &Arc<Job>,
+    world: &World,
+    program: &StreamExecutionEnvironment,
+    on_barrier: OnBarrier,
+) -> DataStream<Row> {
     let bound = Duration::from_millis(job.disorder_ms.unsigned_abs());
     let source = |uid: &str, splits: Vec<(u32, u64)>| {
         let strategy = WatermarkStrategy::for_bounded_out_of_orderness(bound).without_idleness();
-        let source = FaultSource { splits, job: Arc::clone(job), world: world.clone() };
+        let on_barrier = Arc::clone(&on_barrier);
+        let source = FaultSource { splits, job: Arc::clone(job), world: world.clone(), on_barrier };
         program.from_source(source, strategy, uid).stream().uid(uid)
     };
     let mut records = source(SOURCES[0], job.splits().filter(|(split, _)| *split < SECOND).collect());
@@ -285,12 +308,7 @@ pub(crate) fn build(
         rows = rows.union(&records.map(Row::Record).seal());
     }
     let firing = world.clone();
-    let rows = rows.try_map(move |row: Row| firing.event(Phase::Fire, || Ok(row)));
-    match job.sink {
-        SinkKind::Store => rows.sink_to(store.clone()).uid(SINK),
-        SinkKind::Files => rows.sink_to(FileSink::json(launch.base.clone() + OUT)).uid(SINK),
-    };
-    program
+    rows.try_map(move |row: Row| firing.event(Phase::Fire, || Ok(row))).seal()
 }
 
 fn shaped(job: &Arc<Job>, records: &DataStream<Numbered>) -> DataStream<Row> {
