@@ -122,6 +122,12 @@ pub trait RecordEncoder<T>: Send {
         0
     }
 
+    /// The first bytes of the file that are no record, such as the names of columns, and that every file of the same program begins with. Known
+    /// after the first record; who concatenates files writes them once.
+    fn header_bytes(&self) -> u64 {
+        0
+    }
+
     /// Completes the file.
     ///
     /// # Errors

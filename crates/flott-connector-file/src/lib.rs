@@ -12,11 +12,12 @@
 //! makes a reader take more memory than a few times `max_record_bytes`.
 //!
 //! Reading order: `config` and `sink` (what users see); `split`, `enumerator`, `reader`; `format` and `input` (bytes to records);
-//! `pending` (what exactly once rests on), `writer`, `part`, `committer`, `directory`, `partition`, `partition_commit`.
+//! `pending` (what exactly once rests on), `writer`, `part`, `committer`, `compaction`, `directory`, `partition`, `partition_commit`.
 
 #![deny(missing_docs)]
 
 mod committer;
+mod compaction;
 mod compression;
 mod config;
 mod directory;
@@ -34,6 +35,7 @@ mod split;
 mod tests;
 mod writer;
 
+pub use compaction::FileCompactStrategy;
 pub use compression::Compression;
 pub use config::FileSource;
 pub use format::{CsvFormat, JsonFormat, LineParser, LinesFormat, LinesWriter};

@@ -1,5 +1,6 @@
 //! One file of a sink, from its beginning until it is complete and on disk.
 
+use crate::compaction::ClosedFile;
 use crate::compression::CompressedFile;
 use crate::directory::cannot;
 use crate::pending::PendingFile;
@@ -68,10 +69,11 @@ impl<T: 'static> Part<T> {
     }
 
     /// Completes the file: when this returns its content survives a power failure. Its hidden name does when the directory is synced.
-    pub(crate) fn close(mut self) -> UserResult<PendingFile> {
+    pub(crate) fn close(mut self) -> UserResult<ClosedFile> {
         self.encoder.finish(&mut self.pending)?;
         self.write_pending()?;
         let len = self.file.finish().map_err(|error| cannot("write file", &self.becomes.hidden(), error))?;
-        Ok(PendingFile { len, ..self.becomes })
+        let header_bytes = self.encoder.header_bytes();
+        Ok(ClosedFile { file: PendingFile { len, ..self.becomes }, header_bytes })
     }
 }

@@ -8,7 +8,7 @@
 
 use crate::directory::cannot;
 use crate::pending::{STAGING, SinkKey};
-use flott_api::SinkContext;
+use flott_api::{SinkContext, UserResult};
 use flott_env::FileSystem;
 use flott_types::{Result, Timestamp, duration_ms};
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,7 @@ use std::time::Duration;
 const SUCCESS: &str = "_SUCCESS";
 
 type EndOf = dyn Fn(&str) -> Option<Timestamp> + Send + Sync;
+type Policy = dyn Fn(&Path) -> UserResult + Send + Sync;
 
 /// When a partition of a [`FileSink`](crate::FileSink) is complete. A file `_SUCCESS` in its directory says so, as batch systems expect it.
 ///
@@ -31,8 +32,16 @@ type EndOf = dyn Fn(&str) -> Option<Timestamp> + Send + Sync;
 /// Needs checkpoints if the job is not to end.
 #[derive(Clone)]
 pub struct PartitionCommit {
-    end_of: Arc<EndOf>,
+    trigger: Trigger,
     delay_ms: i64,
+    policy: Option<Arc<Policy>>,
+}
+
+/// `sink.partition-commit.trigger`
+#[derive(Clone)]
+enum Trigger {
+    PartitionTime(Arc<EndOf>),
+    ProcessTime,
 }
 
 impl fmt::Debug for PartitionCommit {
@@ -43,19 +52,42 @@ impl fmt::Debug for PartitionCommit {
 
 impl PartitionCommit {
     /// A partition is complete when the watermark has passed the end that `end_of` finds in its path, such as `day=2013-01-31`; exclusive, in
-    /// milliseconds since the epoch. One for which it says `None` is complete at the end of the input only.
+    /// milliseconds since the epoch. One for which it says `None` is complete at the end of the input only. In Flink's SQL
+    /// `sink.partition-commit.trigger: partition-time`.
     pub fn on_watermark(end_of: impl Fn(&str) -> Option<Timestamp> + Send + Sync + 'static) -> Self {
-        Self { end_of: Arc::new(end_of), delay_ms: 0 }
+        Self { trigger: Trigger::PartitionTime(Arc::new(end_of)), delay_ms: 0, policy: None }
     }
 
-    /// And so much later.
+    /// A partition is complete when it was begun, on the wall clock, so long ago as [`PartitionCommit::delay`] says; without one, when its first files
+    /// are committed. In Flink's SQL `sink.partition-commit.trigger: process-time`.
+    pub fn on_process_time() -> Self {
+        Self { trigger: Trigger::ProcessTime, delay_ms: 0, policy: None }
+    }
+
+    /// And so much later: `sink.partition-commit.delay`.
     #[must_use]
     pub fn delay(self, delay: Duration) -> Self {
         Self { delay_ms: duration_ms(delay), ..self }
     }
 
-    pub(crate) fn due_at(&self, partition: &str) -> Timestamp {
-        (self.end_of)(partition).map_or(Timestamp::MAX, |end| end.saturating_add(self.delay_ms))
+    /// What else is done when a partition is complete, with its directory, before the file `_SUCCESS`: `sink.partition-commit.policy.kind: custom`, which
+    /// goes with `success-file`. It is called again after a failure, until the file is there, and in several subtasks at once.
+    #[must_use]
+    pub fn policy(self, policy: impl Fn(&Path) -> UserResult + Send + Sync + 'static) -> Self {
+        Self { policy: Some(Arc::new(policy)), ..self }
+    }
+
+    pub(crate) fn is_by_process_time(&self) -> bool {
+        matches!(self.trigger, Trigger::ProcessTime)
+    }
+
+    /// When a partition that was begun at `now` is complete.
+    pub(crate) fn due_at(&self, partition: &str, now: i64) -> Timestamp {
+        let end = match &self.trigger {
+            Trigger::PartitionTime(end_of) => end_of(partition),
+            Trigger::ProcessTime => Some(now),
+        };
+        end.map_or(Timestamp::MAX, |end| end.saturating_add(self.delay_ms))
     }
 }
 
@@ -64,7 +96,7 @@ impl PartitionCommit {
 pub(crate) struct Progress {
     /// The attempt: see [`SinkKey`].
     pub(crate) run: u64,
-    /// Everything before it is committed. An event time of `e` is passed when this is at least `e - 1`.
+    /// Everything before it is committed, in event time or on the wall clock, as the policy has it. An event time of `e` is passed when this is at least `e - 1`.
     pub(crate) watermark: Timestamp,
     /// Partitions without `_SUCCESS`, with their ends.
     pub(crate) open: BTreeMap<String, Timestamp>,
@@ -81,7 +113,12 @@ pub(crate) fn has_success(fs: &dyn FileSystem, base: &Path, partition: &str) -> 
 }
 
 /// Tells the other subtasks how far this one has committed, and completes the partitions that nobody writes any more.
-pub(crate) fn publish(ctx: &SinkContext, base: &Path, progress: &Progress) -> Result<()> {
+pub(crate) fn publish(
+    ctx: &SinkContext,
+    base: &Path,
+    policy: &PartitionCommit,
+    progress: &Progress,
+) -> UserResult {
     let (fs, key) = (ctx.env.fs(), SinkKey::new(ctx));
     let staging = base.join(STAGING);
     let path = staging.join(key.progress_name(ctx.subtask.0));
@@ -110,7 +147,9 @@ pub(crate) fn publish(ctx: &SinkContext, base: &Path, progress: &Progress) -> Re
         open.extend(other.open);
     }
     let complete = open.iter().filter(|(_, end)| Progress::has_passed(watermark, **end));
-    complete.map(|(partition, _)| partition).try_for_each(|partition| succeed(fs.as_ref(), base, partition))
+    complete
+        .map(|(partition, _)| partition)
+        .try_for_each(|partition| succeed(fs.as_ref(), base, policy, partition))
 }
 
 /// `None` if the subtask has not said anything, or in another format.
@@ -123,15 +162,19 @@ fn read(fs: &dyn FileSystem, path: &Path) -> Result<Option<Progress>> {
     }
 }
 
-fn succeed(fs: &dyn FileSystem, base: &Path, partition: &str) -> Result<()> {
+fn succeed(fs: &dyn FileSystem, base: &Path, policy: &PartitionCommit, partition: &str) -> UserResult {
     if has_success(fs, base, partition) {
         return Ok(());
     }
     let directory = base.join(partition);
     let path = directory.join(SUCCESS);
+    if let Some(policy) = &policy.policy {
+        policy(&directory)
+            .map_err(|error| format!("the policy for partition '{partition}' has failed: {error}"))?;
+    }
     let create = || {
         fs.create(&path)?.sync()?;
         fs.sync_dir(&directory)
     };
-    create().map_err(|error| cannot("create file", &path, error))
+    Ok(create().map_err(|error| cannot("create file", &path, error))?)
 }

@@ -97,7 +97,7 @@ impl PendingFile {
     }
 
     #[cold]
-    fn lost(&self) -> Error {
+    pub(crate) fn lost(&self) -> Error {
         Error::new(
             ErrorKind::Corruption,
             format!(
@@ -142,20 +142,36 @@ impl Publisher {
         for directory in &directories {
             fs.sync_dir(directory).map_err(|error| cannot("sync directory", directory, error))?;
         }
-        for hidden in files.clone().map(PendingFile::hidden) {
-            match fs.remove(&hidden) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                removed => removed.map_err(|error| cannot("remove file", &hidden, error))?,
-            }
-        }
-        // Else a hidden name could come back when nobody knows any more that the file has another. Also if this call has removed none: an
-        // earlier one may have, and failed.
-        let staging: BTreeSet<PathBuf> = files.map(|file| file.base.join(STAGING)).collect();
-        staging.iter().try_for_each(|path| match fs.sync_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            synced => synced.map_err(|error| cannot("sync directory", path, error)),
-        })
+        remove_hidden(fs, files)
     }
+}
+
+/// Removes hidden files whose content has another name, durably: else a hidden name could come back when nobody knows any more that the file has
+/// another. Also if this call has removed none: an earlier one may have, and failed.
+pub(crate) fn remove_hidden<'a>(
+    fs: &dyn FileSystem,
+    files: impl Iterator<Item = &'a PendingFile> + Clone,
+) -> Result<()> {
+    for hidden in files.clone().map(PendingFile::hidden) {
+        match fs.remove(&hidden) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.map_err(|error| cannot("remove file", &hidden, error))?,
+        }
+    }
+    let staging: BTreeSet<PathBuf> = files.map(|file| file.base.join(STAGING)).collect();
+    staging.iter().try_for_each(|path| match fs.sync_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        synced => synced.map_err(|error| cannot("sync directory", path, error)),
+    })
+}
+
+pub(crate) fn exists(fs: &dyn FileSystem, path: &Path) -> Result<bool> {
+    len_of(fs, path).map(|len| len.is_some())
+}
+
+/// The file with the length that it has under its name, if it has that already.
+pub(crate) fn named(fs: &dyn FileSystem, file: &PendingFile) -> Result<Option<PendingFile>> {
+    Ok(len_of(fs, &file.complete())?.map(|len| PendingFile { len, ..file.clone() }))
 }
 
 fn len_of(fs: &dyn FileSystem, path: &Path) -> Result<Option<u64>> {

@@ -2,12 +2,13 @@
 
 use crate::Compression;
 use crate::committer::FileCommitter;
+use crate::compaction::{Compactor, FileCompactStrategy};
 use crate::directory::create_durably;
 use crate::format::{CsvFormat, JsonFormat, LinesFormat};
 use crate::partition::PartitionPath;
 use crate::partition_commit::PartitionCommit;
 use crate::writer::FileWriter;
-use flott_api::format::{EncodeFormat, FileLayout};
+use flott_api::format::{DecodeFormat, EncodeFormat, FileLayout};
 use flott_api::{Committer, Sink, SinkContext};
 use flott_types::{Error, Result};
 use serde::Serialize;
@@ -71,6 +72,8 @@ pub(crate) struct FileSinkConfig<T> {
     pub(crate) file_prefix: String,
     pub(crate) open_partitions_max: usize,
     pub(crate) partition_commit: Option<PartitionCommit>,
+    pub(crate) compact: Option<FileCompactStrategy>,
+    pub(crate) compactor: Compactor<T>,
 }
 
 impl<T> Clone for FileSinkConfig<T> {
@@ -81,6 +84,7 @@ impl<T> Clone for FileSinkConfig<T> {
             partition: self.partition.clone(),
             file_prefix: self.file_prefix.clone(),
             partition_commit: self.partition_commit.clone(),
+            compactor: self.compactor.clone(),
             ..*self
         }
     }
@@ -153,6 +157,8 @@ impl<T: 'static> FileSink<T> {
                 file_prefix: "part".to_owned(),
                 open_partitions_max: OPEN_PARTITIONS_MAX_DEFAULT,
                 partition_commit: None,
+                compact: None,
+                compactor: Compactor::Concatenate,
             },
         }
     }
@@ -196,12 +202,56 @@ impl<T: 'static> FileSink<T> {
         self
     }
 
+    /// Makes one file of several small ones of a partition, which stay hidden until then; each subtask those that it has written. Needs checkpoints,
+    /// and a format of rows: files are concatenated, with one header.
+    #[must_use]
+    pub fn enable_compact(mut self, strategy: FileCompactStrategy) -> Self {
+        (self.config.compact, self.config.compactor) = (Some(strategy), Compactor::Concatenate);
+        self
+    }
+
+    /// The same for formats whose files cannot be concatenated, such as Parquet: records are read with `reader`, and written again.
+    #[must_use]
+    pub fn enable_compact_with(
+        mut self,
+        strategy: FileCompactStrategy,
+        reader: impl DecodeFormat<T>,
+    ) -> Self {
+        (self.config.compact, self.config.compactor) =
+            (Some(strategy), Compactor::RecordWise(Arc::new(reader)));
+        self
+    }
+
     /// How many partitions a subtask writes side by side; the one that has had no record for longest is completed to
     /// make room.
     #[must_use]
     pub fn open_partitions_max(mut self, open_partitions_max: usize) -> Self {
         self.config.open_partitions_max = open_partitions_max.max(1);
         self
+    }
+}
+
+impl<T: 'static> FileSink<T> {
+    fn check_compaction(&self, ctx: &SinkContext) -> Result<()> {
+        let FileSinkConfig { compact, compactor, compression, format, .. } = &self.config;
+        if compact.is_none() {
+            return Ok(());
+        }
+        if !ctx.has_checkpoints {
+            return Err(Error::user(
+                "small files become one with checkpoints only: set 'execution.checkpointing.interval', or remove enable_compact",
+            ));
+        }
+        match compactor {
+            Compactor::Concatenate if format.layout() == FileLayout::Bulk => Err(Error::user(format!(
+                "{} files cannot be concatenated: use enable_compact_with and the format that reads them",
+                format.extension()
+            ))),
+            Compactor::RecordWise(_) if *compression != Compression::None => {
+                Err(Error::user("compressed files are concatenated, not read: use enable_compact"))
+            }
+            Compactor::Concatenate | Compactor::RecordWise(_) => Ok(()),
+        }
     }
 }
 
@@ -225,6 +275,7 @@ impl<T: Send + 'static> Sink<T> for FileSink<T> {
         if self.config.partition_commit.is_some() && self.config.partition.is_none() {
             return Err(Error::user("a policy for committing partitions needs partitions: set partition_by"));
         }
+        self.check_compaction(&ctx)?;
         create_durably(ctx.env.fs().as_ref(), directory)?;
         Ok(FileWriter::new(self.config.clone(), ctx))
     }

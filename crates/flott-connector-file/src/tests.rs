@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod commits;
+mod compaction;
 mod crashes;
 mod directories;
 mod formats;

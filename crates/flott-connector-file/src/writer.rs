@@ -1,9 +1,10 @@
 //! Writes the records of one subtask into the parts of its partitions.
 
 use crate::committer::Prepared;
+use crate::compaction::{ClosedFile, Group};
 use crate::directory::{cannot, create_durably_below};
 use crate::part::Part;
-use crate::partition_commit::{Progress, has_success};
+use crate::partition_commit::{PartitionCommit, Progress, has_success};
 use crate::pending::{PendingFile, Publisher, STAGING, SinkKey, remove_leftovers};
 use crate::sink::FileSinkConfig;
 use flott_api::{SinkContext, SinkWriter, UserResult};
@@ -13,6 +14,12 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// What entries of the snapshot are.
+const PARTITION_ENTRY: &str = "a partition of a file sink";
+const GROUP_ENTRY: &str = "files of a file sink that are to become one";
+/// What such an entry begins with; no partition has a name with a control character.
+const GROUP_MARK: &str = "\0group";
 
 /// Writes the records of one subtask.
 ///
@@ -27,7 +34,11 @@ pub struct FileWriter<T> {
     /// By the relative path of the partition.
     parts: BTreeMap<String, Part<T>>,
     /// Complete, for the next checkpoint; always empty in a job without.
-    closed: Vec<PendingFile>,
+    closed: Vec<ClosedFile>,
+    /// Held back to become one file, by the relative path of the partition.
+    groups: BTreeMap<String, Group>,
+    /// Held back by an earlier attempt: they get no more files, as those may have another header.
+    restored_groups: Vec<Group>,
     /// The last checkpoint whose barrier has come.
     mark: CheckpointId,
     next_number: u64,
@@ -54,6 +65,8 @@ impl<T: Send + 'static> FileWriter<T> {
             publisher: Publisher::new(&ctx),
             parts: BTreeMap::new(),
             closed: Vec::new(),
+            groups: BTreeMap::new(),
+            restored_groups: Vec::new(),
             mark: ctx.restored_checkpoint.unwrap_or(CheckpointId(0)),
             next_number: 0,
             has_staging: false,
@@ -100,11 +113,11 @@ impl<T: Send + 'static> FileWriter<T> {
     /// Completes a part. Without checkpoints nothing else is to come before it may be seen.
     fn complete_part(&mut self, partition: &str) -> UserResult {
         let Some(part) = self.parts.remove(partition) else { return Ok(()) };
-        let file = part.close()?;
+        let closed = part.close()?;
         if self.ctx.has_checkpoints {
-            self.closed.push(file);
+            self.closed.push(closed);
         } else {
-            self.publisher.publish(std::iter::once(&file))?;
+            self.publisher.publish(std::iter::once(&closed.file))?;
         }
         Ok(())
     }
@@ -123,7 +136,7 @@ impl<T: Send + 'static> FileWriter<T> {
             self.has_staging = true;
         }
         if let Some(policy) = &self.config.partition_commit {
-            self.open_partitions.insert(partition.to_owned(), policy.due_at(partition));
+            self.open_partitions.entry(partition.to_owned()).or_insert_with(|| policy.due_at(partition, now));
         }
         let name = self.unused_name(partition)?;
         let becomes = PendingFile {
@@ -167,11 +180,46 @@ impl<T: Send + 'static> FileWriter<T> {
         rollover.into_iter().chain(inactivity).min()
     }
 
-    /// How far this subtask is, for the policy for partitions.
-    fn progress(&mut self, is_final: bool) -> Progress {
+    /// The time that decides which partitions are complete.
+    fn move_time(&mut self, is_final: bool) {
         if is_final {
             self.watermark = Timestamp::MAX;
+        } else if self.config.partition_commit.as_ref().is_some_and(PartitionCommit::is_by_process_time) {
+            self.watermark = self.ctx.env.processing_time();
         }
+    }
+
+    /// What becomes of the files that are complete: committed as they are, or held back until there are enough of a partition.
+    fn hand_out(&mut self, is_final: bool) -> Vec<Prepared> {
+        let closed = self.closed.drain(..);
+        let Some(strategy) = self.config.compact else {
+            return closed.map(|closed| Prepared::File(closed.file)).collect();
+        };
+        for closed in closed {
+            match self.groups.get_mut(&closed.file.partition) {
+                Some(group) => group.files.push(closed),
+                None => {
+                    self.groups.insert(closed.file.partition.clone(), Group::new(closed));
+                }
+            }
+        }
+        self.groups
+            .values_mut()
+            .for_each(|group| group.n_checkpoints = group.n_checkpoints.saturating_add(1));
+        // A partition must have all its files before it says that it is complete.
+        let (watermark, open) = (self.watermark, &self.open_partitions);
+        let is_complete =
+            |partition: &String| open.get(partition).is_some_and(|end| Progress::has_passed(watermark, *end));
+        let is_due = |partition: &String, group: &mut Group| {
+            is_final || strategy.is_due(group) || is_complete(partition)
+        };
+        let due = self.groups.extract_if(.., is_due).map(|(_, group)| group);
+        let groups: Vec<Group> = self.restored_groups.drain(..).chain(due).collect();
+        groups.into_iter().map(Prepared::of_group).collect()
+    }
+
+    /// How far this subtask is, for the policy for partitions.
+    fn progress(&mut self) -> Progress {
         let (fs, base, watermark) = (self.ctx.env.fs(), &self.config.directory, self.watermark);
         self.open_partitions.retain(|partition, end| {
             !(Progress::has_passed(watermark, *end) && has_success(fs.as_ref(), base, partition))
@@ -214,21 +262,31 @@ impl<T: Send + 'static> SinkWriter<T> for FileWriter<T> {
             let synced = self.ctx.env.fs().sync_dir(&staging);
             synced.map_err(|error| cannot("sync directory", &staging, error))?;
         }
-        let mut prepared: Vec<Prepared> = self.closed.drain(..).map(Prepared::File).collect();
+        // Once: by one time it is decided what is handed out, and what is said to be complete.
+        self.move_time(is_final);
+        let mut prepared = self.hand_out(is_final);
         if self.config.partition_commit.is_some() {
-            prepared.push(Prepared::Progress(self.progress(is_final)));
+            prepared.push(Prepared::Progress(self.progress()));
         }
         Ok(prepared.iter().map(Prepared::encode).collect::<Result<_>>()?)
     }
 
     fn snapshot(&mut self) -> UserResult<Vec<Vec<u8>>> {
-        let encode = |entry: (&String, &Timestamp)| flott_state::encode("a partition of a file sink", &entry);
-        Ok(self.open_partitions.iter().map(encode).collect::<Result<_>>()?)
+        let partition = |entry: (&String, &Timestamp)| flott_state::encode(PARTITION_ENTRY, &entry);
+        let group = |group: &Group| flott_state::encode(GROUP_ENTRY, &(GROUP_MARK, group));
+        let partitions = self.open_partitions.iter().map(partition);
+        Ok(partitions
+            .chain(self.groups.values().chain(&self.restored_groups).map(group))
+            .collect::<Result<_>>()?)
     }
 
     fn restore(&mut self, entries: Vec<Vec<u8>>, restored_checkpoint: Option<CheckpointId>) -> UserResult {
         for entry in entries {
-            let (partition, end) = flott_state::decode("a partition of a file sink", &entry)?;
+            if entry.get(1..=GROUP_MARK.len()).is_some_and(|mark| mark == GROUP_MARK.as_bytes()) {
+                self.restore_group(&entry)?;
+                continue;
+            }
+            let (partition, end) = flott_state::decode(PARTITION_ENTRY, &entry)?;
             self.open_partitions.insert(partition, end);
         }
         // Without checkpoints nobody knows what a hidden file is for; it stays, as it always has.
@@ -236,6 +294,20 @@ impl<T: Send + 'static> SinkWriter<T> for FileWriter<T> {
             let fs = self.ctx.env.fs();
             remove_leftovers(fs.as_ref(), &self.config.directory, &self.ctx, restored_checkpoint)?;
         }
+        Ok(())
+    }
+}
+
+impl<T> FileWriter<T> {
+    fn restore_group(&mut self, entry: &[u8]) -> Result<()> {
+        let (_, group): (String, Group) = flott_state::decode(GROUP_ENTRY, entry)?;
+        let Some(group) = group.not_yet_committed(&self.ctx, &mut self.publisher)? else { return Ok(()) };
+        // It may have come to another subtask than the partition itself.
+        if let Some(policy) = &self.config.partition_commit {
+            let (partition, now) = (group.partition(), self.ctx.env.processing_time());
+            self.open_partitions.entry(partition.to_owned()).or_insert_with(|| policy.due_at(partition, now));
+        }
+        self.restored_groups.push(group);
         Ok(())
     }
 }

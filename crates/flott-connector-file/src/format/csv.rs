@@ -404,15 +404,22 @@ impl<T: Serialize + 'static> EncodeFormat<T> for CsvFormat {
     }
 
     fn start_file(&self) -> Result<Box<dyn RecordEncoder<T>>> {
+        let (writer, written) = self.writer(self.header);
+        Ok(Box::new(CsvEncoder { format: self.clone(), writer, written, header_bytes: None }))
+    }
+}
+
+impl CsvFormat {
+    fn writer(&self, header: Header) -> (csv::Writer<Written>, Written) {
         let written = Written::default();
         let mut builder = csv::WriterBuilder::new();
-        builder.delimiter(self.delimiter).has_headers(self.header == Header::FirstRecord);
+        builder.delimiter(self.delimiter).has_headers(header == Header::FirstRecord);
         builder.flexible(self.field_count == FieldCount::Any);
         match self.quote {
             Some(quote) => builder.quote(quote),
             None => builder.quote_style(csv::QuoteStyle::Never),
         };
-        Ok(Box::new(CsvEncoder { writer: builder.from_writer(written.clone()), written }))
+        (builder.from_writer(written.clone()), written)
     }
 }
 
@@ -437,16 +444,38 @@ impl Write for Written {
 }
 
 struct CsvEncoder {
+    format: CsvFormat,
     writer: csv::Writer<Written>,
     written: Written,
+    /// Known after the first record.
+    header_bytes: Option<u64>,
+}
+
+impl CsvEncoder {
+    /// Whether there is a header depends on the record's type, and the writer does not tell: it is what the first record has more than without one.
+    fn header_of(&self, first: &impl Serialize, n_bytes: usize) -> UserResult<u64> {
+        let (mut writer, written) = self.format.writer(Header::None);
+        writer.serialize(first)?;
+        writer.flush()?;
+        let n_plain = written.lock().len();
+        Ok(n_bytes.saturating_sub(n_plain) as u64)
+    }
 }
 
 impl<T: Serialize> RecordEncoder<T> for CsvEncoder {
     fn encode(&mut self, record: T, out: &mut Vec<u8>) -> UserResult {
-        self.writer.serialize(record)?;
+        self.writer.serialize(&record)?;
         self.writer.flush()?;
+        if self.header_bytes.is_none() {
+            let n_bytes = self.written.lock().len();
+            self.header_bytes = Some(self.header_of(&record, n_bytes)?);
+        }
         out.append(&mut self.written.lock());
         Ok(())
+    }
+
+    fn header_bytes(&self) -> u64 {
+        self.header_bytes.unwrap_or_default()
     }
 
     fn finish(&mut self, _: &mut Vec<u8>) -> UserResult {

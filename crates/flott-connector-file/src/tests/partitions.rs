@@ -2,7 +2,12 @@
 
 use super::harness::{Attempt, BASE, Checkpoint, visible};
 use crate::{FileSink, PartitionCommit, RollingPolicy};
-use flott_env::sim::{CrashMode, MemoryFs};
+use flott_api::{Committable, CommittableId, Sink, SinkContext, SinkWriter};
+use flott_env::sim::{CrashMode, MemoryFs, Simulation};
+use flott_types::{CheckpointId, RecordBatch, SubtaskIndex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// Partitions `even` and `odd`, which end at 100 and 200.
 fn sink() -> FileSink<String> {
@@ -101,4 +106,44 @@ fn partitions_that_wait_are_remembered_whatever_fails_and_however_many_subtasks_
         attempt.commit().expect("committed");
         assert_eq!(complete(&disk), ["even", "odd"], "from {before} to {after}");
     }
+}
+
+#[test]
+fn by_process_time_a_partition_is_complete_so_long_after_it_was_begun() {
+    let disk = MemoryFs::default();
+    let simulation = Simulation::new(1).with_disk(disk.clone());
+    let env = simulation.env();
+    let calls = Arc::new(AtomicU32::new(0));
+    let of_policy = Arc::clone(&calls);
+    let policy = PartitionCommit::on_process_time().delay(Duration::from_hours(1)).policy(move |directory| {
+        assert!(directory.ends_with("even"), "{}", directory.display());
+        // Once it fails, and is called again with the next commit.
+        if of_policy.fetch_add(1, Ordering::Relaxed) == 0 { Err("not now".into()) } else { Ok(()) }
+    });
+    let sink = FileSink::lines(BASE).partition_by(|_: &String| "even").partition_commit(policy);
+    let mut ctx = SinkContext::new(env.clone(), SubtaskIndex(0), 1, 1);
+    ctx.has_checkpoints = true;
+    let mut writer = sink.create_writer(ctx.clone()).expect("a writer");
+    let mut committer = sink.create_committer(ctx).expect("a committer").expect("one");
+    writer.restore(Vec::new(), None).expect("restored");
+    let mut checkpoint = |id: u64| {
+        writer.write(RecordBatch::untimed(vec!["0".to_owned()])).expect("written");
+        let prepared = writer.prepare_commit(CheckpointId(id), false).expect("prepared");
+        let committable = |payload| {
+            let (subtask, checkpoint_id) = (SubtaskIndex(0), CheckpointId(id));
+            Committable { id: CommittableId(u128::from(id)), checkpoint_id, subtask, payload }
+        };
+        let committables: Vec<_> = prepared.into_iter().map(committable).collect();
+        committer.commit(&committables).map_err(|error| error.to_string())
+    };
+    let wait = |time: Duration| simulation.run(env.sleep(time)).expect("it ends");
+    assert_eq!(checkpoint(1), Ok(()));
+    wait(Duration::from_mins(50));
+    assert_eq!(checkpoint(2), Ok(()));
+    assert_eq!(complete(&disk), [""; 0], "a later record does not put it off, but it is not an hour yet");
+    wait(Duration::from_mins(11));
+    assert!(checkpoint(3).expect_err("the policy refuses").contains("not now"));
+    assert_eq!(complete(&disk), [""; 0]);
+    assert_eq!(checkpoint(4), Ok(()));
+    assert_eq!((complete(&disk), calls.load(Ordering::Relaxed)), (vec!["even".to_owned()], 2));
 }
