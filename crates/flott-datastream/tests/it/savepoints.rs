@@ -28,7 +28,8 @@ fn savepoint_job(
 fn a_job_stops_with_a_savepoint_and_goes_on_from_it_at_another_parallelism() {
     let expected = expected_rows(numbers(N_SPLITS, COUNT));
     for (before, after, interval) in [(1, 3, true), (3, 2, true), (2, 1, false), (2, 2, false)] {
-        for mut env in [simulated(before, 11), real(before)] {
+        // How far a real job is after a while depends on the machine.
+        for (mut env, at_least) in [(simulated(before, 11), 1), (real(before), 0)] {
             if interval {
                 configure(&mut env, 10);
             }
@@ -43,7 +44,7 @@ fn a_job_stops_with_a_savepoint_and_goes_on_from_it_at_another_parallelism() {
             finished(stopped);
             let of_first = sink.committed().len();
             assert!(
-                of_first > 0 && of_first < expected.len(),
+                (at_least..expected.len()).contains(&of_first),
                 "{of_first} rows were committed before the stop"
             );
             env.set_parallelism(after);
