@@ -10,6 +10,9 @@ use std::io;
 struct Undeletable(LocalStore);
 
 impl ObjectStore for Undeletable {
+    fn location(&self) -> String {
+        self.0.location()
+    }
     fn put_if_absent(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         self.0.put_if_absent(path, bytes)
     }
