@@ -21,7 +21,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 /// A source of the job.
 #[derive(Clone)]
@@ -214,7 +214,8 @@ impl JobMaster {
                 self.setup.restart.on_failure(self.env.now(), self.env.random_u64())
             };
             let Some(pause) = pause else {
-                error!(error = %error.report(), restarts, "the job has failed");
+                // Whoever gets the error prints it, once.
+                info!(restarts, "the job has failed");
                 self.tell(JobStatus::Failed);
                 return Err(error);
             };
