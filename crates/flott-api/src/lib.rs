@@ -33,7 +33,7 @@ pub use function::{
     KeyedProcessFunction, ProcessContext, ProcessFunction, ProcessWindowFunction, RuntimeContext, TimeDomain,
     WindowContext,
 };
-pub use sink::{Committable, CommittableId, Committer, Sink, SinkContext, SinkWriter};
+pub use sink::{Committable, CommittableId, Committer, Sink, SinkContext, SinkGeneration, SinkWriter};
 pub use source::{
     BadRecord, Boundedness, EnumeratorInit, InputStatus, OnError, Source, SourceOutput, SourceReader,
     SourceReaderContext, SourceSplit, SplitEnumerator, SplitEnumeratorContext, SplitOutput,

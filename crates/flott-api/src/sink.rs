@@ -31,6 +31,19 @@ use flott_types::{CheckpointId, JobId, OperatorUid, RecordBatch, Result, Subtask
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// Which start of a subtask this is: it grows with every start and restart, in whatever process, and is never used again. A destination that
+/// remembers the newest that it has seen, and refuses older ones, cannot be harmed by an attempt that was believed dead and wakes up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SinkGeneration {
+    /// The history of the job that the numbers belong to, at random. Somebody who deletes the directory of checkpoints begins another; numbers of
+    /// different histories cannot be compared.
+    pub history: u128,
+    /// The last start of the whole job.
+    pub job: u64,
+    /// The last start of this subtask: larger than `job` if since then only a region of the job was started again.
+    pub subtask: u64,
+}
+
 /// What a sink writer or committer knows about its place.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -47,9 +60,14 @@ pub struct SinkContext {
     pub job_id: JobId,
     /// The sink within its job: the same after restarts and, if the user named it, after changes of the program.
     pub uid: OperatorUid,
-    /// How often the job was started before in this process; 0 the first time. Not a fencing number by itself: a process that
-    /// starts again counts from 0 again, `run_id` is new each time.
+    /// A number that all subtasks of the job have in common from one start of the whole job to the next; `run_id` is another for a region that
+    /// was started again.
+    pub execution_id: u64,
+    /// How often the job was started before in this process; 0 the first time. Not a fencing number: a process that
+    /// starts again counts from 0 again.
     pub attempt: u32,
+    /// The fencing number; `None` in a job whose starts nobody counts, because no checkpoint of it outlives its process.
+    pub generation: Option<SinkGeneration>,
     /// Whether the job takes checkpoints. A sink that cannot keep its promise without them refuses in
     /// [`Sink::create_writer`].
     pub has_checkpoints: bool,
@@ -67,7 +85,9 @@ impl SinkContext {
             run_id,
             job_id: JobId(u128::from(run_id)),
             uid: OperatorUid("sink".to_owned()),
+            execution_id: run_id,
             attempt: 0,
+            generation: None,
             has_checkpoints: false,
             restored_checkpoint: None,
         }

@@ -60,6 +60,8 @@ pub struct CheckpointCoordinator {
 enum Phase {
     /// Everything.
     Running,
+    /// Nothing: a region of the job does not run.
+    RegionDown,
     /// Nothing: a savepoint is under way with which the job stops, or complete.
     StoppingWithSavepoint,
     /// Nothing: the final checkpoint is complete.
@@ -119,6 +121,8 @@ impl CheckpointCoordinator {
                 self.stop(now, &mut actions);
                 self.start(start, now);
             }
+            Input::RegionFailed(subtasks) => self.on_region_failed(&subtasks, now, &mut actions),
+            Input::RegionRestarted(start) => self.on_region_restarted(start, now),
             Input::JobStopped => self.stop(now, &mut actions),
         }
         self.expire(now, &mut actions);
@@ -141,6 +145,49 @@ impl CheckpointCoordinator {
     /// The newest complete checkpoint, savepoints apart.
     pub fn latest_complete(&self) -> Option<CheckpointId> {
         self.retained.last().copied()
+    }
+
+    /// Whether a region can be started again while others go on: not while the job stops or has come to its end.
+    pub fn can_fail_over(&self) -> bool {
+        matches!(self.phase, Phase::Running | Phase::RegionDown)
+    }
+
+    fn on_region_failed(&mut self, subtasks: &BTreeSet<SubtaskId>, now: Now, actions: &mut Vec<Action>) {
+        assert!(self.can_fail_over(), "a region cannot fail by itself in phase {:?}", self.phase);
+        self.phase = Phase::RegionDown;
+        // They go back to before their end.
+        self.finished.retain(|id| !subtasks.contains(id));
+        self.at_end.retain(|id| !subtasks.contains(id));
+        let open = self.pending.values().filter(|pending| !pending.is_acknowledged());
+        for id in open.map(|pending| pending.barrier.id).collect::<Vec<_>>() {
+            self.abort(id, AbortReason::RegionFailed, now, actions);
+        }
+    }
+
+    fn on_region_restarted(&mut self, start: JobStart, now: Now) {
+        if self.phase != Phase::RegionDown {
+            return;
+        }
+        assert!(
+            self.pending.is_empty(),
+            "a region was restarted while {:?} were written",
+            self.pending.keys()
+        );
+        assert!(
+            self.next_id <= start.next_checkpoint_id && start.retained.last() == self.retained.last(),
+            "a region goes on from {:?} and the others from {:?}",
+            start.retained,
+            self.retained
+        );
+        self.phase = Phase::Running;
+        self.next_id = start.next_checkpoint_id;
+        self.first_id = start.next_checkpoint_id;
+        self.retained = start.retained.into_iter().collect();
+        // The new owner's garbage collection has them.
+        self.unresolved.clear();
+        self.savepoints.clear();
+        self.not_before = now.instant;
+        self.next_trigger = self.config.interval.map(|interval| now.instant + interval);
     }
 
     fn start(&mut self, start: JobStart, now: Now) {
@@ -285,6 +332,7 @@ impl CheckpointCoordinator {
         assert!(kind.is_savepoint(), "a savepoint was asked for, of kind {kind:?}");
         let refused = match self.phase {
             Phase::Running => None,
+            Phase::RegionDown => Some("a region of the job is being started again"),
             Phase::StoppingWithSavepoint => Some("the job is already stopping with a savepoint"),
             Phase::Drained => Some("the job has processed all of its input"),
             Phase::Stopped => Some("the job is not running"),

@@ -44,10 +44,10 @@ pub use inspect::{
     describe_snapshot, list_snapshots, plan_disposal, verify_snapshot, visit_operator, visit_operators,
 };
 pub use manifest::{Manifest, OperatorManifest, SubtaskManifest};
-pub use owner::{Attempt, Base, Generation};
+pub use owner::{Attempt, Base, Generation, JobEnding};
 pub use plan::{CheckpointPlan, PlannedOperator, PlannedSubtask};
 pub use restore::{
     DroppedState, OpenSnapshot, RestoreOptions, RestoreReport, RestoredState, RestoredSubtask, open_snapshot,
 };
-pub use storage::{CheckpointOwner, CheckpointStorage, StartFrom, Started};
+pub use storage::{CheckpointOwner, CheckpointStorage, EndReport, EndedJob, StartFrom, Started};
 pub use store::{LocalStore, ObjectStore};

@@ -2,7 +2,8 @@
 //!
 //! * `owner-<n>` claims generation `n`. Whoever creates it owns the job, and every owner before is fenced off.
 //! * `owner-<n>.start` says from which checkpoint generation `n` goes on. Before it exists, the owner has done nothing.
-//! * `owner-<n>.end` says that the job has reached its end: a later start begins anew, and what becomes of the checkpoints.
+//! * `owner-<n>.end` says that the job has reached its end, how, and what becomes of the checkpoints.
+//! * `owner-<n>.reported` says that somebody has heard of the end: a later start begins anew. Before, it has nothing left to do but to say so.
 //!
 //! An owner completes a checkpoint by creating the manifest and *then* looking whether it still is the newest owner. A new
 //! owner claims and *then* looks for manifests. Each writes before it reads, so one of the two sees the other: a manifest that its writer
@@ -103,6 +104,36 @@ struct Record {
     base: Option<Base>,
     /// In `.end` records only: whether the checkpoints are the user's now; otherwise they are garbage.
     retains: Option<bool>,
+    /// In `.end` records only: how the job ended, unless nobody is to ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    result: Option<JobEnding>,
+}
+
+impl Record {
+    fn new(job_id: JobId, generation: Generation, attempt: Attempt) -> Self {
+        Self { job_id, generation, attempt, base: None, retains: None, result: None }
+    }
+}
+
+/// How a job ended, as it is kept for who asks later (FLIP-194).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobEnding {
+    /// Whether somebody has stopped it at once; otherwise it has processed its input, or stopped with a savepoint.
+    pub canceled: bool,
+    /// How often it was started again after a failure.
+    pub restarts: u32,
+    /// The directory of the savepoint that it stopped with, below that of savepoints.
+    pub savepoint: Option<String>,
+    /// The checksum of the snapshot that the user had named at the job's start.
+    pub(crate) root_checksum: Option<u64>,
+}
+
+impl JobEnding {
+    /// The end of a job; where it had started is added when the end is recorded.
+    pub const fn new(canceled: bool, restarts: u32, savepoint: Option<String>) -> Self {
+        Self { canceled, restarts, savepoint, root_checksum: None }
+    }
 }
 
 /// What the names in a job's directory say.
@@ -111,6 +142,7 @@ pub(crate) struct Listing {
     pub(crate) owners: BTreeSet<Generation>,
     pub(crate) started: BTreeSet<Generation>,
     pub(crate) ended: BTreeSet<Generation>,
+    pub(crate) reported: BTreeSet<Generation>,
     pub(crate) checkpoints: BTreeSet<CheckpointId>,
 }
 
@@ -126,6 +158,7 @@ impl Listing {
                     None => (owner, &mut listing.owners),
                     Some((number, "start")) => (number, &mut listing.started),
                     Some((number, "end")) => (number, &mut listing.ended),
+                    Some((number, "reported")) => (number, &mut listing.reported),
                     Some(_) => continue,
                 };
                 if let Ok(number) = number.parse() {
@@ -135,6 +168,14 @@ impl Listing {
         }
         listing
     }
+}
+
+/// An end that nobody has heard of.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub(crate) generation: Generation,
+    pub(crate) attempt: Attempt,
+    pub(crate) result: JobEnding,
 }
 
 /// The records of one job.
@@ -164,7 +205,7 @@ impl Ownership<'_> {
             }
             let generation = Generation(newest.0 + 1);
             let path = self.path(generation, "");
-            let record = Record { job_id: self.job_id, generation, attempt, base: None, retains: None };
+            let record = Record::new(self.job_id, generation, attempt);
             // Before the record, which may be there although the answer is lost.
             let _newest_before = starts.before.get_or_init(|| newest);
             if self.put(&path, &record)? {
@@ -191,7 +232,7 @@ impl Ownership<'_> {
     /// Records what the generation goes on from, and that it is still the newest.
     pub(crate) fn start(&self, generation: Generation, attempt: Attempt, base: Base) -> Result<()> {
         let path = self.path(generation, ".start");
-        let record = Record { job_id: self.job_id, generation, attempt, base: Some(base), retains: None };
+        let record = Record { base: Some(base), ..Record::new(self.job_id, generation, attempt) };
         if !self.put(&path, &record)? {
             return Err(Error::new(ErrorKind::Fenced, format!("'{path}' was written by somebody else")));
         }
@@ -199,11 +240,41 @@ impl Ownership<'_> {
     }
 
     /// Records that the job has reached its end.
-    pub(crate) fn end(&self, generation: Generation, attempt: Attempt, retains: bool) -> Result<()> {
+    pub(crate) fn end(
+        &self,
+        generation: Generation,
+        attempt: Attempt,
+        retains: bool,
+        result: Option<JobEnding>,
+    ) -> Result<()> {
         self.verify(generation)?;
         let path = self.path(generation, ".end");
-        let record = Record { job_id: self.job_id, generation, attempt, base: None, retains: Some(retains) };
+        let record =
+            Record { retains: Some(retains), result, ..Record::new(self.job_id, generation, attempt) };
         self.put(&path, &record).map(|_| ())
+    }
+
+    /// Records that somebody has heard of the end.
+    pub(crate) fn reported(&self, generation: Generation, attempt: Attempt) -> Result<()> {
+        let record = Record::new(self.job_id, generation, attempt);
+        // It does not matter who was told.
+        self.put(&self.path(generation, ".reported"), &record).map(|_| ())
+    }
+
+    /// How the newest start has ended, if nobody has heard of it.
+    pub(crate) fn unreported(&self, listing: &Listing, below: Generation) -> Result<Option<Ending>> {
+        let last = listing.started.range(..below).next_back().copied();
+        let is_unheard = |last: &Generation| listing.ended.contains(last) && !listing.reported.contains(last);
+        let Some(generation) = last.filter(is_unheard) else { return Ok(None) };
+        let Record { result, attempt, .. } = self.read(&self.path(generation, ".end"), generation)?;
+        // Without a result it was recorded for nobody, or by a version that began anew.
+        Ok(result.map(|result| Ending { generation, attempt, result }))
+    }
+
+    /// The random number of the job's very first start: tells histories apart if somebody deletes the directory, and numbers start again.
+    pub(crate) fn history(&self) -> Result<Attempt> {
+        let first = Generation(1);
+        Ok(self.read(&self.path(first, ""), first)?.attempt)
     }
 
     /// Whether the user has the checkpoints of an ended job.

@@ -1,7 +1,7 @@
 //! The checkpoints of one job, as the engine uses them: start as the owner, write parts, complete, delete.
 //!
 //! ```text
-//! <checkpoints>/<job id>/owner-<n>, owner-<n>.start, owner-<n>.end      who owns the job
+//! <checkpoints>/<job id>/owner-<n>, owner-<n>.start, .end, .reported      who owns the job
 //! <checkpoints>/<job id>/chk-<id>/<vertex>-<subtask>.g<n>               parts
 //! <checkpoints>/<job id>/chk-<id>/_metadata                             the manifest: complete
 //! <savepoints>/savepoint-<job>-<random>/<parts as above>, _metadata
@@ -12,7 +12,7 @@ use crate::codec::checksum;
 use crate::coordinator::ManifestRequest;
 use crate::gc;
 use crate::manifest::{MANIFEST_LEN_MAX, MANIFEST_NAME, Manifest};
-use crate::owner::{Attempt, Generation, Ownership, Starts, failed, put_or_find};
+use crate::owner::{Attempt, Ending, Generation, JobEnding, Ownership, Starts, failed, put_or_find};
 use crate::part;
 use crate::plan::CheckpointPlan;
 use crate::restore::OpenSnapshot;
@@ -46,6 +46,16 @@ pub enum StartFrom {
     Snapshot(OpenSnapshot),
 }
 
+impl StartFrom {
+    /// Whether who asks for this start asks for the same as who had started the job that ended.
+    fn is_same_order(&self, ending: &Ending) -> bool {
+        match self {
+            Self::Latest => true,
+            Self::Snapshot(snapshot) => ending.result.root_checksum == Some(snapshot.checksum()),
+        }
+    }
+}
+
 /// A job as it starts.
 #[derive(Debug)]
 pub struct Started {
@@ -57,6 +67,35 @@ pub struct Started {
     pub retained: Vec<CheckpointId>,
     /// The first number that is free.
     pub next_checkpoint_id: CheckpointId,
+    /// The random number of the job's first start: generations of different histories cannot be compared.
+    pub history: Attempt,
+}
+
+/// A job that has ended without anybody having heard of it: its process died in between.
+#[derive(Debug)]
+pub struct EndedJob {
+    /// How it ended.
+    pub ending: JobEnding,
+    /// To be told when somebody has heard of it.
+    pub report: EndReport,
+}
+
+/// Records that somebody has heard of a job's end, so that its next start begins anew.
+#[derive(Clone, Debug)]
+pub struct EndReport {
+    storage: CheckpointStorage,
+    generation: Generation,
+    attempt: Attempt,
+}
+
+impl EndReport {
+    /// Somebody has heard of it. Blocks on IO; may be called again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Retry`] if it could not be recorded: the next start says the result once more, and begins anew the time after.
+    pub fn told(&self) -> Result<()> {
+        self.storage.ownership().reported(self.generation, self.attempt)
+    }
 }
 
 impl CheckpointStorage {
@@ -76,6 +115,22 @@ impl CheckpointStorage {
         Self { checkpoints, savepoints, job_id, env: env.clone(), starts: Arc::default() }
     }
 
+    /// The end of the job, if it has ended and nobody has heard of it: what it was to do is done, and must not be done again. A snapshot that the
+    /// user names is an order of its own, unless the job that ended had started from the same one.
+    ///
+    /// # Errors
+    /// As [`CheckpointStorage::start`].
+    pub fn unreported_end(&self, from: &StartFrom) -> Result<Option<EndedJob>> {
+        let listing = self.ownership().list()?;
+        let ending = self.ownership().unreported(&listing, Generation(u64::MAX))?;
+        Ok(ending.filter(|ending| from.is_same_order(ending)).map(
+            |Ending { generation, attempt, result }| {
+                let report = EndReport { storage: self.clone(), generation, attempt };
+                EndedJob { ending: result, report }
+            },
+        ))
+    }
+
     /// Starts the job: takes ownership, finds what to go on from, and records it. To be called at every start of the job, also
     /// for a restart in the same process, before anything of the earlier start is restored, deleted or written.
     ///
@@ -87,12 +142,18 @@ impl CheckpointStorage {
     /// # Errors
     /// [`ErrorKind::Fenced`] if another start took over meanwhile. [`ErrorKind::Corruption`] that names the file if the newest
     /// complete checkpoint, or a record of ownership, is damaged or missing: an older one is never taken silently.
-    /// [`ErrorKind::Retry`] if the store does not answer.
+    /// [`ErrorKind::Retry`] if the store does not answer, or if the job has ended since somebody asked for
+    /// [`CheckpointStorage::unreported_end`].
     pub fn start(&self, from: StartFrom) -> Result<Started> {
         let attempt = self.starts.next(self.env.random_u64(), self.env.random_u64());
         let generation = self.ownership().claim(attempt, &self.starts)?;
         // Only now: what an earlier owner completes from here on it will not believe in itself.
         let chain = self.chain(generation)?;
+        let ending = self.ownership().unreported(&chain.listing, generation)?;
+        if ending.is_some_and(|ending| from.is_same_order(&ending)) {
+            let message = format!("job {} has ended, and nobody has heard of it yet", self.job_id);
+            return Err(Error::new(ErrorKind::Retry, message));
+        }
         let (base, restore_from, retained) = match from {
             StartFrom::Snapshot(snapshot) if chain.root_checksum != Some(snapshot.checksum()) => {
                 (snapshot.base(), Some(snapshot), Vec::new())
@@ -110,7 +171,8 @@ impl CheckpointStorage {
         let next_checkpoint_id = CheckpointId(last + 1);
         let owner =
             CheckpointOwner { storage: self.clone(), generation, attempt, first_id: next_checkpoint_id };
-        Ok(Started { owner, restore_from, retained, next_checkpoint_id })
+        let history = self.ownership().history()?;
+        Ok(Started { owner, restore_from, retained, next_checkpoint_id, history })
     }
 
     /// The newest complete checkpoint, for who only wants to look; a start that happens meanwhile may use another.
@@ -186,6 +248,11 @@ impl CheckpointOwner {
         } else {
             self.storage.dir(id)
         }
+    }
+
+    /// Whom to tell that somebody has heard of the end that [`CheckpointOwner::end`] recorded.
+    pub fn end_report(&self) -> EndReport {
+        EndReport { storage: self.storage.clone(), generation: self.generation, attempt: self.attempt }
     }
 
     /// Writes what one subtask contributes, durably, and returns what to acknowledge the checkpoint with. May be called again after
@@ -335,21 +402,22 @@ impl CheckpointOwner {
         gc::collect(&self.storage, self.generation, self.first_id)
     }
 
-    /// The job has reached its end, and a later start begins anew. With `retain` its checkpoints stay, and are the user's from now on;
-    /// otherwise they are deleted. Savepoints stay in any case.
+    /// The job has reached its end. With `retain` its checkpoints stay, and are the user's from now on; otherwise they are deleted. Savepoints stay in
+    /// any case. A later start begins anew: at once if there is no `result`, else when [`EndReport::told`] was called.
     ///
     /// The job has ended whether or not checkpoints could be deleted: why not is returned, and what stays is collected by the next start.
     ///
     /// # Errors
     /// [`ErrorKind::Fenced`] if another start owns the job; [`ErrorKind::Retry`] if the end could not be recorded: call it again.
-    pub fn end(&self, retain: bool) -> Result<Vec<Error>> {
+    pub fn end(&self, retain: bool, result: Option<JobEnding>) -> Result<Vec<Error>> {
         let ownership = self.storage.ownership();
         // Only to fail for the right reason: a later owner deletes what this one would miss.
         ownership.verify(self.generation)?;
         let chain = self.storage.chain(Generation(self.generation.0 + 1));
         let chain = chain.or_else(|error| ownership.verify(self.generation).and(Err(error)))?;
         // First: what is deleted only in part would be missed by a start that goes on.
-        ownership.end(self.generation, self.attempt, retain)?;
+        let result = result.map(|result| JobEnding { root_checksum: chain.root_checksum, ..result });
+        ownership.end(self.generation, self.attempt, retain, result)?;
         // The look that counts: whoever claims after it sees the record, and begins anew; whoever has claimed before goes on from what would be
         // deleted here.
         ownership.verify(self.generation)?;

@@ -87,7 +87,7 @@ impl<T: 'static> Committer for FileCommitter<T> {
                 Prepared::Compact(group) => groups.push(group),
                 // What an earlier attempt had reached is in the snapshot of the writer too, which says it again.
                 Prepared::Progress(of) => {
-                    progress = Some(of).filter(|of| of.run == SinkKey::new(&self.ctx).run)
+                    progress = Some(of).filter(|of| of.run == SinkKey::new(&self.ctx).execution)
                 }
             }
         }

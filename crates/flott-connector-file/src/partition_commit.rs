@@ -94,7 +94,8 @@ impl PartitionCommit {
 /// What a subtask has committed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Progress {
-    /// The attempt: see [`SinkKey`].
+    /// The execution of the job, see [`SinkKey`]: a region that is started again goes on from a checkpoint of the same, so what its subtasks had
+    /// committed stays true.
     pub(crate) run: u64,
     /// Everything before it is committed, in event time or on the wall clock, as the policy has it. An event time of `e` is passed when this is at least `e - 1`.
     pub(crate) watermark: Timestamp,

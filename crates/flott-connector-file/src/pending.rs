@@ -28,12 +28,15 @@ pub(crate) struct SinkKey {
     pub(crate) sink: u64,
     /// Another in each attempt, of whatever job: nobody else ever writes files with these names, a writer that is believed dead included.
     pub(crate) run: u64,
+    /// The same for all subtasks from one start of the whole job to the next.
+    pub(crate) execution: u64,
 }
 
 impl SinkKey {
     pub(crate) fn new(ctx: &SinkContext) -> Self {
         let (job, uid) = (ctx.job_id.0, ctx.uid.0.as_str());
-        Self { sink: key_hash(&(job, uid)), run: key_hash(&(ctx.run_id, job, uid)) }
+        let of = |number: u64| key_hash(&(number, job, uid));
+        Self { sink: key_hash(&(job, uid)), run: of(ctx.run_id), execution: of(ctx.execution_id) }
     }
 
     pub(crate) fn hidden_name(self, name: &str, subtask: SubtaskIndex, mark: CheckpointId) -> String {

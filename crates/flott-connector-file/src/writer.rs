@@ -224,7 +224,7 @@ impl<T: Send + 'static> FileWriter<T> {
         self.open_partitions.retain(|partition, end| {
             !(Progress::has_passed(watermark, *end) && has_success(fs.as_ref(), base, partition))
         });
-        Progress { run: self.key.run, watermark, open: self.open_partitions.clone() }
+        Progress { run: self.key.execution, watermark, open: self.open_partitions.clone() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whose a row is.
 
-use flott_api::SinkContext;
+use flott_api::{SinkContext, SinkGeneration};
 use flott_types::CheckpointId;
 
 /// A subtask of a sink of a job, as it stands in the database.
@@ -12,6 +12,8 @@ pub(crate) struct Owner {
     pub(crate) parallelism: i64,
     /// The attempt.
     pub(crate) run: String,
+    /// Its number among the attempts.
+    pub(crate) generation: Option<SinkGeneration>,
 }
 
 impl Owner {
@@ -22,8 +24,14 @@ impl Owner {
             subtask: i64::from(ctx.subtask.0),
             parallelism: i64::from(ctx.parallelism),
             run: format!("{:016x}", ctx.run_id),
+            generation: ctx.generation,
         }
     }
+}
+
+/// Numbers of generations as integers of SQLite.
+pub(crate) fn generation(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Numbers of checkpoints as integers of SQLite. The end of the input is more than any.

@@ -2,12 +2,15 @@
 
 use crate::config::WriteMode;
 use crate::database::Statements;
-use crate::mark::{Owner, number};
+use crate::mark::{Owner, generation, number};
 use flott_types::{CheckpointId, Error, ErrorKind, Result};
 use rusqlite::params;
 
 /// The columns that mark rows of the eager mode.
 const MARKS: [&str; 4] = ["flott_job", "flott_sink", "flott_subtask", "flott_checkpoint"];
+
+/// Columns of `flott_owners` that databases of earlier versions lack.
+const GENERATION: [&str; 3] = ["history", "job_generation", "generation"];
 
 /// Tables of the sink. A batch is what a subtask writes between two barriers; ids of batches are never used again.
 const TABLES: &str = "
@@ -47,6 +50,7 @@ pub(crate) fn create(
         db.batch(sql)?;
     }
     db.batch(TABLES)?;
+    add_columns(db, "flott_owners", GENERATION)?;
     let target = quoted(db.table());
     let names = || columns.iter().map(String::as_str);
     match mode {
@@ -168,9 +172,21 @@ pub(crate) fn take_over(
     restored: Option<CheckpointId>,
 ) -> Result<()> {
     const MINE: &str = "job = ?1 AND sink = ?2 AND subtask % ?3 = ?4";
-    let Owner { job, sink, subtask, parallelism, run } = owner;
+    let Owner { job, sink, subtask, parallelism, run, generation: of } = owner;
+    refuse_older(db, owner)?;
     db.execute(&format!("DELETE FROM flott_owners WHERE {MINE}"), params![job, sink, parallelism, subtask])?;
-    db.execute("INSERT INTO flott_owners VALUES(?, ?, ?, ?)", params![job, sink, subtask, run])?;
+    db.execute(
+        "INSERT INTO flott_owners(job, sink, subtask, run, history, job_generation, generation) VALUES(?, ?, ?, ?, ?, ?, ?)",
+        params![
+            job,
+            sink,
+            subtask,
+            run,
+            of.map(|of| format!("{:032x}", of.history)),
+            of.map(|of| generation(of.job)),
+            of.map(|of| generation(of.subtask))
+        ],
+    )?;
     let from = restored.map_or(0, number);
     let batches = db.query(
         &format!("SELECT id, target FROM flott_batches WHERE {MINE} AND checkpoint >= ?5"),
@@ -191,6 +207,24 @@ pub(crate) fn take_over(
         db.execute(&sql, params![job, sink, parallelism, subtask, from])?;
     }
     Ok(())
+}
+
+/// Fails if a later attempt has begun, to which this one would do harm: it was believed dead and wakes up. Of the whole sink, since at another
+/// parallelism its subtasks stood for others; and of the subtasks that this one stands for, since a region can start again by itself.
+fn refuse_older(db: &Statements<'_>, owner: &Owner) -> Result<()> {
+    let Owner { job, sink, subtask, parallelism, generation: Some(of), .. } = owner else { return Ok(()) };
+    let sql = "SELECT max(job_generation, generation) FROM flott_owners WHERE job = ?1 AND sink = ?2 AND history = ?3 \
+               AND (job_generation > ?4 OR (subtask % ?5 = ?6 AND generation > ?7)) LIMIT 1";
+    let history = format!("{:032x}", of.history);
+    let numbers =
+        params![job, sink, history, generation(of.job), parallelism, subtask, generation(of.subtask)];
+    let Some(newer) = db.query(sql, numbers, |row| row.get::<_, i64>(0))?.pop() else { return Ok(()) };
+    let message = format!(
+        "generation {} of the job cannot write to table '{}' any more with sink '{sink}': generation {newer} does",
+        of.subtask,
+        db.table()
+    );
+    Err(Error::new(ErrorKind::Fenced, message))
 }
 
 /// Fails if another attempt has taken the subtask over.

@@ -1,6 +1,9 @@
 //! One attempt to run a job: its subtasks, its enumerators, its checkpoints.
 
+mod regions;
+
 use crate::alignment::AlignmentGroup;
+use crate::assignments::Assignments;
 use crate::checkpoints::Checkpointing;
 use crate::enumerators::{EnumeratorHost, Instruction};
 use crate::job_master::SourceSpec;
@@ -12,7 +15,8 @@ use flott_env::sync::mpsc;
 use flott_env::{Env, Instant};
 use flott_graph::{SubtaskId, TaskCommand, TaskEvent, VertexId};
 use flott_types::{Error, OperatorUid, Result, SubtaskIndex, duration_ms};
-use std::collections::BTreeMap;
+use regions::Recovering;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where each subtask takes commands.
 pub(crate) type Mailboxes = BTreeMap<SubtaskId, mpsc::Sender<TaskCommand>>;
@@ -34,6 +38,11 @@ pub(crate) struct Attempt {
     groups: BTreeMap<String, AlignmentGroup>,
     /// `None` until all subtasks run, and in a job without checkpoints.
     pub(crate) checkpoints: Option<Checkpointing>,
+    /// What can be started again by itself.
+    regions: Vec<BTreeSet<SubtaskId>>,
+    recovering: Recovering,
+    /// Empty if no region can be started again by itself.
+    assignments: Assignments,
 }
 
 impl Attempt {
@@ -42,6 +51,7 @@ impl Attempt {
         mailboxes: Mailboxes,
         sources: &[SourceSpec],
         restored: &BTreeMap<OperatorUid, Vec<u8>>,
+        regions: &[BTreeSet<SubtaskId>],
     ) -> Self {
         let mut groups: BTreeMap<String, AlignmentGroup> = BTreeMap::new();
         for source in sources {
@@ -61,7 +71,17 @@ impl Attempt {
             restored: restored.get(&spec.uid).cloned(),
         };
         let sources = sources.iter().map(hosted).collect();
-        Self { env, state, mailboxes, sources, groups, checkpoints: None }
+        Self {
+            env,
+            state,
+            mailboxes,
+            sources,
+            groups,
+            checkpoints: None,
+            regions: regions.to_vec(),
+            recovering: Recovering::default(),
+            assignments: Assignments::default(),
+        }
     }
 
     /// When [`Attempt::discover`] or the checkpoints want to be called.
@@ -71,7 +91,10 @@ impl Attempt {
             return None;
         }
         let discover = self.sources.iter().filter_map(|source| source.discover_at);
-        discover.chain(self.checkpoints.as_ref().and_then(Checkpointing::next_deadline)).min()
+        discover
+            .chain(self.recovery_due())
+            .chain(self.checkpoints.as_ref().and_then(Checkpointing::next_deadline))
+            .min()
     }
 
     /// An event of a subtask, with all that follows from it.
@@ -136,6 +159,7 @@ impl Attempt {
                 // in the reader's part; all others are in here.
                 let states = enumerator_states(&self.sources)?;
                 checkpoints.hold_enumerators(barrier.id, states);
+                self.assignments.on_triggered(barrier.id);
                 for id in subtasks {
                     self.send(id, TaskCommand::TriggerCheckpoint(barrier)).await;
                 }
@@ -143,6 +167,7 @@ impl Attempt {
             Do::WriteManifest(request) => checkpoints.write_manifest(&request).await?,
             Do::NotifyComplete { id, is_final } => {
                 checkpoints.on_complete(id, if is_final { "final checkpoint" } else { "checkpoint" });
+                self.assignments.on_complete(id);
                 self.tell_all(&TaskCommand::CheckpointComplete(id)).await;
                 if is_final {
                     self.tell_all(&TaskCommand::Finish).await;
@@ -206,6 +231,8 @@ impl Attempt {
                 let limits = group.map(|group| group.on_report(*id, *watermark)).unwrap_or_default();
                 self.limit(limits).await;
             }
+            // It comes back, and the others of its group do not run away from it meanwhile.
+            TaskEvent::Finished(id) | TaskEvent::Canceled(id) if self.is_leaving(*id) => {}
             TaskEvent::Finished(id) | TaskEvent::Canceled(id) | TaskEvent::Ended(id) => {
                 let group = self.groups.values_mut().find(|group| group.contains(*id));
                 let limits = group.map(|group| group.on_ended(*id)).unwrap_or_default();
@@ -291,10 +318,17 @@ impl Attempt {
                 Instruction::NoMoreSplits(subtask) => finished.push(subtask),
             }
         }
+        let has_regions = self.regions.len() > 1;
         for (subtask, splits) in splits {
+            if has_regions {
+                self.assignments.assigned(reader(vertex, subtask), &splits);
+            }
             self.send(reader(vertex, subtask), TaskCommand::AddSplits(splits)).await;
         }
         for subtask in finished {
+            if has_regions {
+                self.assignments.no_more(reader(vertex, subtask));
+            }
             self.send(reader(vertex, subtask), TaskCommand::NoMoreSplits).await;
         }
     }

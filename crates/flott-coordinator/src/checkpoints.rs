@@ -8,8 +8,8 @@ mod worker;
 use crate::metrics::JobMetrics;
 use flott_checkpoint::{
     AbortReason, Action, CheckpointConfig, CheckpointCoordinator, CheckpointOwner, CheckpointPlan,
-    CheckpointStorage, Input, JobStart, ManifestRequest, Now, OpenSnapshot, RestoreOptions, RestoredState,
-    SavepointRequest, StartFrom, open_snapshot,
+    CheckpointStorage, EndedJob, Input, JobStart, ManifestRequest, Now, OpenSnapshot, RestoreOptions,
+    RestoredState, SavepointRequest, StartFrom, open_snapshot,
 };
 use flott_env::sync::{mpsc, oneshot};
 use flott_env::{Env, Instant, TaskHandle, canary};
@@ -46,11 +46,21 @@ pub(crate) struct Recovered {
     pub(crate) retained: Vec<CheckpointId>,
     pub(crate) next_checkpoint_id: CheckpointId,
     pub(crate) restored: Option<RestoredState>,
+    /// Of the job's generations.
+    pub(crate) history: u128,
+}
+
+/// What there is for a start to do.
+pub(crate) enum Recovery {
+    /// To run the job.
+    Run(Box<Recovered>),
+    /// To say how it ended.
+    Ended(EndedJob),
 }
 
 impl CheckpointSetup {
     /// Takes ownership and reads the state to go on from; `has_started` if an earlier attempt came that far. Blocks on IO.
-    pub(crate) fn recover(&self, env: &Env, has_started: bool) -> Result<Recovered> {
+    pub(crate) fn recover(&self, env: &Env, has_started: bool) -> Result<Recovery> {
         let open = |snapshot: &OpenSnapshot| RestoredState::open(snapshot, &self.plan, self.restore_options);
         // Later attempts go on from what the first has completed, or from what it started from: the storage knows.
         let from = match &self.recovery_path {
@@ -62,13 +72,17 @@ impl CheckpointSetup {
             }
             Some(_) | None => StartFrom::Latest,
         };
+        if let Some(ended) = self.storage.unreported_end(&from)? {
+            return Ok(Recovery::Ended(ended));
+        }
         let started = self.storage.start(from)?;
-        Ok(Recovered {
+        Ok(Recovery::Run(Box::new(Recovered {
             restored: started.restore_from.as_ref().map(open).transpose()?,
             owner: started.owner,
             retained: started.retained,
             next_checkpoint_id: started.next_checkpoint_id,
-        })
+            history: started.history.0,
+        })))
     }
 }
 
@@ -87,8 +101,8 @@ pub(crate) struct Checkpointing {
     coordinator: CheckpointCoordinator,
     plan: CheckpointPlan,
     owner: CheckpointOwner,
-    storage_tasks: mpsc::Sender<StorageTask>,
-    worker: TaskHandle,
+    /// `None` while nobody owns the job: a region of it has failed.
+    storage: Option<(mpsc::Sender<StorageTask>, TaskHandle)>,
     outcomes: mpsc::Receiver<ManifestOutcome>,
     under_way: BTreeMap<CheckpointId, UnderWay>,
     metrics: Arc<JobMetrics>,
@@ -117,19 +131,14 @@ impl Checkpointing {
         let now = now(env);
         let next_checkpoint_id = start.next_checkpoint_id;
         let coordinator = CheckpointCoordinator::new(setup.config.clone(), setup.plan.clone(), start, now);
-        let (storage_tasks, tasks) = mpsc::channel(STORAGE_TASKS_MAX);
-        let (done, outcomes) = mpsc::channel(STORAGE_TASKS_MAX);
-        let work = work(owner.clone(), tasks, done, Arc::clone(metrics)).instrument(Span::current());
-        let worker = env.spawn_subtask("checkpoint storage", work);
-        // The first task: what earlier starts left. The queue is empty, so there is room.
-        drop(storage_tasks.try_send(StorageTask::CollectGarbage));
-        Self {
+        // No sender is kept here: the first storage has one before anybody looks.
+        let (_, outcomes) = mpsc::channel(1);
+        let mut checkpointing = Self {
             env: env.clone(),
             coordinator,
             plan: setup.plan.clone(),
             owner,
-            storage_tasks,
-            worker,
+            storage: None,
             outcomes,
             under_way: BTreeMap::new(),
             metrics: Arc::clone(metrics),
@@ -137,7 +146,53 @@ impl Checkpointing {
             requests: BTreeMap::new(),
             n_requests: 0,
             stopping: Vec::new(),
+        };
+        checkpointing.open_storage();
+        checkpointing
+    }
+
+    /// Begins to do IO as the owner that is known now.
+    fn open_storage(&mut self) {
+        let (storage_tasks, tasks) = mpsc::channel(STORAGE_TASKS_MAX);
+        let (done, outcomes) = mpsc::channel(STORAGE_TASKS_MAX);
+        let work =
+            work(self.owner.clone(), tasks, done, Arc::clone(&self.metrics)).instrument(Span::current());
+        let worker = self.env.spawn_subtask("checkpoint storage", work);
+        // The first task: what earlier starts left. The queue is empty, so there is room.
+        drop(storage_tasks.try_send(StorageTask::CollectGarbage));
+        self.outcomes = outcomes;
+        self.storage = Some((storage_tasks, worker));
+    }
+
+    /// Does what was asked for, and nothing from then on: another owner is about to take over.
+    pub(crate) async fn close_storage(&mut self) {
+        if let Some((storage_tasks, worker)) = self.storage.take() {
+            drop(storage_tasks);
+            // Nobody reads outcomes: there is room for all that can be under way.
+            drop(worker.await);
         }
+    }
+
+    /// Goes on as `owner`, which has taken over from the one before.
+    pub(crate) fn take_over(&mut self, owner: CheckpointOwner, start: &JobStart) {
+        self.owner = owner;
+        self.next_checkpoint_id = self.next_checkpoint_id.max(start.next_checkpoint_id);
+        self.open_storage();
+    }
+
+    /// Whether a region can be started again by itself.
+    pub(crate) fn can_fail_over(&self) -> bool {
+        self.coordinator.can_fail_over()
+    }
+
+    /// Whether nothing is under way.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.coordinator.n_pending() == 0
+    }
+
+    /// What a restart goes on from, as far as it is known here.
+    pub(crate) fn latest_complete(&self) -> Option<CheckpointId> {
+        self.coordinator.latest_complete()
     }
 
     /// What became of manifests, to be fed back by [`Checkpointing::on_manifest`].
@@ -239,8 +294,10 @@ impl Checkpointing {
     }
 
     async fn ask(&mut self, task: StorageTask) {
-        // The worker ends only after this side.
-        drop(self.storage_tasks.send(task).await);
+        if let Some((storage_tasks, _)) = &self.storage {
+            // The worker ends only after this side.
+            drop(storage_tasks.send(task).await);
+        }
     }
 
     /// Answers who asked for a savepoint; returns its kind. Who asked to stop the job with it hears of it when the job has stopped.
@@ -276,9 +333,7 @@ impl Checkpointing {
                 | Action::FailJob(_) => {}
             }
         }
-        drop(self.storage_tasks);
-        // Nobody reads outcomes: there is room for all that can be under way.
-        drop(self.worker.await);
+        self.close_storage().await;
         self.stopping
     }
 }
@@ -292,6 +347,11 @@ pub(crate) struct StopReply {
 }
 
 impl StopReply {
+    /// The directory of the savepoint.
+    pub(crate) fn directory(&self) -> &str {
+        &self.directory
+    }
+
     /// The job has stopped, and that is recorded.
     pub(crate) fn stopped(self) {
         // Who asked may have gone.

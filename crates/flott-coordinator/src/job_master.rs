@@ -1,22 +1,28 @@
 //! The loop around one job: events in, commands out, and another attempt after a failure.
 
+mod failover;
+
 use crate::attempt::Attempt;
 use crate::checkpoints::{
-    CheckpointSetup, Checkpointing, ManifestOutcome, SavepointResult, StopReply, blocking, report_cleanup,
+    CheckpointSetup, Checkpointing, ManifestOutcome, Recovery, SavepointResult, StopReply, blocking,
+    report_cleanup,
 };
 use crate::enumerators::EnumeratorFactory;
+use crate::inbox::Inbox;
 use crate::job_state::JobStatus;
 use crate::metrics::JobMetrics;
 use crate::restart::RestartStrategy;
 use flott_api::WatermarkAlignment;
-use flott_checkpoint::{CheckpointOwner, Input as CheckpointInput, JobStart, RestoredState};
+use flott_checkpoint::{
+    CheckpointOwner, EndReport, EndedJob, Input as CheckpointInput, JobEnding, JobStart, RestoredState,
+};
 use flott_env::sync::{mpsc, oneshot, watch};
 use flott_env::{Env, Instant};
 use flott_graph::{SubtaskId, TaskCommand, TaskEvent, VertexId};
 use flott_types::{
     CheckpointId, CheckpointKind, Error, ErrorKind, ExternalizedCheckpointRetention, OperatorUid, Result,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::task::Poll;
@@ -47,12 +53,26 @@ impl fmt::Debug for SourceSpec {
 }
 
 /// How a job ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct JobEnd {
     /// [`JobStatus::Finished`] or [`JobStatus::Canceled`].
     pub status: JobStatus,
     /// How often it was started again.
     pub restarts: u32,
+    /// The directory of the savepoint that it stopped with, below that of savepoints.
+    pub savepoint: Option<String>,
+    /// The job had ended before, in a process that died before anybody heard of it; it has not run again.
+    pub is_recorded: bool,
+    /// Whom to tell that somebody has heard of the end; `None` if nobody else will ever ask.
+    pub report: Option<EndReport>,
+}
+
+impl JobEnd {
+    fn recorded(ended: EndedJob) -> Self {
+        let JobEnding { canceled, restarts, savepoint, .. } = ended.ending;
+        let status = if canceled { JobStatus::Canceled } else { JobStatus::Finished };
+        Self { status, restarts, savepoint, is_recorded: true, report: Some(ended.report) }
+    }
 }
 
 /// How a job ended, or its last failure.
@@ -74,15 +94,20 @@ pub struct AttemptStart {
     pub number: u32,
     /// Writes the parts of checkpoints; `None` if the job takes none.
     pub owner: Option<CheckpointOwner>,
+    /// Which history of the job the owner's generation belongs to.
+    pub history: u128,
     /// The state to go on from.
     pub restored: Option<RestoredState>,
     /// Where subtasks report.
     pub events: mpsc::Sender<TaskEvent>,
+    /// The subtasks to start, if only a region is started again: the others of the attempt before go on.
+    pub region: Option<BTreeSet<SubtaskId>>,
 }
 
 /// Starts the subtasks of attempts.
 pub trait Deployer: Send + Sync {
-    /// Starts all subtasks; returns where each takes commands. It may block.
+    /// Starts all subtasks, or those of a region; returns where each takes commands. Parts of subtasks that go on are written by the new owner from
+    /// now on. It may block.
     ///
     /// # Errors
     /// If the program or its state do not fit together.
@@ -99,6 +124,8 @@ pub struct JobSetup {
     pub checkpoints: Option<CheckpointSetup>,
     /// What follows a failure.
     pub restart: RestartStrategy,
+    /// What can be started again by itself; with one or none the whole job is.
+    pub regions: Vec<BTreeSet<SubtaskId>>,
     /// What is counted.
     pub metrics: Arc<JobMetrics>,
 }
@@ -124,9 +151,18 @@ pub struct JobMaster {
     owner: Option<CheckpointOwner>,
     /// Who has asked to stop the job with a savepoint that is complete.
     stopping: Vec<StopReply>,
+    /// Restarts so far, of the whole job or a region of it.
+    restarts: u32,
+    /// The pause that the restart strategy has granted to a region that does not run again yet.
+    granted: Option<Duration>,
+    /// The restart strategy has refused the last failure.
+    is_exhausted: bool,
     /// Savepoints that were asked for while the job did not run.
     waiting: Vec<SavepointRequest>,
 }
+
+/// An attempt, and what its checkpoints begin with.
+type Running = (Attempt, Option<(JobStart, CheckpointOwner)>);
 
 /// Somebody who wants a savepoint.
 type SavepointRequest = (CheckpointKind, oneshot::Sender<SavepointResult>);
@@ -144,10 +180,10 @@ enum AttemptEnd {
     Ended(JobStatus),
     /// And whether all of its subtasks had run.
     Failed(Error, bool),
+    /// It had nothing to do.
+    AlreadyEnded(EndedJob),
 }
 
-/// Reports that may wait for the master; subtasks wait when there are more.
-const EVENTS_MAX: usize = 1024;
 /// Savepoints that may wait for the job to run.
 const WAITING_SAVEPOINTS_MAX: usize = 16;
 /// How often the end of a job is tried to be recorded.
@@ -165,6 +201,9 @@ impl JobMaster {
             next_checkpoint_id: CheckpointId(1),
             owner: None,
             stopping: Vec::new(),
+            restarts: 0,
+            granted: None,
+            is_exhausted: false,
             waiting: Vec::new(),
         }
     }
@@ -194,40 +233,47 @@ impl JobMaster {
     }
 
     async fn run_to_end(&mut self, control: &mut mpsc::Receiver<JobControl>) -> JobResult {
-        let mut restarts = 0;
         loop {
-            let (error, has_run) = match self.attempt(restarts, control).await {
-                AttemptEnd::Ended(status) => return self.end(status, restarts).await,
+            let (error, has_run) = match self.attempt(control).await {
+                AttemptEnd::Ended(status) => return self.end(status).await,
                 AttemptEnd::Failed(error, has_run) => (error, has_run),
+                AttemptEnd::AlreadyEnded(ended) => {
+                    let end = JobEnd::recorded(ended);
+                    info!(status = %end.status, "the job had ended before: its recorded result is told");
+                    self.tell(end.status);
+                    return Ok(end);
+                }
             };
             self.stopping.drain(..).for_each(StopReply::failed);
-            // What nobody can repair by trying again. A program that is wrong in a way that shows before anything has run is
-            // the user's to repair; the same later may be the state of the world.
-            let is_hopeless = match error.kind() {
-                ErrorKind::Fenced | ErrorKind::Corruption | ErrorKind::FailJob => true,
-                ErrorKind::UserError => !has_run && restarts == 0,
-                ErrorKind::Retry | ErrorKind::FailSubtask => false,
-            };
-            let pause = if is_hopeless {
-                None
-            } else {
-                self.setup.restart.on_failure(self.env.now(), self.env.random_u64())
-            };
-            let Some(pause) = pause else {
+            let Some(pause) = self.restart_after(&error, has_run) else {
                 // Whoever gets the error prints it, once.
-                info!(restarts, "the job has failed");
+                info!(restarts = self.restarts, "the job has failed");
                 self.tell(JobStatus::Failed);
                 return Err(error);
             };
             let pause_ms = pause.as_millis() as u64;
-            warn!(error = %error.report(), pause_ms, restart = restarts + 1, "the job failed and restarts");
-            self.setup.metrics.on_restart();
+            warn!(error = %error.report(), pause_ms, restart = self.restarts, "the job failed and restarts");
             self.tell(JobStatus::Restarting);
             if self.wait(self.env.now() + pause, control).await {
-                return self.end(JobStatus::Canceled, restarts).await;
+                return self.end(JobStatus::Canceled).await;
             }
-            restarts += 1;
         }
+    }
+
+    /// After which pause the job starts again; `None` if it does not.
+    fn restart_after(&mut self, error: &Error, has_run: bool) -> Option<Duration> {
+        // A program that is wrong in a way that shows before anything has run is the user's to repair; the same later may be the state of the world.
+        let is_mistake = error.kind() == ErrorKind::UserError && !has_run && self.restarts == 0;
+        if is_hopeless(error) || is_mistake || self.is_exhausted {
+            return None;
+        }
+        if let Some(pause) = self.granted.take() {
+            return Some(pause);
+        }
+        let pause = self.setup.restart.on_failure(self.env.now(), self.env.random_u64())?;
+        self.restarts += 1;
+        self.setup.metrics.on_restart();
+        Some(pause)
     }
 
     /// Who asks for a savepoint while the job does not run waits until it does.
@@ -257,7 +303,10 @@ impl JobMaster {
     }
 
     /// The job is over: its checkpoints are kept or deleted as configured.
-    async fn end(&mut self, status: JobStatus, restarts: u32) -> JobResult {
+    async fn end(&mut self, status: JobStatus) -> JobResult {
+        let restarts = self.restarts;
+        let savepoint = self.stopping.first().map(|stopped| stopped.directory().to_owned());
+        let mut report = None;
         if let (Some(owner), Some(setup)) = (self.owner.take(), &self.setup.checkpoints) {
             let retain = status == JobStatus::Canceled
                 && setup.config.retention == ExternalizedCheckpointRetention::RetainOnCancellation;
@@ -267,13 +316,16 @@ impl JobMaster {
                     self.env.sleep(END_PAUSE).await;
                 }
                 let owner = owner.clone();
-                ended = blocking(&self.env, "end of the checkpoints", move || owner.end(retain)).await;
+                let ending = JobEnding::new(status == JobStatus::Canceled, restarts, savepoint.clone());
+                let end = move || owner.end(retain, Some(ending));
+                ended = blocking(&self.env, "end of the checkpoints", end).await;
                 // Everything is committed: an end that is not known to be recorded would make of a finished job a failed one, which somebody
                 // starts again.
                 if ended.as_ref().err().is_none_or(|error| error.kind() != ErrorKind::Retry) {
                     break;
                 }
             }
+            report = Some(owner.end_report());
             match ended {
                 Ok(undeleted) => undeleted
                     .iter()
@@ -290,7 +342,7 @@ impl JobMaster {
         self.stopping.drain(..).for_each(reply);
         info!(%status, restarts, "the job has ended");
         self.tell(status);
-        Ok(JobEnd { status, restarts })
+        Ok(JobEnd { status, restarts, savepoint, is_recorded: false, report })
     }
 
     /// Watchers may all have gone; the job goes on.
@@ -298,19 +350,23 @@ impl JobMaster {
         self.status.send_if_modified(|known| std::mem::replace(known, status) != status);
     }
 
-    async fn attempt(&mut self, number: u32, control: &mut mpsc::Receiver<JobControl>) -> AttemptEnd {
-        let (events_sender, mut events) = mpsc::channel(EVENTS_MAX);
-        let (mut attempt, mut start) = match self.start(number, events_sender.clone()).await {
-            Ok(started) => started,
+    async fn attempt(&mut self, control: &mut mpsc::Receiver<JobControl>) -> AttemptEnd {
+        let mut inbox = Inbox::default();
+        let is_restart = self.restarts > 0;
+        let (mut attempt, mut start) = match self.start(inbox.open([])).await {
+            Ok(Ok(started)) => started,
+            Ok(Err(ended)) => return AttemptEnd::AlreadyEnded(ended),
             Err(error) => return AttemptEnd::Failed(error, false),
         };
         let mut has_run = false;
         while !attempt.state.status().is_terminal() {
-            match next(&self.env, &mut attempt, &mut events, control).await {
+            let input = next(&self.env, &mut attempt, &mut inbox, control).await;
+            let runs = !attempt.state.is_stopping() && !attempt.is_recovering();
+            match input {
                 Input::Control(JobControl::Cancel) => attempt.cancel().await,
                 Input::Control(JobControl::Savepoint(kind, reply)) => match &mut attempt.checkpoints {
                     _ if self.setup.checkpoints.is_none() => drop(reply.send(Err(no_savepoint()))),
-                    Some(checkpoints) if !attempt.state.is_stopping() => {
+                    Some(checkpoints) if runs => {
                         let actions = checkpoints.savepoint(kind, reply);
                         attempt.perform(actions).await;
                     }
@@ -331,30 +387,36 @@ impl JobMaster {
                     attempt.checkpoint_input(CheckpointInput::Tick).await;
                 }
                 Input::Event(event) => {
-                    attempt.on_event(event).await;
+                    if !self.fail_over(&mut attempt, &event).await {
+                        attempt.on_event(event).await;
+                    }
                     if attempt.state.status() == JobStatus::Running {
                         has_run = true;
                         let started = attempt.start_enumerators().await;
                         attempt.stop_on_error(started).await;
-                        if attempt.has_started()
-                            && let (Some(setup), Some((start, owner))) =
-                                (&self.setup.checkpoints, start.take())
-                        {
-                            let metrics = &self.setup.metrics;
-                            let mut checkpoints = Checkpointing::new(&self.env, setup, start, owner, metrics);
-                            let waiting = std::mem::take(&mut self.waiting);
-                            let taken = waiting
-                                .into_iter()
-                                .flat_map(|(kind, reply)| checkpoints.savepoint(kind, reply));
-                            let actions: Vec<_> = taken.collect();
-                            attempt.checkpoints = Some(checkpoints);
-                            attempt.perform(actions).await;
-                        }
+                    }
+                    let is_ready = attempt.state.status() == JobStatus::Running && attempt.has_started();
+                    if is_ready
+                        && let (Some(setup), Some((start, owner))) = (&self.setup.checkpoints, start.take())
+                    {
+                        let metrics = &self.setup.metrics;
+                        attempt.checkpoints =
+                            Some(Checkpointing::new(&self.env, setup, start, owner, metrics));
+                        self.take_waiting_savepoints(&mut attempt).await;
+                    }
+                    if attempt.settle_recovery().await {
+                        self.granted = None;
+                        self.take_waiting_savepoints(&mut attempt).await;
                     }
                 }
             }
+            if let Some(subtasks) = attempt.to_restart() {
+                let restarted = self.restart_region(&mut attempt, &mut inbox, subtasks).await;
+                attempt.stop_on_error(restarted).await;
+            }
             match attempt.state.status() {
-                JobStatus::Created if number > 0 => self.tell(JobStatus::Restarting),
+                JobStatus::Created if is_restart => self.tell(JobStatus::Restarting),
+                JobStatus::Running if attempt.is_recovering() => self.tell(JobStatus::Restarting),
                 // Whether that is the end of the job is not decided yet.
                 JobStatus::Failed | JobStatus::Finished | JobStatus::Canceled => {}
                 status => self.tell(status),
@@ -370,20 +432,41 @@ impl JobMaster {
         }
     }
 
-    /// Recovers what there is to go on from, and starts the subtasks.
+    /// Takes the savepoints that were asked for while the job did not run.
+    async fn take_waiting_savepoints(&mut self, attempt: &mut Attempt) {
+        for (kind, reply) in std::mem::take(&mut self.waiting) {
+            if let Some(checkpoints) = &mut attempt.checkpoints {
+                let actions = checkpoints.savepoint(kind, reply);
+                attempt.perform(actions).await;
+            }
+        }
+    }
+
+    /// Recovers what there is to go on from, and starts the subtasks; or finds that the job has ended.
     async fn start(
         &mut self,
-        number: u32,
         events: mpsc::Sender<TaskEvent>,
-    ) -> Result<(Attempt, Option<(JobStart, CheckpointOwner)>)> {
+    ) -> Result<std::result::Result<Running, EndedJob>> {
         let recovered = match self.setup.checkpoints.clone() {
             None => None,
             Some(setup) => {
                 let (env, has_started) = (self.env.clone(), self.owner.is_some());
-                Some(blocking(&self.env, "recovery", move || setup.recover(&env, has_started)).await?)
+                let recovery =
+                    blocking(&self.env, "recovery", move || setup.recover(&env, has_started)).await?;
+                match recovery {
+                    Recovery::Run(recovered) => Some(recovered),
+                    Recovery::Ended(ended) => return Ok(Err(ended)),
+                }
             }
         };
-        let mut start = AttemptStart { number, owner: None, restored: None, events };
+        let mut start = AttemptStart {
+            number: self.restarts,
+            owner: None,
+            history: 0,
+            restored: None,
+            events,
+            region: None,
+        };
         let (mut enumerators, mut checkpoints) = (BTreeMap::new(), None);
         if let Some(recovered) = recovered {
             if let Some(restored) = &recovered.restored {
@@ -407,12 +490,22 @@ impl JobMaster {
             }
             self.owner = Some(recovered.owner.clone());
             start.owner = Some(recovered.owner);
+            start.history = recovered.history;
             start.restored = recovered.restored;
         }
         let deployer = Arc::clone(&self.setup.deployer);
         let mailboxes = blocking(&self.env, "deployment", move || deployer.deploy(start)).await?;
-        let attempt = Attempt::new(self.env.clone(), mailboxes, &self.setup.sources, &enumerators);
-        Ok((attempt, checkpoints))
+        let attempt =
+            Attempt::new(self.env.clone(), mailboxes, &self.setup.sources, &enumerators, &self.setup.regions);
+        Ok(Ok((attempt, checkpoints)))
+    }
+}
+
+/// What nobody can repair by trying again.
+fn is_hopeless(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::Fenced | ErrorKind::Corruption | ErrorKind::FailJob => true,
+        ErrorKind::UserError | ErrorKind::Retry | ErrorKind::FailSubtask => false,
     }
 }
 
@@ -425,7 +518,7 @@ fn no_savepoint() -> Error {
 async fn next(
     env: &Env,
     attempt: &mut Attempt,
-    events: &mut mpsc::Receiver<TaskEvent>,
+    inbox: &mut Inbox,
     control: &mut mpsc::Receiver<JobControl>,
 ) -> Input {
     let mut alarm = attempt.next_deadline().map(|at| env.sleep_until(at));
@@ -433,8 +526,7 @@ async fn next(
         if let Poll::Ready(Some(request)) = control.poll_recv(cx) {
             return Poll::Ready(Input::Control(request));
         }
-        if let Poll::Ready(event) = events.poll_recv(cx) {
-            let event = event.expect("the master keeps a sender of events while the attempt runs");
+        if let Poll::Ready(event) = inbox.poll(cx) {
             return Poll::Ready(Input::Event(event));
         }
         if let Some(checkpoints) = &mut attempt.checkpoints

@@ -2,7 +2,7 @@
 
 use flott_graph::{SubtaskId, TaskEvent};
 use flott_types::Error;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Where a job is in its life; the names are Flink's.
@@ -59,6 +59,10 @@ pub enum Action {
 enum SubtaskState {
     Created,
     Running,
+    /// Its region is being stopped, to be started again.
+    Leaving,
+    /// It has stopped, to be started again.
+    Left,
     Ended,
 }
 
@@ -90,6 +94,40 @@ impl JobState {
     /// Whether a subtask has started and not ended.
     pub fn is_running(&self, id: SubtaskId) -> bool {
         self.subtasks.get(&id) == Some(&SubtaskState::Running)
+    }
+
+    /// Whether all of these have been started, and are not being stopped.
+    pub(crate) fn all_run(&self, ids: &BTreeSet<SubtaskId>) -> bool {
+        let runs = |id| matches!(self.subtasks.get(id), Some(SubtaskState::Running | SubtaskState::Ended));
+        ids.iter().all(runs)
+    }
+
+    /// Whether all of these have stopped.
+    pub(crate) fn all_left(&self, ids: &BTreeSet<SubtaskId>) -> bool {
+        ids.iter().all(|id| self.subtasks.get(id) == Some(&SubtaskState::Left))
+    }
+
+    /// A region is stopped, to be started again; `failed` has ended already. The job goes on.
+    pub(crate) fn leave(&mut self, region: &BTreeSet<SubtaskId>, failed: SubtaskId) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for (id, state) in self.subtasks.iter_mut().filter(|(id, _)| region.contains(id)) {
+            *state = match state {
+                SubtaskState::Created | SubtaskState::Running if *id != failed => {
+                    actions.push(Action::Cancel(*id));
+                    SubtaskState::Leaving
+                }
+                SubtaskState::Leaving if *id != failed => SubtaskState::Leaving,
+                _ => SubtaskState::Left,
+            };
+        }
+        actions
+    }
+
+    /// Subtasks that had left are being started.
+    pub(crate) fn rejoin(&mut self, region: &BTreeSet<SubtaskId>) {
+        for (_, state) in self.subtasks.iter_mut().filter(|(id, _)| region.contains(id)) {
+            *state = SubtaskState::Created;
+        }
     }
 
     /// Whether it is being stopped, or has been.
@@ -130,6 +168,11 @@ impl JobState {
                 self.advance(id, SubtaskState::Ended);
                 Vec::new()
             }
+            // Its neighbours were taken from it.
+            TaskEvent::Failed(id, _) if self.subtasks.get(&id) == Some(&SubtaskState::Leaving) => {
+                self.advance(id, SubtaskState::Ended);
+                Vec::new()
+            }
             TaskEvent::Failed(id, error) => {
                 self.advance(id, SubtaskState::Ended);
                 match self.status {
@@ -157,17 +200,30 @@ impl JobState {
     }
 
     fn advance(&mut self, id: SubtaskId, to: SubtaskState) {
-        if let Some(state) = self.subtasks.get_mut(&id)
-            && *state != SubtaskState::Ended
-        {
-            *state = to;
-        }
+        let is_stopping = self.is_stopping();
+        let Some(state) = self.subtasks.get_mut(&id) else { return };
+        *state = match (*state, to) {
+            (SubtaskState::Ended | SubtaskState::Left, _) => *state,
+            (SubtaskState::Leaving, SubtaskState::Ended) if !is_stopping => SubtaskState::Left,
+            (SubtaskState::Leaving, SubtaskState::Running) => SubtaskState::Leaving,
+            (_, to) => to,
+        };
     }
 
     fn stop(&mut self, status: JobStatus) -> Vec<Action> {
         self.status = status;
-        let alive = self.subtasks.iter().filter(|(_, state)| **state != SubtaskState::Ended);
-        alive.map(|(id, _)| Action::Cancel(*id)).collect()
+        let mut actions = Vec::new();
+        for (id, state) in &mut self.subtasks {
+            match state {
+                SubtaskState::Created | SubtaskState::Running => actions.push(Action::Cancel(*id)),
+                // It is not started again.
+                SubtaskState::Left => *state = SubtaskState::Ended,
+                // It was told already.
+                SubtaskState::Leaving | SubtaskState::Ended => {}
+            }
+        }
+        self.settle();
+        actions
     }
 
     fn settle(&mut self) {
@@ -231,6 +287,38 @@ mod tests {
         job.on_event(TaskEvent::Canceled(id(1)));
         assert_eq!(job.status(), JobStatus::Canceled);
         assert!(job.take_failure().is_none());
+    }
+
+    #[test]
+    fn a_region_leaves_and_comes_back_while_the_job_goes_on() {
+        let region = BTreeSet::from([id(1), id(2)]);
+        let start = || {
+            let mut job = JobState::new([id(0), id(1), id(2)]);
+            (0..3).for_each(|idx| drop(job.on_event(TaskEvent::Running(id(idx)))));
+            assert_eq!(job.leave(&region, id(1)), [Action::Cancel(id(2))]);
+            job
+        };
+        let mut job = start();
+        assert!(job.on_event(TaskEvent::Failed(id(2), Error::user("it lost its neighbour"))).is_empty());
+        assert!(job.all_left(&region) && !job.all_run(&region));
+        job.rejoin(&region);
+        assert_eq!((job.status(), job.all_left(&region)), (JobStatus::Running, false));
+        (1..3).for_each(|idx| drop(job.on_event(TaskEvent::Running(id(idx)))));
+        assert!(job.all_run(&region));
+        // What has left is not the end of the job.
+        let mut job = start();
+        job.on_event(TaskEvent::Canceled(id(2)));
+        job.on_event(TaskEvent::Finished(id(0)));
+        assert_eq!(job.status(), JobStatus::Running);
+        assert!(job.cancel().is_empty());
+        assert_eq!(job.status(), JobStatus::Canceled);
+        // Who was told to leave is waited for.
+        let mut job = start();
+        assert_eq!(job.fail(Error::user("something else")), [Action::Cancel(id(0))]);
+        job.on_event(TaskEvent::Canceled(id(0)));
+        assert_eq!(job.status(), JobStatus::Failing);
+        job.on_event(TaskEvent::Canceled(id(2)));
+        assert_eq!(job.status(), JobStatus::Failed);
     }
 
     #[test]

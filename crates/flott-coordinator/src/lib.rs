@@ -7,16 +7,19 @@
 //! * `checkpoints`: drives the coordinator of checkpoints (`flott-checkpoint`, pure as well) and its storage.
 //! * `metrics`: what is counted. What happens is also said to `tracing`; who embeds the engine decides who listens.
 //! * `attempt`: one attempt to run the job: carries out what all of these want.
-//! * `job_master`: the loop around attempts.
+//! * `assignments`: which splits are in no checkpoint yet. `inbox`: what subtasks report, and of which start of theirs.
+//! * `job_master`: the loop around attempts, and restarts of regions.
 //!
 //! It knows subtasks by id and talks to them through mailboxes; what they run is no concern of it.
 
 #![deny(missing_docs)]
 
 mod alignment;
+mod assignments;
 mod attempt;
 mod checkpoints;
 mod enumerators;
+mod inbox;
 mod job_master;
 mod job_state;
 mod metrics;

@@ -7,6 +7,7 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub struct JobMetrics {
     restarts: AtomicU64,
+    region_restarts: AtomicU64,
     completed_checkpoints: AtomicU64,
     failed_checkpoints: AtomicU64,
     last_checkpoint_ms: AtomicU64,
@@ -19,6 +20,8 @@ pub struct JobMetrics {
 pub struct JobCounts {
     /// `numRestarts`: of the whole job or a region of it.
     pub restarts: u64,
+    /// Those of these of a region only.
+    pub region_restarts: u64,
     /// `numberOfCompletedCheckpoints`, savepoints included.
     pub completed_checkpoints: u64,
     /// `numberOfFailedCheckpoints`: those that were aborted, for whatever reason.
@@ -37,6 +40,7 @@ impl JobMetrics {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         JobCounts {
             restarts: get(&self.restarts),
+            region_restarts: get(&self.region_restarts),
             completed_checkpoints: get(&self.completed_checkpoints),
             failed_checkpoints: get(&self.failed_checkpoints),
             last_checkpoint_duration: Duration::from_millis(get(&self.last_checkpoint_ms)),
@@ -47,6 +51,11 @@ impl JobMetrics {
 
     pub(crate) fn on_restart(&self) {
         self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn on_region_restart(&self) {
+        self.on_restart();
+        self.region_restarts.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn on_checkpoint_completed(&self, duration: Duration, bytes: u64) {

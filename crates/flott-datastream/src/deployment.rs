@@ -1,22 +1,23 @@
 //! From a program to what the master of its job starts and restarts.
 
+use flott_api::SinkGeneration;
 use flott_checkpoint::{
-    CheckpointConfig, CheckpointPlan, CheckpointStorage, LocalStore, PlannedOperator, PlannedSubtask,
-    RestoreOptions,
+    CheckpointConfig, CheckpointOwner, CheckpointPlan, CheckpointStorage, LocalStore, PlannedOperator,
+    PlannedSubtask, RestoreOptions,
 };
 use flott_coordinator::{AttemptStart, CheckpointSetup, Deployer};
 use flott_env::sim::MemoryFs;
 use flott_env::sync::{mpsc, oneshot};
 use flott_env::{Env, FileSystem};
-use flott_graph::{ExecutionGraph, SubtaskId, TaskCommand, TaskEvent, VertexId};
+use flott_graph::{ExecutionGraph, SubtaskId, TaskCommand, TaskEvent, VertexId, pipelined_regions};
 use flott_runtime::{
     AtEnd, AttemptCheckpoints, AttemptSpec, JobSpec, OperatorMetrics, RestoredSnapshots, TaskManager,
 };
 use flott_types::{
-    CheckpointStorageType, Configuration, Error, ErrorKind, JobId, RecoveryClaimMode, Result, SubtaskIndex,
-    key_hash, options,
+    CheckpointStorageType, Configuration, Error, ErrorKind, FailoverStrategy, JobId, RecoveryClaimMode,
+    Result, SubtaskIndex, key_hash, options,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -31,8 +32,13 @@ impl SharedMetrics {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn set(&self, metrics: Vec<OperatorMetrics>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(metrics);
+    /// Those of a region that was started again begin anew, as all do when the whole job is.
+    fn set(&self, mut metrics: Vec<OperatorMetrics>, region: Option<&BTreeSet<SubtaskId>>) {
+        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(region) = region {
+            metrics.extend(shared.iter().filter(|it| !region.contains(&it.id)).cloned());
+        }
+        *shared = Arc::new(metrics);
     }
 }
 
@@ -42,7 +48,20 @@ pub(crate) struct LocalDeployer {
     pub(crate) spec: Arc<JobSpec>,
     /// `None` if the job takes no checkpoints.
     pub(crate) checkpoints: Option<CheckpointConfig>,
+    /// Whether generations of the job outlive this process: else they start again, and fence nobody.
+    pub(crate) has_durable_checkpoints: bool,
     pub(crate) metrics: SharedMetrics,
+    /// The last start of the whole job.
+    pub(crate) execution: Mutex<Option<Execution>>,
+}
+
+/// What subtasks have in common from one start of the whole job to the next.
+#[derive(Clone, Debug)]
+pub(crate) struct Execution {
+    id: u64,
+    /// The newest: it changes when a region is started again. What had the owner before is garbage to the new one.
+    owner: Arc<Mutex<Option<CheckpointOwner>>>,
+    generation: u64,
 }
 
 impl fmt::Debug for LocalDeployer {
@@ -52,15 +71,36 @@ impl fmt::Debug for LocalDeployer {
 }
 
 impl LocalDeployer {
+    /// What the subtasks to be started have in common with others.
+    fn execution(&self, start: &AttemptStart, run_id: u64) -> Execution {
+        let generation = start.owner.as_ref().map_or(0, |owner| owner.generation().0);
+        let mut last = self.execution.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(execution), Some(_)) = (last.as_ref(), &start.region) {
+            execution.owner.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&start.owner);
+            return execution.clone();
+        }
+        let owner = Arc::new(Mutex::new(start.owner.clone()));
+        last.insert(Execution { id: run_id, owner, generation }).clone()
+    }
+
     fn attempt(&self, start: &AttemptStart) -> Result<AttemptSpec> {
         let mut attempt = AttemptSpec { number: start.number, ..AttemptSpec::first(self.env.random_u64()) };
-        if let (Some(config), Some(owner)) = (&self.checkpoints, &start.owner) {
-            let owner = owner.clone();
+        let execution = self.execution(start, attempt.run_id);
+        attempt.execution_id = execution.id;
+        if let (Some(owner), true) = (&start.owner, self.has_durable_checkpoints) {
+            let subtask = owner.generation().0;
+            let (history, job) = (start.history, execution.generation);
+            attempt.generation = Some(SinkGeneration { history, job, subtask });
+        }
+        if let (Some(config), Some(_)) = (&self.checkpoints, &start.owner) {
+            let owner = execution.owner;
             let has_last = config.interval.is_some() && config.after_tasks_finish;
             attempt.checkpoints = Some(AttemptCheckpoints {
                 mode: config.mode,
                 at_end: if has_last { AtEnd::AwaitLastCheckpoint } else { AtEnd::Finish },
                 write_part: Arc::new(move |barrier, subtask, snapshots| {
+                    let owner = owner.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    let owner = owner.ok_or_else(|| Error::subtask("the job takes no checkpoints"))?;
                     owner.write_part(barrier.id, barrier.kind, subtask, snapshots)
                 }),
             });
@@ -71,6 +111,10 @@ impl LocalDeployer {
                 for node in &vertex.nodes {
                     let uid = self.spec.stream_graph.uid(*node);
                     for subtask in (0..vertex.parallelism).map(SubtaskIndex) {
+                        let id = SubtaskId { vertex: vertex.id, subtask };
+                        if start.region.as_ref().is_some_and(|region| !region.contains(&id)) {
+                            continue;
+                        }
                         if let Some(restored) = restored.subtask(&uid, subtask)? {
                             snapshots.insert((uid.clone(), subtask), restored.snapshot);
                         }
@@ -88,7 +132,9 @@ impl Deployer for LocalDeployer {
         let attempt = Arc::new(self.attempt(&start)?);
         // What is not handed out to subtasks is not needed any more.
         drop(start.restored);
-        let deployment = TaskManager::new(self.env.clone()).deploy(&self.spec, &attempt, &start.events)?;
+        let region = start.region.as_ref();
+        let tasks = TaskManager::new(self.env.clone());
+        let deployment = tasks.deploy(&self.spec, &attempt, &start.events, region)?;
         for (id, task) in deployment.tasks {
             // A subtask reports its own end; a panic in the engine's code is reported for it.
             let events = start.events.clone();
@@ -99,8 +145,23 @@ impl Deployer for LocalDeployer {
                 }
             });
         }
-        self.metrics.set(deployment.metrics);
+        self.metrics.set(deployment.metrics, region);
         Ok(deployment.mailboxes)
+    }
+}
+
+/// What can be started again by itself: only with checkpoints up to the end of all input, as else what has finished has committed what a restart would
+/// do again.
+pub(crate) fn failover_regions(
+    config: &Configuration,
+    checkpoints: Option<&CheckpointConfig>,
+    spec: &JobSpec,
+) -> Vec<BTreeSet<SubtaskId>> {
+    let has_last =
+        checkpoints.is_some_and(|settings| settings.interval.is_some() && settings.after_tasks_finish);
+    match config.get(options::FAILOVER_STRATEGY) {
+        FailoverStrategy::Region if has_last => pipelined_regions(&spec.job_graph),
+        FailoverStrategy::Region | FailoverStrategy::Full => Vec::new(),
     }
 }
 
@@ -175,7 +236,7 @@ pub(crate) fn checkpoint_setup(
 }
 
 /// The directory of checkpoints; `None` if there are none, or only in memory.
-fn checkpoint_dir(config: &Configuration) -> Result<Option<PathBuf>> {
+pub(crate) fn checkpoint_dir(config: &Configuration) -> Result<Option<PathBuf>> {
     let is_on = config.get(options::CHECKPOINTING_INTERVAL).is_some_and(|interval| !interval.is_zero());
     match (config.get(options::CHECKPOINTING_DIR), config.get(options::CHECKPOINTING_STORAGE)) {
         (Some(dir), CheckpointStorageType::Filesystem) => local_path(&dir).map(Some),

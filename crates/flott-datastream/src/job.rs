@@ -1,11 +1,14 @@
 //! Executing a program in this process.
 
 use crate::deployment::{
-    LocalDeployer, SavepointRoot, SharedMetrics, checkpoint_setup, copy_savepoint, job_id, local_path,
+    LocalDeployer, SavepointRoot, SharedMetrics, checkpoint_dir, checkpoint_setup, copy_savepoint,
+    failover_regions, job_id, local_path,
 };
 use crate::program::Program;
+use flott_checkpoint::EndReport;
 use flott_coordinator::{
-    JobControl, JobCounts, JobMaster, JobMetrics, JobResult, JobSetup, JobStatus, RestartStrategy, SourceSpec,
+    JobControl, JobCounts, JobEnd, JobMaster, JobMetrics, JobResult, JobSetup, JobStatus, RestartStrategy,
+    SourceSpec,
 };
 use flott_env::sync::{mpsc, oneshot, watch};
 use flott_env::{Env, Instant};
@@ -13,8 +16,8 @@ use flott_graph::JobGraph;
 use flott_runtime::{JobSpec, OperatorMetrics, RuntimeConfig};
 use flott_types::{CheckpointKind, Configuration, Error, JobId, Result};
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tracing::Instrument;
 
@@ -28,7 +31,25 @@ pub struct JobClient {
     control: JobHandle,
     metrics: SharedMetrics,
     job_metrics: Arc<JobMetrics>,
-    result: oneshot::Receiver<JobResult>,
+    result: Untold,
+}
+
+/// The result of a job until somebody asks for it. Who lets it fall does not want to hear it: the job's next start begins anew.
+struct Untold(oneshot::Receiver<JobResult>);
+
+impl Drop for Untold {
+    fn drop(&mut self) {
+        if let Ok(Ok(JobEnd { report: Some(report), .. })) = self.0.try_recv() {
+            record_told(&report);
+        }
+    }
+}
+
+/// The user was told in any case; if that cannot be recorded the next start tells it once more.
+fn record_told(report: &EndReport) {
+    if let Err(error) = report.told() {
+        tracing::warn!(error = %error.report(), "cannot record that the job's end was told");
+    }
 }
 
 impl fmt::Debug for JobClient {
@@ -66,6 +87,11 @@ pub struct JobExecutionResult {
     pub status: JobStatus,
     /// How often it was started again after a failure.
     pub restarts: u32,
+    /// The savepoint that it stopped with.
+    pub savepoint: Option<String>,
+    /// The job had ended in an earlier process, which died before it could say so: it has not run again, and counters are empty. The next start
+    /// begins anew.
+    pub is_recorded: bool,
     /// From the start to the end.
     pub net_runtime: Duration,
     /// The counters of all operators, sources first.
@@ -138,17 +164,32 @@ impl JobClient {
         self.canceler().cancel().await;
     }
 
-    /// Waits for the end of the job.
+    /// Waits for the end of the job. When this returns the end counts as told, and the job begins anew if it is started again. A process that dies
+    /// earlier is told of it when it is run again: see [`JobExecutionResult::is_recorded`].
     ///
     /// # Errors
     /// The failure of the job: operator, subtask and record are in [`Error::location`], causes in [`Error::report`].
-    pub async fn result(self) -> Result<JobExecutionResult> {
+    pub async fn result(mut self) -> Result<JobExecutionResult> {
         let lost = |_| Err(Error::subtask("the job's master has stopped without a result"));
-        let end = self.result.await.unwrap_or_else(lost)?;
+        let end = (&mut self.result.0).await.unwrap_or_else(lost)?;
+        if let Some(report) = end.report {
+            let (sender, told) = oneshot::channel();
+            self.env.spawn_subtask("report of the end", async move {
+                record_told(&report);
+                sender.send(()).ok();
+            });
+            // Whether or not it was recorded.
+            told.await.ok();
+        }
+        let savepoint = end.savepoint.and_then(|relative| {
+            self.control.savepoints.0.as_ref().map(|root| root.join(relative).display().to_string())
+        });
         Ok(JobExecutionResult {
             job_id: self.job_id,
             status: end.status,
             restarts: end.restarts,
+            savepoint,
+            is_recorded: end.is_recorded,
             net_runtime: self.env.now() - self.started,
             operators: summarize(&self.metrics.get()),
             counts: self.job_metrics.counts(),
@@ -302,13 +343,22 @@ pub(crate) fn launch(
     let settings = checkpoints.as_ref().map(|setup| setup.config.clone());
     let has_checkpoints = settings.as_ref().is_some_and(|settings| settings.interval.is_some());
     let metrics = SharedMetrics::default();
-    let deployer = LocalDeployer { env: env.clone(), spec, checkpoints: settings, metrics: metrics.clone() };
+    let regions = failover_regions(config, settings.as_ref(), &spec);
+    let deployer = LocalDeployer {
+        env: env.clone(),
+        spec,
+        checkpoints: settings,
+        has_durable_checkpoints: checkpoint_dir(config)?.is_some(),
+        metrics: metrics.clone(),
+        execution: Mutex::default(),
+    };
     let job_metrics = Arc::new(JobMetrics::default());
     let setup = JobSetup {
         sources,
         deployer: Arc::new(deployer),
         checkpoints,
         restart: RestartStrategy::new(config, has_checkpoints),
+        regions,
         metrics: Arc::clone(&job_metrics),
     };
     let (status_sender, status) = watch::channel(JobStatus::Created);
@@ -322,10 +372,22 @@ pub(crate) fn launch(
     let run = async move {
         let result = master.run(requests).await;
         drop(keep);
-        // Nobody may be waiting for the result.
-        drop(result_sender.send(result));
+        // Who has let the client fall does not want to hear it.
+        if let Err(Ok(JobEnd { report: Some(report), .. })) = result_sender.send(result) {
+            record_told(&report);
+        }
     };
     env.spawn("job master", run.instrument(span));
     let control = JobHandle { env: env.clone(), control, savepoints: savepoints.unwrap_or_default() };
-    Ok(JobClient { job_id, name, env: env.clone(), started, status, control, metrics, job_metrics, result })
+    Ok(JobClient {
+        job_id,
+        name,
+        env: env.clone(),
+        started,
+        status,
+        control,
+        metrics,
+        job_metrics,
+        result: Untold(result),
+    })
 }

@@ -74,3 +74,20 @@ pub enum TaskEvent {
     /// It cannot take part in the checkpoint.
     CheckpointDeclined(SubtaskId, CheckpointId, Error),
 }
+
+impl TaskEvent {
+    /// Who reports.
+    pub fn subtask(&self) -> SubtaskId {
+        match self {
+            Self::Running(id)
+            | Self::Finished(id)
+            | Self::Canceled(id)
+            | Self::Failed(id, _)
+            | Self::SplitRequested(id)
+            | Self::WatermarkReported(id, _)
+            | Self::Ended(id)
+            | Self::CheckpointAcknowledged { subtask: id, .. }
+            | Self::CheckpointDeclined(id, ..) => *id,
+        }
+    }
+}

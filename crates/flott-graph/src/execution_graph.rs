@@ -43,6 +43,11 @@ impl ExecutionGraph {
         Self { channels }
     }
 
+    /// All channels.
+    pub(crate) fn channels(&self) -> impl Iterator<Item = &Channel> {
+        self.channels.iter()
+    }
+
     /// The channels into one input of a subtask, in the order in which its gate numbers them.
     pub fn inputs(
         &self,

@@ -3,6 +3,7 @@
 //! * `stream_graph`: one node per operator, one edge per connection, as the program was written.
 //! * `job_graph`: operators that can be are chained into vertices.
 //! * `execution_graph`: vertices become subtasks, edges become channels between subtasks.
+//! * `regions`: which subtasks fail together.
 //! * `control`: what the control plane and subtasks say to each other.
 //!
 //! Everything here is a pure function of the program and its configuration: no IO, no operators, no record types. What
@@ -13,9 +14,11 @@
 mod control;
 mod execution_graph;
 mod job_graph;
+mod regions;
 mod stream_graph;
 
 pub use control::{SubtaskId, TaskCommand, TaskEvent};
 pub use execution_graph::{Channel, ExecutionGraph};
 pub use job_graph::{JobGraph, JobVertex, VertexId};
+pub use regions::pipelined_regions;
 pub use stream_graph::{ChainingStrategy, NodeKind, Partitioning, StreamEdge, StreamGraph, StreamNode};

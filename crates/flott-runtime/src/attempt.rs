@@ -1,5 +1,6 @@
 //! What one attempt to run a job has that others have not: its number, where its snapshots go, and what it goes on from.
 
+use flott_api::SinkGeneration;
 use flott_graph::SubtaskId;
 use flott_state::OperatorSnapshot;
 use flott_types::{
@@ -59,6 +60,10 @@ pub struct AttemptSpec {
     pub number: u32,
     /// A number that no other attempt of any job has.
     pub run_id: u64,
+    /// The `run_id` of the last attempt that started the whole job: another if this one starts a region of it.
+    pub execution_id: u64,
+    /// For sinks to fence earlier attempts off.
+    pub generation: Option<SinkGeneration>,
     /// `None` if the job takes no checkpoints.
     pub checkpoints: Option<AttemptCheckpoints>,
     /// What it goes on from; empty for nothing.
@@ -68,7 +73,14 @@ pub struct AttemptSpec {
 impl AttemptSpec {
     /// The first attempt of a job without checkpoints.
     pub fn first(run_id: u64) -> Self {
-        Self { number: 0, run_id, checkpoints: None, restored: RestoredSnapshots::default() }
+        Self {
+            number: 0,
+            run_id,
+            execution_id: run_id,
+            generation: None,
+            checkpoints: None,
+            restored: RestoredSnapshots::default(),
+        }
     }
 
     pub(crate) fn awaits_last_checkpoint(&self) -> bool {

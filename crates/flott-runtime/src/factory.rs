@@ -76,7 +76,9 @@ impl BuildContext {
             SinkContext::new(self.env.clone(), self.id.subtask, self.parallelism, self.attempt.run_id);
         ctx.job_id = self.job_id;
         ctx.uid = self.uid.clone();
+        ctx.execution_id = self.attempt.execution_id;
         ctx.attempt = self.attempt.number;
+        ctx.generation = self.attempt.generation;
         ctx.has_checkpoints = self.attempt.awaits_last_checkpoint();
         ctx.restored_checkpoint = self.attempt.restored.checkpoint_id;
         ctx

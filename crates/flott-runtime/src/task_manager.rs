@@ -9,7 +9,7 @@ use flott_env::{Env, TaskHandle};
 use flott_graph::{ExecutionGraph, JobGraph, JobVertex, StreamGraph, SubtaskId, TaskCommand, TaskEvent};
 use flott_operators::OutputMetrics;
 use flott_types::{Configuration, Error, JobId, NodeId, Result, SubtaskIndex, TagId, options};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,7 +120,7 @@ impl TaskManager {
         Self { env }
     }
 
-    /// Starts all subtasks of one attempt of a job. Operators are opened on the tasks themselves; what fails there is reported to
+    /// Starts all subtasks of one attempt of a job, or those of a region: of a channel both ends are in it, or none. Operators are opened on the tasks themselves; what fails there is reported to
     /// `events`, where also everything else about the subtasks is told.
     ///
     /// # Errors
@@ -130,11 +130,16 @@ impl TaskManager {
         spec: &Arc<JobSpec>,
         attempt: &Arc<AttemptSpec>,
         events: &mpsc::Sender<TaskEvent>,
+        region: Option<&BTreeSet<SubtaskId>>,
     ) -> Result<Deployment> {
+        let subtasks = || {
+            let all = subtasks(&spec.job_graph);
+            all.filter(|(_, id)| region.is_none_or(|region| region.contains(id)))
+        };
         let execution_graph = ExecutionGraph::new(&spec.job_graph);
         let mut gates: BTreeMap<SubtaskId, Vec<Erased>> = BTreeMap::new();
         let mut senders: BTreeMap<(usize, SubtaskIndex, SubtaskIndex), Erased> = BTreeMap::new();
-        for (vertex, id) in subtasks(&spec.job_graph) {
+        for (vertex, id) in subtasks() {
             for input in 0..2 {
                 let channels = execution_graph.inputs(&spec.job_graph, vertex.id, id.subtask, input);
                 let Some(edge) = channels.first().and_then(|channel| spec.edges.get(channel.edge)) else {
@@ -148,7 +153,7 @@ impl TaskManager {
         }
         let mut deployment =
             Deployment { mailboxes: BTreeMap::new(), tasks: Vec::new(), metrics: Vec::new() };
-        for (vertex, id) in subtasks(&spec.job_graph) {
+        for (vertex, id) in subtasks() {
             let mut partitions = Partitions::new();
             for edge in 0..spec.job_graph.edges.len() {
                 for channel in execution_graph.outputs(edge, id.subtask) {

@@ -100,6 +100,16 @@ config_enum! {
 }
 
 config_enum! {
+    /// What is started again after the failure of a subtask.
+    FailoverStrategy, "region or full", {
+        /// Its pipelined region: the subtasks that are connected with it by channels.
+        Region = "region",
+        /// The whole job.
+        Full = "full",
+    }
+}
+
+config_enum! {
     /// What follows the failure of a job.
     RestartStrategyType, "none, fixed-delay, exponential-delay or failure-rate", {
         /// The job has failed.

@@ -228,8 +228,8 @@ fn distance(a: &str, b: &str) -> usize {
 pub mod options {
     use super::{ConfigOption, MemorySize, Result, check};
     use crate::checkpoint::{
-        CheckpointStorageType, CheckpointingMode, ExternalizedCheckpointRetention, RecoveryClaimMode,
-        RestartStrategyType, StateBackendType,
+        CheckpointStorageType, CheckpointingMode, ExternalizedCheckpointRetention, FailoverStrategy,
+        RecoveryClaimMode, RestartStrategyType, StateBackendType,
     };
     use std::time::Duration;
 
@@ -318,6 +318,8 @@ pub mod options {
         /// Who owns the snapshot that the job was started from.
         STATE_RECOVERY_CLAIM_MODE: RecoveryClaimMode = "execution.state-recovery.claim-mode", RecoveryClaimMode::NoClaim;
 
+        /// region or full: whether the failure of a subtask starts only those again that it exchanges records with, or the whole job.
+        FAILOVER_STRATEGY: FailoverStrategy = "jobmanager.execution.failover-strategy", FailoverStrategy::Region;
         /// none, fixed-delay, exponential-delay or failure-rate. Without it: exponential-delay if checkpoints are on, else none.
         RESTART_STRATEGY: Option<RestartStrategyType> = "restart-strategy.type", None;
         /// Restarts before the job fails.

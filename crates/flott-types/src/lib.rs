@@ -21,8 +21,8 @@ mod stable;
 mod time;
 
 pub use checkpoint::{
-    CheckpointStorageType, CheckpointingMode, ExternalizedCheckpointRetention, FileHandle, RecoveryClaimMode,
-    RestartStrategyType, StateBackendType,
+    CheckpointStorageType, CheckpointingMode, ExternalizedCheckpointRetention, FailoverStrategy, FileHandle,
+    RecoveryClaimMode, RestartStrategyType, StateBackendType,
 };
 pub use config::{ConfigOption, ConfigValue, Configuration, MemorySize, options};
 pub use element::{

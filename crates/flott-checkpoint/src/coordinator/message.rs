@@ -3,7 +3,7 @@
 use flott_env::Instant;
 use flott_graph::SubtaskId;
 use flott_types::{CheckpointBarrier, CheckpointId, CheckpointKind, Error, FileHandle, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// The time, on both clocks.
@@ -78,6 +78,12 @@ pub enum Input {
     },
     /// All subtasks run again (or for the first time), from what [`CheckpointStorage::start`](crate::CheckpointStorage::start) found.
     JobRestarted(JobStart),
+    /// A region of the job has failed, with these subtasks: nothing is triggered until [`Input::RegionRestarted`]. What it has not acknowledged it
+    /// never will; what all have acknowledged becomes complete.
+    RegionFailed(BTreeSet<SubtaskId>),
+    /// All regions run again, those that had failed from the newest complete checkpoint, and
+    /// [`CheckpointStorage::start`](crate::CheckpointStorage::start) has recorded that.
+    RegionRestarted(JobStart),
     /// The job fails, is cancelled or restarts soon: nothing is triggered until [`Input::JobRestarted`].
     JobStopped,
 }
@@ -167,6 +173,8 @@ pub enum AbortReason {
     ManifestFailed(String),
     /// A savepoint with which the job stops goes first.
     StoppingWithSavepoint,
+    /// A region of the job failed.
+    RegionFailed,
     /// The job failed, restarted or was stopped.
     JobStopped,
 }
@@ -176,9 +184,11 @@ impl AbortReason {
     pub fn is_failure(&self) -> bool {
         match self {
             Self::Expired(_) | Self::Declined(..) | Self::ManifestFailed(_) => true,
-            Self::SubtaskFinished(_) | Self::Subsumed(_) | Self::StoppingWithSavepoint | Self::JobStopped => {
-                false
-            }
+            Self::SubtaskFinished(_)
+            | Self::Subsumed(_)
+            | Self::StoppingWithSavepoint
+            | Self::RegionFailed
+            | Self::JobStopped => false,
         }
     }
 }
@@ -195,6 +205,7 @@ impl fmt::Display for AbortReason {
             Self::Subsumed(by) => write!(f, "checkpoint {by} was complete first"),
             Self::ManifestFailed(why) => write!(f, "the manifest could not be written: {why}"),
             Self::StoppingWithSavepoint => f.write_str("the job is stopping with a savepoint"),
+            Self::RegionFailed => f.write_str("a region of the job failed"),
             Self::JobStopped => f.write_str("the job stopped"),
         }
     }

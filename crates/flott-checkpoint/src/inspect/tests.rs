@@ -335,7 +335,7 @@ fn what_should_not_be_deleted_says_why() {
     let checkpoint = world.take(1, CheckpointKind::Checkpoint, 1, 5);
     let refusal = plan_disposal(&world.env, &checkpoint).expect("planned").refusal.expect("refused");
     assert_eq!(refusal, Refusal::InUse { job_id: JOB.to_string(), generation: 1 });
-    world.owner.end(true).expect("ended");
+    world.owner.end(true, None).expect("ended");
     let refusal = plan_disposal(&world.env, &checkpoint).expect("planned").refusal.expect("refused");
     assert_eq!(refusal, Refusal::Retained { job_id: JOB.to_string() });
 

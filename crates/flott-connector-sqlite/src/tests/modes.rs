@@ -1,6 +1,6 @@
 use super::{Attempt, CHUNK, SOURCES, count, database, records, rows, sink};
 use crate::{SqliteSink, SqliteValue};
-use flott_api::{Sink, SinkContext, SinkWriter};
+use flott_api::{Sink, SinkContext, SinkGeneration, SinkWriter};
 use flott_env::sim::Simulation;
 use flott_types::{ErrorKind, RecordBatch, SubtaskIndex};
 use rusqlite::Connection;
@@ -63,6 +63,49 @@ fn a_writer_whose_subtask_is_taken_over_writes_nothing_any_more() {
         successor.commit().expect("committed");
         assert_eq!(rows(&path, "results"), records(2));
     }
+}
+
+#[test]
+fn an_attempt_that_wakes_up_after_its_successor_began_takes_nothing_over() {
+    let generation = |job, subtask| SinkGeneration { history: 1, job, subtask };
+    let start = |sink: &SqliteSink<super::Row>, of: SinkGeneration, subtask, parallelism| {
+        let env = Simulation::new(of.subtask).env();
+        let mut ctx = super::context(&env, subtask, parallelism, of.subtask + 10 * of.job, None);
+        ctx.generation = Some(of);
+        sink.create_writer(ctx).expect("a writer")
+    };
+    // Before, and at another parallelism, where subtasks stand for others; and only a region of the same job was started again.
+    for (old, new) in [
+        ((generation(1, 1), 1, 2), (generation(2, 2), 1, 2)),
+        ((generation(1, 1), 1, 2), (generation(2, 2), 0, 1)),
+        ((generation(1, 1), 0, 1), (generation(2, 2), 2, 3)),
+        ((generation(1, 1), 1, 2), (generation(1, 2), 1, 2)),
+    ] {
+        let (_directory, path) = database();
+        let sink = sink(&path).eager();
+        // It stops between two steps of its start.
+        let mut zombie = start(&sink, old.0, old.1, old.2);
+        let mut successor = start(&sink, new.0, new.1, new.2);
+        successor.restore(Vec::new(), None).expect("taken over");
+        successor.write(RecordBatch::untimed(vec![(1, 1)])).expect("written");
+        successor.finish().expect("written");
+        let error = zombie.restore(Vec::new(), None).expect_err("it is too late");
+        let error = error.downcast::<flott_types::Error>().expect("an error of the sink");
+        assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
+        assert_eq!(rows(&path, "results"), [(1, 1)], "nothing is taken back");
+        successor.write(RecordBatch::untimed(vec![(1, 2)])).expect("it is not fenced either");
+        successor.finish().expect("written");
+        assert_eq!(count(&path, "results"), 2);
+    }
+    // Its neighbour's region was started again before the first of this one came here.
+    let (_directory, path) = database();
+    let sink = sink(&path).eager();
+    let mut slow = start(&sink, generation(1, 1), 1, 2);
+    start(&sink, generation(1, 2), 0, 2).restore(Vec::new(), None).expect("taken over");
+    slow.restore(Vec::new(), None).expect("it is the newest of its subtask");
+    // Somebody has deleted the checkpoints: numbers start again.
+    let anew = SinkGeneration { history: 2, job: 1, subtask: 1 };
+    start(&sink, anew, 0, 1).restore(Vec::new(), None).expect("another history");
 }
 
 #[test]

@@ -42,7 +42,9 @@ fn checkpointing(env: &Env, metrics: &Arc<JobMetrics>) -> Checkpointing {
         recovery_path: None,
         restore_options: RestoreOptions::default(),
     };
-    let recovered = setup.recover(env, false).expect("nothing to recover");
+    let Recovery::Run(recovered) = setup.recover(env, false).expect("nothing to recover") else {
+        panic!("the job has not ended");
+    };
     let start = JobStart { next_checkpoint_id: recovered.next_checkpoint_id, retained: recovered.retained };
     Checkpointing::new(env, &setup, start, recovered.owner, metrics)
 }

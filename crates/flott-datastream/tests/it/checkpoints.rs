@@ -100,7 +100,12 @@ impl Kills {
         Self { at: Arc::new(at.to_vec()), n_processed: Arc::default() }
     }
 
-    fn pass(&self, record: Numbered) -> Numbered {
+    /// Whether the next record kills.
+    pub(crate) fn is_next(&self) -> bool {
+        self.at.contains(&self.n_processed.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn pass(&self, record: Numbered) -> Numbered {
         let n = self.n_processed.fetch_add(1, Ordering::Relaxed);
         assert!(!self.at.contains(&n), "killed at record {n}");
         record
@@ -541,4 +546,38 @@ fn whatever_operators_hold_is_in_the_checkpoint() {
             assert!(restarts >= 1, "seed {seed}: nothing was killed");
         }
     }
+}
+
+#[test]
+fn a_job_that_had_ended_when_its_process_died_says_so_and_does_not_run_again() {
+    let expected = expected_rows(numbers(N_SPLITS, COUNT));
+    let disk = MemoryFs::default();
+    let sink = Transactions::new();
+    let start = |seed| {
+        let world = Simulation::new(seed).with_disk(disk.clone());
+        let mut env = StreamExecutionEnvironment::with_env(world.env(), Configuration::default());
+        configure(&mut env, 10);
+        env.set(options::CHECKPOINTING_STORAGE, CheckpointStorageType::Filesystem);
+        env.set(options::CHECKPOINTING_DIR, Some("/checkpoints".to_owned()));
+        windows(&source(&env, N_SPLITS, COUNT, "numbers"), &Kills::at(&[]), &sink);
+        let client = env.execute_async("windows").unwrap();
+        (world, client)
+    };
+    let (world, client) = start(1);
+    let mut status = client.status_changes();
+    world.run(async move { drop(status.wait_for(|status| status.is_terminal()).await) }).expect("it ends");
+    // The process dies: nothing of it is dropped.
+    std::mem::forget((client, world));
+    assert_eq!(sink.committed(), expected);
+    let (_world, client) = start(2);
+    let result = finished(client.wait());
+    assert!(result.is_recorded);
+    assert_eq!((sink.committed(), result.savepoint), (expected.clone(), None), "it has not run again");
+    // Now it was told: the same command is a new order.
+    let (_world, client) = start(3);
+    assert!(!finished(client.wait()).is_recorded);
+    assert_eq!(sink.committed().len(), 2 * expected.len());
+    // Who lets the client fall does not want to hear it.
+    let (_world, client) = start(4);
+    assert!(!finished(client.wait()).is_recorded);
 }

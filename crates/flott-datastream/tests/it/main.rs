@@ -4,6 +4,7 @@
 
 mod basics;
 mod checkpoints;
+mod failover;
 mod life_cycle;
 mod programs;
 mod savepoints;

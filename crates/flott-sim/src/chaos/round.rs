@@ -91,6 +91,7 @@ fn random_job(rng: &mut SimRng) -> Job {
         splits: 1 + rng.below(3) as u32,
         records,
         second: rng.one_in(2).then_some(records / 4),
+        apart: false,
         chunk: pick(rng, &[1, 2, 3]),
         pause_ms: pick(rng, &[6, 12, 20]),
         keys: pick(rng, &[1, 7, 40]) as u32,

@@ -31,6 +31,7 @@ impl FaultCoverage {
             ("events", trial.n_events),
             ("processes", trial.n_lives),
             ("restarts inside of the last process", trial.n_restarts),
+            ("restarts of a region inside of the last process", trial.n_region_restarts),
             ("commits compared with a durable checkpoint", trial.n_cuts),
             ("faults", trial.fired.len() as u64),
             ("runs with a second fault", u64::from(trial.fired.len() > 1)),

@@ -2,7 +2,7 @@
 
 use super::expected::{Due, SECOND};
 use super::plan::Job;
-use super::program::{FaultSplit, SINK, SOURCES};
+use super::program::{FaultSplit, SECOND_SINK, SINK, SOURCES};
 use super::store::{TransactionId, transaction_id};
 use super::world::{CHECKPOINTS, SAVEPOINTS};
 use flott_api::Committable;
@@ -96,11 +96,15 @@ fn cut(snapshot: &OpenSnapshot, job: &Job) -> Result<Cut> {
     let mut listed = BTreeSet::new();
     for operator in &manifest.operators {
         let is_source = SOURCES.contains(&operator.uid.0.as_str());
+        // Only records behind the first source have event time to wait for then.
+        let has_time = !(job.apart && operator.uid.0 == SOURCES[1]);
         if let (true, Some(unassigned)) = (is_source, &operator.enumerator) {
             let unassigned: Vec<FaultSplit> = flott_state::decode("splits", unassigned)?;
             for split in &unassigned {
                 positions.insert(split.split, split.next);
-                watermark.0 = i64::MIN;
+                if has_time {
+                    watermark.0 = i64::MIN;
+                }
             }
         }
         for subtask in (0..operator.parallelism).map(SubtaskIndex) {
@@ -117,9 +121,11 @@ fn cut(snapshot: &OpenSnapshot, job: &Job) -> Result<Cut> {
                 }
                 // Without splits it has ended, or is about to: then nobody can tell what it has said last.
                 let unknown = if restored.finished { i64::MAX } else { i64::MIN };
-                watermark.0 = watermark.0.min(least.unwrap_or(unknown));
-                watermark.1 = watermark.1.min(least.unwrap_or(i64::MAX));
-            } else if operator.uid.0 == SINK {
+                if has_time {
+                    watermark.0 = watermark.0.min(least.unwrap_or(unknown));
+                    watermark.1 = watermark.1.min(least.unwrap_or(i64::MAX));
+                }
+            } else if [SINK, SECOND_SINK].contains(&operator.uid.0.as_str()) {
                 for entry in list("_sink_committables") {
                     let committable: Committable = flott_state::decode("a committable", &entry)?;
                     // Those of other sinks are none of ours.
@@ -177,6 +183,12 @@ fn manifests(disk: &MemoryFs, below: &str) -> impl Iterator<Item = String> + use
         let is_manifest = path.file_name().is_some_and(|name| name == "_metadata");
         is_manifest.then(|| path.parent().map(|dir| dir.display().to_string())).flatten()
     })
+}
+
+/// Whether the end of a start of the job counts as told.
+pub(crate) fn is_reported(disk: &MemoryFs, generation: u64) -> bool {
+    let name = format!("owner-{generation}.reported");
+    disk.files().keys().any(|path| path.file_name().is_some_and(|it| it == name.as_str()))
 }
 
 /// The newest start of the job, if it has recorded its end; and whether that was because somebody had cancelled it.

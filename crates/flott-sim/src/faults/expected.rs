@@ -61,9 +61,11 @@ impl Job {
         let mut records: Vec<Numbered> =
             self.splits().flat_map(|(split, count)| (0..count).map(move |number| (split, number))).collect();
         let mut expected = Expected::new();
-        if self.raw || self.shape == Shape::Records {
-            expected.extend(records.iter().map(|record| (Row::Record(*record), Due::Read(*record))));
-        }
+        let is_apart = |split: u32| self.apart && split == SECOND;
+        let is_raw = |split| self.raw || self.shape == Shape::Records || is_apart(split);
+        let raw = records.iter().filter(|(split, _)| is_raw(*split));
+        expected.extend(raw.map(|record| (Row::Record(*record), Due::Read(*record))));
+        records.retain(|(split, _)| !is_apart(*split));
         match self.shape {
             Shape::Records => {}
             Shape::Tumbling { size_ms } => self.groups(&records, size_ms, size_ms, &mut expected),

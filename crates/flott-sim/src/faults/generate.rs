@@ -12,7 +12,8 @@ const FAULTS_MAX: u64 = 7;
 /// The plan that `seed` means.
 pub fn generate_faults(seed: u64) -> FaultPlan {
     let stream = |name: u64| SimRng::new(mix(seed, name));
-    let job = job(&mut stream(11), &mut stream(12));
+    let mut job = job(&mut stream(11), &mut stream(12));
+    regions(&mut stream(15), &mut job);
     let mut rng = stream(13);
     let n_faults = rng.below(FAULTS_MAX + 1);
     // Few kinds at a time reach states that all together never do (swarm testing, Groce et al. 2012).
@@ -36,6 +37,7 @@ fn job(program: &mut SimRng, settings: &mut SimRng) -> Job {
         splits: 1 + program.below(4) as u32,
         records: 5 + program.below(55),
         second: program.one_in(4).then(|| program.below(25)),
+        apart: false,
         chunk: pick(program, &[1, 2, 5, 12]),
         pause_ms: pick(program, &[2, 5, 9, 12]),
         keys: pick(program, &[1, 3, 10]),
@@ -60,6 +62,18 @@ fn job(program: &mut SimRng, settings: &mut SimRng) -> Job {
         snapshot_places: pick(settings, &[1, 1, 2, 5, 8192]),
         at_least_once,
     }
+}
+
+/// Makes some jobs into such that fail in part: straight pipelines, and two that have nothing to do with each other.
+fn regions(rng: &mut SimRng, job: &mut Job) {
+    if rng.one_in(4) {
+        (job.shape, job.rebalance) = (Shape::Records, false);
+        job.parallelism = job.parallelism.max(2);
+    }
+    if rng.one_in(5) {
+        job.second = job.second.or(Some(1 + rng.below(25)));
+    }
+    job.apart = job.second.is_some() && !rng.one_in(3);
 }
 
 fn shape(rng: &mut SimRng) -> Shape {

@@ -25,6 +25,9 @@ pub struct Job {
     pub records: u64,
     /// Records of the one split of a second source, if there is one.
     pub second: Option<u64>,
+    /// Whether the second source has a pipeline of its own up to the sink, with which the rest has nothing to do.
+    #[serde(default)]
+    pub apart: bool,
     /// Records that one call of a reader returns at most.
     pub chunk: u64,
     /// The longest pause of a reader.
@@ -291,6 +294,7 @@ impl Job {
             splits: 2,
             records: 24,
             second: None,
+            apart: false,
             chunk: 3,
             pause_ms: 9,
             keys: 3,

@@ -33,6 +33,8 @@ use std::time::Duration;
 pub(crate) const SOURCES: [&str; 2] = ["source", "second source"];
 /// The uid of the sink.
 pub(crate) const SINK: &str = "sink";
+/// The uid of the sink of a pipeline of its own.
+pub(crate) const SECOND_SINK: &str = "second sink";
 
 /// A split: its number, and that of its next record.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -267,35 +269,63 @@ pub(crate) fn build(
     launch: &Launch,
 ) -> StreamExecutionEnvironment {
     let program = StreamExecutionEnvironment::with_env(env, configuration(job, launch));
-    let rows = rows(job, world, &program, Arc::new(|| ()));
-    match job.sink {
-        SinkKind::Store => rows.sink_to(store.clone()).uid(SINK),
-        SinkKind::Files => rows.sink_to(FileSink::json(launch.base.clone() + OUT)).uid(SINK),
-    };
+    let on_barrier: OnBarrier = Arc::new(|| ());
+    write(job, store, launch, rows(job, world, &program, Arc::clone(&on_barrier)), SINK);
+    if job.apart {
+        let passing = world.clone();
+        let second = second_source(job, world, &program, &on_barrier)
+            .try_map(move |record: Numbered| passing.event(Phase::Process, || Ok(record)));
+        write(job, store, launch, second.map(Row::Record).seal(), SECOND_SINK);
+    }
     program
+}
+
+fn write(job: &Job, store: &Store, launch: &Launch, rows: DataStream<Row>, uid: &str) {
+    match job.sink {
+        SinkKind::Store => rows.sink_to(store.clone()).uid(uid),
+        SinkKind::Files => rows.sink_to(FileSink::json(launch.base.clone() + OUT)).uid(uid),
+    };
 }
 
 /// Told when a reader says where it is: the barrier of a checkpoint has come.
 pub(crate) type OnBarrier = Arc<dyn Fn() + Send + Sync>;
 
-/// The part of the program before the sinks.
+fn source(
+    job: &Arc<Job>,
+    world: &World,
+    program: &StreamExecutionEnvironment,
+    on_barrier: &OnBarrier,
+    uid: &str,
+    splits: Vec<(u32, u64)>,
+) -> DataStream<Numbered> {
+    let bound = Duration::from_millis(job.disorder_ms.unsigned_abs());
+    let strategy = WatermarkStrategy::for_bounded_out_of_orderness(bound).without_idleness();
+    let on_barrier = Arc::clone(on_barrier);
+    let source = FaultSource { splits, job: Arc::clone(job), world: world.clone(), on_barrier };
+    program.from_source(source, strategy, uid).stream().uid(uid)
+}
+
+fn second_source(
+    job: &Arc<Job>,
+    world: &World,
+    program: &StreamExecutionEnvironment,
+    on_barrier: &OnBarrier,
+) -> DataStream<Numbered> {
+    let splits = job.splits().filter(|(split, _)| *split == SECOND).collect();
+    source(job, world, program, on_barrier, SOURCES[1], splits)
+}
+
+/// The part of the program before the sinks; without a second source that has a pipeline of its own.
 pub(crate) fn rows(
     job: &Arc<Job>,
     world: &World,
     program: &StreamExecutionEnvironment,
     on_barrier: OnBarrier,
 ) -> DataStream<Row> {
-    let bound = Duration::from_millis(job.disorder_ms.unsigned_abs());
-    let source = |uid: &str, splits: Vec<(u32, u64)>| {
-        let strategy = WatermarkStrategy::for_bounded_out_of_orderness(bound).without_idleness();
-        let on_barrier = Arc::clone(&on_barrier);
-        let source = FaultSource { splits, job: Arc::clone(job), world: world.clone(), on_barrier };
-        program.from_source(source, strategy, uid).stream().uid(uid)
-    };
-    let mut records = source(SOURCES[0], job.splits().filter(|(split, _)| *split < SECOND).collect());
-    if job.second.is_some() {
-        let second = source(SOURCES[1], job.splits().filter(|(split, _)| *split == SECOND).collect());
-        records = records.union(&second);
+    let splits = job.splits().filter(|(split, _)| *split < SECOND).collect();
+    let mut records = source(job, world, program, &on_barrier, SOURCES[0], splits);
+    if job.second.is_some() && !job.apart {
+        records = records.union(&second_source(job, world, program, &on_barrier));
     }
     if job.rebalance {
         records = records.rebalance();

@@ -43,6 +43,8 @@ impl Scenario {
         let unchained = Job { chaining: false, shape: Shape::Timers { delay_ms: 5 }, ..Job::small() };
         let second =
             Job { second: Some(6), shape: Shape::Session { gap_ms: 21 }, retained: 2, ..Job::small() };
+        let regions =
+            Job { second: Some(6), apart: true, shape: Shape::Records, retained: 2, ..Job::small() };
         let scenario = |name, plan, pairs| Self { name, plan, pairs };
         vec![
             scenario("windows", plan(Job::small(), Vec::new()), false),
@@ -51,6 +53,7 @@ impl Scenario {
             scenario("savepoint 2 to 1, files", plan(files, vec![rescale(6, 1)]), false),
             scenario("timers, unchained", plan(unchained, Vec::new()), false),
             scenario("two sources", plan(second, Vec::new()), false),
+            scenario("regions", plan(regions, Vec::new()), false),
             scenario("smallest", plan(smallest, Vec::new()), true),
         ]
     }

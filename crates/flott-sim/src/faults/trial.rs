@@ -1,6 +1,6 @@
 //! One plan: as many lives as it takes, with checks all the time and at the end.
 
-use super::cut::{checkpoints, ended, newest_savepoint, read_cut, read_cut_at};
+use super::cut::{checkpoints, ended, is_reported, newest_savepoint, read_cut, read_cut_at};
 use super::expected::{Expected, Row};
 use super::plan::{FaultPlan, Job, Phase, SinkKind};
 use super::program::{Launch, build};
@@ -36,6 +36,8 @@ pub struct FaultTrial {
     pub n_lives: u64,
     /// Restarts inside of processes.
     pub n_restarts: u64,
+    /// Of these, of a region only.
+    pub n_region_restarts: u64,
     /// Commits that were compared with a durable checkpoint.
     pub n_cuts: u64,
     /// Processes that died when the job had recorded its end, and nobody had heard of it.
@@ -143,6 +145,7 @@ impl Run {
             if self.trial.n_lives >= LIVES_MAX {
                 return Err(Failure::Job(format!("no end after {LIVES_MAX} processes")));
             }
+            let asked_before = self.asked;
             let fired_before = self.world.fired().len();
             let end = self.live(mix(plan.schedule, self.trial.n_lives))?;
             self.trial.n_lives += 1;
@@ -157,12 +160,23 @@ impl Run {
                 return Err(wrong(what.clone()));
             }
             let goes_on = match end {
+                End::Finished(result) if result.is_recorded => {
+                    // What was asked of the job was asked of the process that died behind its end.
+                    self.asked = asked_before;
+                    self.trial.n_unreported += 1;
+                    match (result.status, result.savepoint) {
+                        (JobStatus::Canceled, _) => self.resume(None)?,
+                        (_, Some(path)) => self.resume(Some(path))?,
+                        (_, None) => false,
+                    }
+                }
                 End::Finished(result) => {
                     self.trial.n_restarts += u64::from(result.restarts);
+                    self.trial.n_region_restarts += result.counts.region_restarts;
                     false
                 }
                 End::Stopped(path) => self.resume(path)?,
-                End::Died => self.rise()?,
+                End::Died => self.rise(asked_before)?,
                 End::Failed(error) => {
                     let has_cause = self.world.fired().len() > fired_before;
                     if !has_cause || error.kind() == ErrorKind::Corruption {
@@ -201,13 +215,18 @@ impl Run {
     }
 
     /// After a death: whether the job goes on, and from what.
-    fn rise(&mut self) -> std::result::Result<bool, Failure> {
+    fn rise(&mut self, asked_before: Option<Request>) -> std::result::Result<bool, Failure> {
         let ended = ended(&self.world.disk).map_err(|error| Failure::Job(error.report()))?;
         let Some((start, is_canceled)) = ended.filter(|(start, _)| Some(*start) > self.known_end) else {
             return Ok(true);
         };
-        // A job that has ended begins anew when it is started again. Whoever starts it must look, as nobody has told.
-        self.trial.n_unreported += 1;
+        // By this process, or by one before it that died without having said how the job ended.
+        self.asked = self.asked.or(asked_before);
+        if !is_reported(&self.world.disk, start) {
+            // Whoever starts it again is told of its end.
+            return Ok(true);
+        }
+        // It has ended and was about to say so. That it begins anew when it is started again is the user's order from here on.
         self.known_end = Some(start);
         // What was asked for may have come too late.
         let is_stopped = is_canceled || matches!(self.asked, Some(Request::Rescale(_)));
@@ -393,6 +412,7 @@ async fn drive(client: JobClient, world: World, successor: StartAgain) -> (End, 
         let Poll::Ready(result) = result.as_mut().poll(cx) else { return Poll::Pending };
         let end = match result {
             Err(error) => End::Failed(error),
+            Ok(result) if result.is_recorded => End::Finished(result),
             Ok(result) if result.status == JobStatus::Canceled => {
                 assert!(is_stopped, "nobody has cancelled the job");
                 End::Stopped(None)

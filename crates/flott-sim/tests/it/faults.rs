@@ -7,6 +7,10 @@ use std::time::Duration;
 /// Plans that have found a bug, each with what it was.
 const REGRESSIONS: &[(&str, &str)] = &[
     (
+        "who_was_replaced_does_not_start_again_and_fight_its_successor",
+        include_str!("../plans/who_was_replaced_starts_again.json"),
+    ),
+    (
         "a_job_whose_old_checkpoints_cannot_be_deleted_has_ended_all_the_same",
         include_str!("../plans/end_cannot_delete.json"),
     ),

@@ -15,6 +15,8 @@ enum Event {
     Written { back: u64 },
     Failed { back: u64, fenced: bool },
     Savepoint(CheckpointKind),
+    RegionFail(usize),
+    RegionRestart,
     Restart,
     Stop,
 }
@@ -34,6 +36,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (back(), prop::bool::weighted(0.1)).prop_map(|(back, fenced)| Event::Failed { back, fenced }),
         1 => prop_oneof![Just(Savepoint), Just(SavepointSuspend), Just(SavepointTerminate)]
             .prop_map(Event::Savepoint),
+        1 => who().prop_map(Event::RegionFail),
+        3 => Just(Event::RegionRestart),
         1 => Just(Event::Restart),
         1 => Just(Event::Stop),
     ]
@@ -47,6 +51,8 @@ struct Model {
     /// What the data plane has said, for the present attempt.
     acknowledged: BTreeMap<CheckpointId, BTreeSet<SubtaskId>>,
     finished: BTreeSet<SubtaskId>,
+    /// A region does not run.
+    is_down: bool,
     asked: BTreeSet<CheckpointId>,
     writing: Option<CheckpointId>,
     written: BTreeSet<CheckpointId>,
@@ -60,6 +66,7 @@ impl Model {
     fn check(&mut self, config: &CheckpointConfig, action: &Action) {
         match action {
             Action::TriggerSources { barrier, subtasks } => {
+                assert!(!self.is_down, "{} is triggered while a region is down", barrier.id);
                 assert!(barrier.id.0 > self.newest, "number {} came again", barrier.id);
                 assert!(!subtasks.is_empty());
                 self.newest = barrier.id.0;
@@ -171,7 +178,24 @@ fn run(config: CheckpointConfig, events: Vec<Event>) {
                 model.requests.insert(SavepointRequest(n_requests));
                 inputs.push(Input::TriggerSavepoint { request: SavepointRequest(n_requests), kind });
             }
+            Event::RegionFail(who) => {
+                let who = all_subtasks()[who];
+                if coordinator.can_fail_over() && !model.finished.contains(&who) {
+                    model.is_down = true;
+                    inputs.push(Input::RegionFailed(BTreeSet::from([who])));
+                }
+            }
+            Event::RegionRestart => {
+                if model.is_down && coordinator.can_fail_over() && coordinator.n_pending() == 0 {
+                    model.is_down = false;
+                    let retained =
+                        model.complete.difference(&model.deleted).map(|id| id.0).collect::<Vec<_>>();
+                    model.newest += 2;
+                    inputs.push(Input::RegionRestarted(start(model.newest + 1, &retained)));
+                }
+            }
             Event::Restart => {
+                model.is_down = false;
                 // The storage found what is complete; numbers leave a gap, as after others' aborted ones.
                 let retained = model.complete.difference(&model.deleted).map(|id| id.0).collect::<Vec<_>>();
                 model.newest += 2;
@@ -180,7 +204,10 @@ fn run(config: CheckpointConfig, events: Vec<Event>) {
                 model.writing = None;
                 inputs.push(Input::JobRestarted(start(model.newest + 1, &retained)));
             }
-            Event::Stop => inputs.push(Input::JobStopped),
+            Event::Stop => {
+                model.is_down = false;
+                inputs.push(Input::JobStopped);
+            }
         }
         for input in inputs {
             if let Input::Acknowledged { checkpoint, subtask, .. } = &input
@@ -246,7 +273,7 @@ proptest! {
                     error: Error::new(ErrorKind::Retry, "no"),
                 },
                 Event::AcknowledgeAll { .. } | Event::Finish(_) | Event::Written { .. } | Event::Savepoint(_)
-                | Event::Restart | Event::Stop => Input::Tick,
+                | Event::RegionFail(_) | Event::RegionRestart | Event::Restart | Event::Stop => Input::Tick,
             };
             for action in coordinator.handle(at(ms), input) {
                 if let Action::TriggerSources { barrier, .. } = action { newest = barrier.id.0; }

@@ -414,3 +414,53 @@ fn after_a_restart_nothing_of_before_counts_and_numbers_go_on() {
               240 subsume [(1)]
         "#]]);
 }
+
+#[test]
+fn while_a_region_is_down_nothing_is_triggered_and_what_all_have_acknowledged_becomes_complete() {
+    let config = CheckpointConfig { max_concurrent: 3, num_retained: 3, ..config() };
+    let region = || Input::RegionFailed(BTreeSet::from([subtask(0, 1)]));
+    let savepoint = |request| Input::TriggerSavepoint {
+        request: SavepointRequest(request),
+        kind: CheckpointKind::Savepoint,
+    };
+    Script::new(config)
+        .tick(100)
+        .tick(200)
+        .tick(300)
+        .on(301, Input::EndOfData(subtask(0, 0)))
+        .on(301, Input::EndOfData(subtask(0, 1)))
+        .acknowledge(310, 1)
+        .acknowledge(320, 2)
+        .on(330, acknowledged(3, subtask(0, 0)))
+        // What the others have acknowledged of checkpoint 3 is of no use without the region.
+        .on(340, region())
+        .on(341, written(1))
+        .on(342, written(2))
+        .on(343, savepoint(1))
+        .tick(700)
+        // Before it runs again it fails again.
+        .on(710, region())
+        .on(800, Input::RegionRestarted(start(4, &[1, 2])))
+        .tick(899)
+        // That the region had come to its end is forgotten, that the other has is not.
+        .tick(900)
+        .on(901, Input::EndOfData(subtask(0, 1)))
+        .acknowledge(902, 4)
+        .on(903, written(4))
+        .check(expect![[r#"
+              100 trigger 1 Checkpoint at 1000100: 0/0 0/1
+              200 trigger 2 Checkpoint at 1000200: 0/0 0/1
+              300 trigger 3 Checkpoint at 1000300: 0/0 0/1
+              310 write 1: 0/0 0/1 1/0
+              340 aborted 3: a region of the job failed
+              340 discard 3
+              341 complete 1
+              341 write 2: 0/0 0/1 1/0
+              342 complete 2
+              343 savepoint 1 failed: cannot take a savepoint: a region of the job is being started again
+              900 trigger 4 Checkpoint at 1000900: 0/0 0/1
+              902 write 4: 0/0 0/1 1/0
+              903 complete 4
+              903 trigger 5 Checkpoint at 1000903: 0/0 0/1
+        "#]]);
+}

@@ -1,6 +1,7 @@
 //! A crash at every operation on the disk, and a second one at every operation of the recovery.
 
 use super::*;
+use crate::owner::JobEnding;
 use flott_env::sim::{CrashMode, Fault, FaultEffect};
 use std::collections::BTreeSet;
 
@@ -19,7 +20,7 @@ struct Known {
 /// error is answered as the coordinator would.
 fn live(disk: &MemoryFs, seed: u64, known: &mut Known) -> Result<()> {
     let (_, storage) = process(disk, seed);
-    let Started { owner, restore_from, mut retained, next_checkpoint_id } =
+    let Started { owner, restore_from, mut retained, next_checkpoint_id, .. } =
         storage.start(StartFrom::Latest)?;
     check_base(restore_from.as_ref(), known);
     check_retained(&storage, &retained);
@@ -204,7 +205,8 @@ fn a_crash_while_a_job_ends_leaves_it_running_or_ended_and_no_orphans() {
     let end = |disk: &MemoryFs| {
         let before = disk.operations();
         let started = process(disk, 300).1.start(StartFrom::Latest);
-        let ended = started.and_then(|started| started.owner.end(false));
+        let ended =
+            started.and_then(|started| started.owner.end(false, Some(JobEnding::new(false, 0, None))));
         (disk.operations() - before, ended)
     };
     let (n_operations, ended) = end(&past.fork());
@@ -217,7 +219,14 @@ fn a_crash_while_a_job_ends_leaves_it_running_or_ended_and_no_orphans() {
                 disk.set_fault(Some(Fault { at: disk.operations() + at, effect, halts }));
                 let (_, ended) = end(&disk);
                 disk.crash(mode);
-                let started = process(&disk, 301).1.start(StartFrom::Latest).expect("started");
+                let storage = process(&disk, 301).1;
+                // Ended and said, or not ended and going on: nothing is between.
+                let unheard = storage.unreported_end(&StartFrom::Latest).expect("readable");
+                assert!(ended.is_err() || unheard.is_some(), "a job that had ended is run again");
+                if let Some(unheard) = unheard {
+                    unheard.report.told().expect("recorded");
+                }
+                let started = storage.start(StartFrom::Latest).expect("started");
                 let restored = started.restore_from.as_ref().map(check_restores);
                 assert!(restored.is_none() || restored == of_past.complete);
                 assert!(restored.is_none() || ended.is_err(), "a job that had ended goes on");

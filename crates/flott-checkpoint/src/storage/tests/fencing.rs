@@ -260,7 +260,7 @@ fn a_zombie_cannot_complete_a_checkpoint() {
     assert_eq!(error.kind(), ErrorKind::Fenced);
     assert_eq!(error.to_string(), format!("job {JOB} belongs to generation 2, this is generation 1"));
     for error in
-        [old.subsume(&[CheckpointId(1)]), old.collect_garbage().map(|_| ()), old.end(false).map(|_| ())]
+        [old.subsume(&[CheckpointId(1)]), old.collect_garbage().map(|_| ()), old.end(false, None).map(|_| ())]
     {
         assert_eq!(error.expect_err("it was fenced off").kind(), ErrorKind::Fenced);
     }

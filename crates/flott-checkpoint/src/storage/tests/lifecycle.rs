@@ -1,6 +1,7 @@
 //! What is where, when nothing goes wrong.
 
 use super::*;
+use crate::owner::JobEnding;
 use expect_test::expect;
 use flott_env::sim::CrashMode;
 
@@ -10,7 +11,7 @@ const CHECKPOINT: CheckpointKind = CheckpointKind::Checkpoint;
 fn checkpoints_and_savepoints_are_where_flink_has_them() {
     let disk = MemoryFs::default();
     let (_, storage) = process(&disk, 1);
-    let Started { owner, restore_from, retained, next_checkpoint_id } =
+    let Started { owner, restore_from, retained, next_checkpoint_id, .. } =
         storage.start(StartFrom::Latest).expect("started");
     assert!(restore_from.is_none() && retained.is_empty());
     assert_eq!(next_checkpoint_id, CheckpointId(1));
@@ -67,7 +68,7 @@ fn a_job_that_has_ended_begins_anew_and_leaves_retained_checkpoints_to_the_user(
         let disk = MemoryFs::default();
         let started = process(&disk, 1).1.start(StartFrom::Latest).expect("started");
         take(&started.owner, CheckpointId(1), CHECKPOINT).expect("complete");
-        started.owner.end(retain).expect("ended");
+        started.owner.end(retain, None).expect("ended");
         let again = process(&disk, 2).1.start(StartFrom::Latest).expect("started");
         assert!(again.restore_from.is_none());
         again.owner.collect_garbage().expect("collected");
@@ -80,6 +81,42 @@ fn a_job_that_has_ended_begins_anew_and_leaves_retained_checkpoints_to_the_user(
             assert_eq!(again.next_checkpoint_id, CheckpointId(1), "nothing is left");
         }
     }
+}
+
+#[test]
+fn an_end_is_said_until_somebody_has_heard_of_it() {
+    let disk = MemoryFs::default();
+    let first = process(&disk, 1).1.start(StartFrom::Latest).expect("started");
+    take(&first.owner, CheckpointId(1), CheckpointKind::Savepoint).expect("complete");
+    let path = format!("{SAVEPOINTS}/{}", first.owner.directory(CheckpointId(1), CheckpointKind::Savepoint));
+    let named = |seed| {
+        let (env, storage) = process(&disk, seed);
+        let snapshot = crate::restore::open_snapshot(&env, Path::new(&path)).expect("it is whole");
+        (storage, StartFrom::Snapshot(snapshot))
+    };
+    let ending = JobEnding::new(false, 3, Some("savepoint-1".to_owned()));
+    first.owner.end(false, Some(ending.clone())).expect("ended");
+    for seed in 2..4 {
+        let storage = process(&disk, seed).1;
+        let ended =
+            storage.unreported_end(&StartFrom::Latest).expect("readable").expect("nobody has heard of it");
+        assert_eq!(ended.ending, ending);
+        let error = storage.start(StartFrom::Latest).expect_err("what it was to do is done");
+        assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
+    }
+    // To start from a savepoint is another order than to start from nothing.
+    let (storage, from) = named(4);
+    assert!(storage.unreported_end(&from).expect("readable").is_none());
+    let second = storage.start(from).expect("started");
+    second.owner.end(true, Some(ending.clone())).expect("ended");
+    let (storage, from) = named(5);
+    let ended = storage.unreported_end(&from).expect("readable").expect("the same order");
+    assert_eq!(ended.ending.restarts, 3);
+    ended.report.told().expect("recorded");
+    ended.report.told().expect("again");
+    second.owner.end_report().told().expect("by two");
+    assert!(storage.unreported_end(&from).expect("readable").is_none());
+    assert!(storage.start(StartFrom::Latest).expect("begins anew").restore_from.is_none());
 }
 
 #[test]
@@ -208,7 +245,7 @@ fn the_checkpoint_of_a_stop_can_be_started_from_by_its_path() {
     let (env, storage) = process(&disk, 1);
     let owner = storage.start(StartFrom::Latest).expect("started").owner;
     take(&owner, CheckpointId(1), CheckpointKind::SavepointSuspend).expect("complete");
-    owner.end(true).expect("ended");
+    owner.end(true, None).expect("ended");
 
     let path = Path::new(CHECKPOINTS).join(storage.dir(CheckpointId(1)));
     let opened = crate::restore::open_snapshot(&env, &path).expect("it is whole");
@@ -222,7 +259,7 @@ fn a_start_makes_the_snapshot_durable_that_somebody_has_named() {
         let (env, storage) = process(&disk, 1);
         let owner = storage.start(StartFrom::Latest).expect("started").owner;
         take(&owner, CheckpointId(1), kind).expect("complete");
-        owner.end(true).expect("ended");
+        owner.end(true, None).expect("ended");
         // As if the writer had died before it could sync directories: their entries are made anew.
         let path = if kind == CheckpointKind::Savepoint {
             Path::new(SAVEPOINTS).join(owner.directory(CheckpointId(1), kind))
