@@ -26,6 +26,7 @@ pub use describe::{
     OperatorDescription, SnapshotDescription, StateDescription, SubtaskDescription, describe_snapshot,
 };
 pub use dispose::{Disposal, Refusal, plan_disposal};
+pub use flott_state::STATE_SCHEMAS;
 pub use kind::{Scope, StateKind};
 pub use list::{Completeness, ListedSnapshot, list_snapshots};
 pub use verify::{FileCheck, Verification, verify_snapshot};
@@ -35,10 +36,6 @@ use crate::restore::OpenSnapshot;
 use flott_state::OperatorSnapshot;
 use flott_types::{CheckpointKind, FileHandle, OperatorUid, Result, SubtaskIndex};
 use std::collections::BTreeMap;
-
-/// The name under which operators record the schemas of their keyed states: a union state, so that every subtask has all of them
-/// and builds that know nothing of schemas leave it alone. docs/design/0005-state-schema.md
-pub const STATE_SCHEMAS: &str = "_schemas";
 
 /// A snapshot's kind in the words of the command line.
 pub(crate) const fn kind_name(kind: CheckpointKind) -> &'static str {

@@ -47,7 +47,8 @@ pub use manifest::{Manifest, OperatorManifest, SubtaskManifest};
 pub use owner::{Attempt, Base, Generation, JobEnding};
 pub use plan::{CheckpointPlan, PlannedOperator, PlannedSubtask};
 pub use restore::{
-    DroppedState, OpenSnapshot, RestoreOptions, RestoreReport, RestoredState, RestoredSubtask, open_snapshot,
+    ChangedState, DroppedState, OpenSnapshot, RestoreOptions, RestoreReport, RestoredState, RestoredSubtask,
+    open_snapshot,
 };
 pub use storage::{CheckpointOwner, CheckpointStorage, EndReport, EndedJob, StartFrom, Started};
 pub use store::{LocalStore, ObjectStore};

@@ -1,6 +1,7 @@
 //! Who takes part in the checkpoints of a job.
 
 use flott_graph::{SubtaskId, VertexId};
+use flott_state::StateTypes;
 use flott_types::{OperatorUid, SubtaskIndex};
 use std::collections::BTreeSet;
 
@@ -35,6 +36,8 @@ pub struct PlannedOperator {
     pub parallelism: u32,
     /// Number of key groups.
     pub max_parallelism: u32,
+    /// The types of its keyed states; `None` if they are not known.
+    pub states: Option<StateTypes>,
 }
 
 impl CheckpointPlan {

@@ -6,13 +6,13 @@ mod open;
 mod report;
 
 pub use open::{OpenSnapshot, open_snapshot};
-pub use report::{DroppedState, RestoreReport};
+pub use report::{ChangedState, DroppedState, RestoreReport};
 
 use crate::manifest::{Manifest, OperatorManifest};
 use crate::part;
 use crate::plan::{CheckpointPlan, PlannedOperator};
 use flott_env::canary;
-use flott_state::OperatorSnapshot;
+use flott_state::{OperatorSnapshot, STATE_SCHEMAS};
 use flott_types::{CheckpointId, Error, ErrorKind, KEY_HASH_VERSION, OperatorUid, Result, SubtaskIndex};
 use std::collections::BTreeMap;
 
@@ -55,8 +55,8 @@ impl RestoredState {
     ///
     /// # Errors
     /// [`ErrorKind::Corruption`] that names the file and what is wrong with it (missing, of another length, of another checksum, not decodable).
-    /// [`ErrorKind::UserError`] if the snapshot does not fit the job: state that no operator claims, listed; another
-    /// number of key groups; another key hash; a parallelism that finished subtasks do not allow. [`ErrorKind::Retry`] if the store does not answer.
+    /// [`ErrorKind::UserError`] if the snapshot does not fit the job, with all that does not: state that no operator claims; types of
+    /// state that have changed in a way that would lose something; another number of key groups; another key hash; a parallelism that finished subtasks do not allow. [`ErrorKind::Retry`] if the store does not answer.
     pub fn open(snapshot: &OpenSnapshot, plan: &CheckpointPlan, options: RestoreOptions) -> Result<Self> {
         let manifest = snapshot.manifest().clone();
         if manifest.key_hash_version != KEY_HASH_VERSION {
@@ -75,7 +75,11 @@ impl RestoredState {
             let parts = parts.remove(&operator.uid).unwrap_or_default();
             match planned.get(&operator.uid) {
                 Some(planned) => {
-                    operators.insert(operator.uid.clone(), OperatorState::new(operator, parts, planned)?);
+                    report.compare(operator, planned, &parts)?;
+                    match OperatorState::new(operator, parts, planned) {
+                        Ok(state) => drop(operators.insert(operator.uid.clone(), state)),
+                        Err(refused) => report.refused.push(refused),
+                    }
                 }
                 None if operator.enumerator.is_some() || parts.iter().any(has_state) => {
                     report.drop_state(operator, &parts);
@@ -84,8 +88,8 @@ impl RestoredState {
                 None => {}
             }
         }
-        if !report.dropped.is_empty() && !options.allow_non_restored_state {
-            return Err(report.refusal());
+        if !report.refused.is_empty() || !report.dropped.is_empty() && !options.allow_non_restored_state {
+            return Err(report.refusal(options));
         }
         Ok(Self { manifest, operators, report })
     }
@@ -151,15 +155,15 @@ impl OperatorState {
         operator: &OperatorManifest,
         parts: Vec<OperatorSnapshot>,
         planned: &PlannedOperator,
-    ) -> Result<Self> {
+    ) -> Result<Self, String> {
         let groups = parts.iter().filter(|part| has_keyed_state(part)).map(|part| part.max_parallelism).max();
         let max_parallelism = planned.max_parallelism;
         if let Some(groups) = groups.filter(|groups| *groups != max_parallelism) {
-            return Err(Error::user(format!(
+            return Err(format!(
                 "operator '{}' (uid '{}') has keyed state in {groups} key groups and the job has {max_parallelism}: \
                  set the max parallelism of the operator, or 'pipeline.max-parallelism', to {groups}",
                 operator.name, operator.uid
-            )));
+            ));
         }
         let finished: Vec<_> = operator.subtasks.iter().map(|subtask| subtask.finished).collect();
         let n_finished = finished.iter().filter(|finished| **finished).count();
@@ -168,14 +172,14 @@ impl OperatorState {
         let mut finished_parts = parts.iter().zip(&finished).filter(|(_, finished)| **finished);
         if is_rescaled && n_finished < finished.len() && finished_parts.any(|(part, _)| has_keyed_state(part))
         {
-            return Err(Error::user(format!(
+            return Err(format!(
                 "operator '{}' (uid '{}') has keyed state, and {n_finished} of its {} subtasks have finished: it can only be \
                  restored at parallelism {}",
                 operator.name,
                 operator.uid,
                 finished.len(),
                 operator.parallelism
-            )));
+            ));
         }
         Ok(Self { parts, finished, parallelism: planned.parallelism, max_parallelism })
     }
@@ -217,8 +221,10 @@ fn has_keyed_state(snapshot: &OperatorSnapshot) -> bool {
 }
 
 fn has_state(snapshot: &OperatorSnapshot) -> bool {
+    // With the schemas of states nothing is lost if the states are empty.
+    let unions = snapshot.union.iter().filter(|(name, _)| *name != STATE_SCHEMAS).map(|(_, entries)| entries);
     has_keyed_state(snapshot)
-        || snapshot.list.values().chain(snapshot.union.values()).any(|entries| !entries.is_empty())
+        || snapshot.list.values().chain(unions).any(|entries| !entries.is_empty())
         || !snapshot.broadcast.is_empty()
 }
 

@@ -21,6 +21,13 @@ pub(crate) struct RunArgs {
     /// Subtasks of each operator; 0 for one per core. The same as -D parallelism.default=N.
     #[arg(short, long, value_name = "N")]
     parallelism: Option<u32>,
+    /// Goes on from the savepoint or checkpoint in this directory. The same as -D execution.state-recovery.path=DIRECTORY.
+    #[arg(short = 's', long, value_name = "DIRECTORY")]
+    from_savepoint: Option<PathBuf>,
+    /// State of the savepoint that no operator of the program claims is left behind; else the program does not start and lists it.
+    /// The same as -D execution.state-recovery.ignore-unclaimed-state=true.
+    #[arg(short = 'n', long)]
+    allow_non_restored_state: bool,
     /// The executable.
     program: PathBuf,
     /// Arguments of the program, given to it after the configuration.
@@ -32,6 +39,7 @@ const EXAMPLES: &str = "\
 Examples:
   cargo build --release && flott run target/release/my-program
   flott run -p 4 target/release/my-program -- --input flights.csv
+  flott run --from-savepoint /data/savepoints/savepoint-abcdef-28774723d06f target/release/my-program
   flott run -D \"execution.buffer-timeout.interval=10 ms\" target/release/my-program";
 
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
@@ -42,6 +50,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     }
     if let Some(parallelism) = args.parallelism {
         command.arg("-D").arg(format!("parallelism.default={parallelism}"));
+    }
+    if let Some(savepoint) = &args.from_savepoint {
+        let mut pair = OsString::from("execution.state-recovery.path=");
+        pair.push(savepoint);
+        command.arg("-D").arg(pair);
+    }
+    if args.allow_non_restored_state {
+        command.arg("-D").arg("execution.state-recovery.ignore-unclaimed-state=true");
     }
     command.args(&args.args);
     start(command)

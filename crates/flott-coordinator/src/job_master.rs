@@ -485,6 +485,10 @@ impl JobMaster {
                         checkpoint = restored.checkpoint_id().0,
                         "the job goes on from a snapshot"
                     );
+                    let report = restored.report();
+                    if !report.migrated.is_empty() || !report.dropped.is_empty() {
+                        warn!(%report, "not all state is as it was");
+                    }
                 }
                 None => info!(generation, "the job starts from nothing"),
             }

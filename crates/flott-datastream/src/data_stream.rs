@@ -361,13 +361,14 @@ impl<T: Data, P: Pipe<Out = T, In: Data>> DataStream<T, P> {
 
     /// Writes the stream to a sink.
     pub fn sink_to<S: Sink<T>>(&self, sink: S) -> DataStreamSink {
-        let output = self.operator::<(), _>("sink", move |ctx| {
+        let stream = self.seal();
+        let node = stream.program.sink("sink", stream.origins.cast(), move |ctx| {
             let sink_ctx = ctx.sink_context();
             let writer = sink.create_writer(sink_ctx.clone())?;
             let committer = sink.create_committer(sink_ctx.clone())?;
             Ok(SinkOperator::with_committer(writer, committer, &sink_ctx))
         });
-        DataStreamSink { node: output.origins.node(), program: output.program }
+        DataStreamSink { node, program: stream.program }
     }
 
     /// Ends the stream with a function that gets each record; each subtask has a clone of it. What

@@ -3,7 +3,7 @@
 use flott_api::SinkGeneration;
 use flott_checkpoint::{
     CheckpointConfig, CheckpointOwner, CheckpointPlan, CheckpointStorage, LocalStore, PlannedOperator,
-    PlannedSubtask, RestoreOptions,
+    PlannedSubtask, RestoreOptions, RestoreReport,
 };
 use flott_coordinator::{AttemptStart, CheckpointSetup, Deployer};
 use flott_env::sim::MemoryFs;
@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The counters of the attempt that runs.
 #[derive(Clone, Default)]
@@ -42,6 +42,16 @@ impl SharedMetrics {
     }
 }
 
+/// What became of the snapshot that the first attempt went on from.
+#[derive(Clone, Default)]
+pub(crate) struct SharedReport(Arc<OnceLock<RestoreReport>>);
+
+impl SharedReport {
+    pub(crate) fn get(&self) -> Option<RestoreReport> {
+        self.0.get().cloned()
+    }
+}
+
 /// Starts attempts in this process.
 pub(crate) struct LocalDeployer {
     pub(crate) env: Env,
@@ -53,6 +63,7 @@ pub(crate) struct LocalDeployer {
     pub(crate) metrics: SharedMetrics,
     /// The last start of the whole job.
     pub(crate) execution: Mutex<Option<Execution>>,
+    pub(crate) restored: SharedReport,
 }
 
 /// What subtasks have in common from one start of the whole job to the next.
@@ -106,6 +117,9 @@ impl LocalDeployer {
             });
         }
         if let Some(restored) = &start.restored {
+            if start.number == 0 {
+                self.restored.0.get_or_init(|| restored.report().clone());
+            }
             let mut snapshots = BTreeMap::new();
             for vertex in &self.spec.job_graph.vertices {
                 for node in &vertex.nodes {
@@ -166,8 +180,9 @@ pub(crate) fn failover_regions(
 }
 
 /// Who takes part in the checkpoints of a program.
-pub(crate) fn checkpoint_plan(spec: &JobSpec) -> CheckpointPlan {
+pub(crate) fn checkpoint_plan(env: &Env, spec: &JobSpec) -> CheckpointPlan {
     let execution_graph = ExecutionGraph::new(&spec.job_graph);
+    let mut states = spec.state_types(env);
     let mut plan = CheckpointPlan::default();
     for vertex in &spec.job_graph.vertices {
         for subtask in (0..vertex.parallelism).map(SubtaskIndex) {
@@ -189,6 +204,7 @@ pub(crate) fn checkpoint_plan(spec: &JobSpec) -> CheckpointPlan {
             vertex: vertex.id,
             parallelism: vertex.parallelism,
             max_parallelism: vertex.max_parallelism,
+            states: states.remove(node),
         }));
     }
     plan
@@ -225,7 +241,7 @@ pub(crate) fn checkpoint_setup(
     let savepoints = savepoint_dir.as_ref().map_or_else(in_memory, on_disk);
     let setup = CheckpointSetup {
         config: settings,
-        plan: checkpoint_plan(spec),
+        plan: checkpoint_plan(env, spec),
         storage: CheckpointStorage::new(env, checkpoints, savepoints, spec.job_id),
         recovery_path,
         restore_options: RestoreOptions {

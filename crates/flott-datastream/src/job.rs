@@ -1,11 +1,11 @@
 //! Executing a program in this process.
 
 use crate::deployment::{
-    LocalDeployer, SavepointRoot, SharedMetrics, checkpoint_dir, checkpoint_setup, copy_savepoint,
-    failover_regions, job_id, local_path,
+    LocalDeployer, SavepointRoot, SharedMetrics, SharedReport, checkpoint_dir, checkpoint_setup,
+    copy_savepoint, failover_regions, job_id, local_path,
 };
 use crate::program::Program;
-use flott_checkpoint::EndReport;
+use flott_checkpoint::{EndReport, RestoreReport};
 use flott_coordinator::{
     JobControl, JobCounts, JobEnd, JobMaster, JobMetrics, JobResult, JobSetup, JobStatus, RestartStrategy,
     SourceSpec,
@@ -31,6 +31,7 @@ pub struct JobClient {
     control: JobHandle,
     metrics: SharedMetrics,
     job_metrics: Arc<JobMetrics>,
+    restored: SharedReport,
     result: Untold,
 }
 
@@ -98,6 +99,8 @@ pub struct JobExecutionResult {
     pub operators: Vec<OperatorReport>,
     /// Restarts, checkpoints, and what could not be deleted.
     pub counts: JobCounts,
+    /// What the job went on from when it started, and what became of it: see [`JobClient::restored`].
+    pub restored: Option<RestoreReport>,
 }
 
 impl JobClient {
@@ -129,6 +132,12 @@ impl JobClient {
     /// Restarts, checkpoints, and what could not be deleted, as counted up to now.
     pub fn counts(&self) -> JobCounts {
         self.job_metrics.counts()
+    }
+
+    /// What became of the savepoint or checkpoint that the job goes on from: which state is reused, read as another type, or left
+    /// behind. `None` if it began anew, or has not started yet.
+    pub fn restored(&self) -> Option<RestoreReport> {
+        self.restored.get()
     }
 
     /// A handle with which the job can be canceled from elsewhere.
@@ -193,6 +202,7 @@ impl JobClient {
             net_runtime: self.env.now() - self.started,
             operators: summarize(&self.metrics.get()),
             counts: self.job_metrics.counts(),
+            restored: self.restored.get(),
         })
     }
 
@@ -344,6 +354,7 @@ pub(crate) fn launch(
     let has_checkpoints = settings.as_ref().is_some_and(|settings| settings.interval.is_some());
     let metrics = SharedMetrics::default();
     let regions = failover_regions(config, settings.as_ref(), &spec);
+    let restored = SharedReport::default();
     let deployer = LocalDeployer {
         env: env.clone(),
         spec,
@@ -351,6 +362,8 @@ pub(crate) fn launch(
         has_durable_checkpoints: checkpoint_dir(config)?.is_some(),
         metrics: metrics.clone(),
         execution: Mutex::default(),
+        metrics: metrics.clone(),
+        restored: restored.clone(),
     };
     let job_metrics = Arc::new(JobMetrics::default());
     let setup = JobSetup {
@@ -388,6 +401,7 @@ pub(crate) fn launch(
         control,
         metrics,
         job_metrics,
+        restored,
         result: Untold(result),
     })
 }

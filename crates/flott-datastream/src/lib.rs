@@ -31,6 +31,7 @@ pub use connected::{
 };
 pub use data_stream::{DataStream, DataStreamSink};
 pub use environment::{SourceStream, StreamExecutionEnvironment};
+pub use flott_checkpoint::{ChangedState, DroppedState, RestoreReport};
 pub use job::{AtStop, JobCanceler, JobClient, JobExecutionResult, JobHandle, OperatorReport};
 pub use join::JoinedStreams;
 pub use keyed_stream::KeyedStream;

@@ -65,6 +65,18 @@ impl SharedProgram {
         Origins::of(node, None)
     }
 
+    /// Adds a sink that reads `input`.
+    pub(crate) fn sink<I: Data, Op: Operator<I, ()> + 'static>(
+        &self,
+        name: &str,
+        input: Origins<I>,
+        make: impl Fn(&BuildContext) -> Result<Op> + Send + Sync + 'static,
+    ) -> NodeId {
+        let node = self.add(name, NodeKind::OneInput, Arc::new(OneInputFactory::<I, (), _>::sink(make)));
+        self.connect(input, node, 0);
+        node
+    }
+
     /// Adds an operator that reads two inputs and returns its output.
     pub(crate) fn two_input<A: Data, B: Data, O: Data, Op: TwoInputOperator<A, B, O> + 'static>(
         &self,

@@ -4,7 +4,9 @@ use crate::keyed::KeyedScope;
 use crate::operator::{OperatorContext, OperatorOutput, TwoInputOperator};
 use crate::process::{UnkeyedScope, for_each_record};
 use flott_api::{BroadcastContext, BroadcastProcessFunction, KeyedBroadcastProcessFunction};
-use flott_state::{BegunSnapshot, OperatorSnapshot, OperatorStateBackend, SnapshotProgress};
+use flott_state::{
+    BegunSnapshot, HandleTypes, OperatorSnapshot, OperatorStateBackend, SnapshotProgress, StateTypes,
+};
 use flott_types::{Error, Key, RecordBatch, Result, SubtaskIndex, Timestamp, Watermark};
 use std::fmt;
 
@@ -190,6 +192,10 @@ where
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
         self.broadcast.restore(snapshot)?;
         self.scope.restore(snapshot)
+    }
+
+    fn state_types(&self, types: &mut StateTypes, handles: &HandleTypes) {
+        KeyedScope::<K>::state_types(types, handles);
     }
 
     fn progress(&self) -> usize {

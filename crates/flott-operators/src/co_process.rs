@@ -4,7 +4,7 @@ use crate::keyed::KeyedScope;
 use crate::operator::{OperatorContext, OperatorOutput, TwoInputOperator};
 use crate::process::{UnkeyedScope, for_each_record};
 use flott_api::{CoProcessFunction, KeyedCoProcessFunction};
-use flott_state::{BegunSnapshot, OperatorSnapshot, SnapshotProgress};
+use flott_state::{BegunSnapshot, HandleTypes, OperatorSnapshot, SnapshotProgress, StateTypes};
 use flott_types::{Key, RecordBatch, Result, Timestamp, Watermark};
 use std::fmt;
 
@@ -152,6 +152,10 @@ where
 
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
         self.scope.restore(snapshot)
+    }
+
+    fn state_types(&self, types: &mut StateTypes, handles: &HandleTypes) {
+        KeyedScope::<K>::state_types(types, handles);
     }
 
     fn progress(&self) -> usize {

@@ -7,7 +7,10 @@ use crate::operator::{OperatorContext, OperatorOutput, TwoInputOperator};
 use crate::user_code::user_error;
 use buffer::Buffers;
 use flott_api::{BoxError, Collector, OutputTag, UserResult};
-use flott_state::{BegunSnapshot, GroupLayout, KeyedTable, OperatorSnapshot, SnapshotProgress, TimerService};
+use flott_state::{
+    BegunSnapshot, GroupLayout, HandleTypes, KeyedSchemas, KeyedTable, OperatorSnapshot, SnapshotProgress,
+    StateTypes, TimerService,
+};
 use flott_types::{Data, Error, Key, NO_TIMESTAMP, RecordBatch, Result, Timestamp, Watermark, key_hash};
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
@@ -67,6 +70,7 @@ pub struct IntervalJoinOperator<K, L, R, F, S1, S2> {
     late_right: Option<OutputTag<R>>,
     buffers: KeyedTable<K, Buffers<L, R>>,
     timers: TimerService<K, ()>,
+    schemas: KeyedSchemas,
     placement: KeyPlacement,
     progress: usize,
 }
@@ -90,6 +94,7 @@ impl<K: Key, L: Data, R: Data, F, S1, S2> IntervalJoinOperator<K, L, R, F, S1, S
             late_right: None,
             buffers: KeyedTable::default(),
             timers: TimerService::default(),
+            schemas: KeyedSchemas::default(),
             placement: KeyPlacement::ALL,
             progress: 0,
         }
@@ -254,7 +259,9 @@ where
     fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
         self.placement = KeyPlacement::new(ctx);
         self.buffers = local_state(ctx)?.table();
-        Ok(())
+        self.schemas = self.placement.schemas();
+        self.schemas.bind::<(K, Buffers<L, R>)>(BUFFERS)?;
+        TimerService::<K, ()>::bind(&mut self.schemas)
     }
 
     fn process_batch1(&mut self, batch: RecordBatch<L>, out: &mut OperatorOutput<'_, O>) -> Result<()> {
@@ -295,7 +302,8 @@ where
     fn snapshot(&mut self, snapshot: &mut OperatorSnapshot) -> Result<()> {
         let max_parallelism = self.placement.max_parallelism();
         snapshot.keyed.insert(BUFFERS.to_owned(), self.buffers.snapshot(BUFFERS, max_parallelism)?);
-        self.timers.snapshot(max_parallelism, snapshot)
+        self.timers.snapshot(max_parallelism, snapshot)?;
+        self.schemas.snapshot(snapshot)
     }
 
     fn begin_snapshot(&mut self, begun: &mut BegunSnapshot) -> Result<()> {
@@ -305,6 +313,7 @@ where
             max_parallelism,
             GroupLayout::Entries,
         ))?;
+        self.schemas.snapshot(&mut begun.snapshot)?;
         self.timers.snapshot(max_parallelism, &mut begun.snapshot)
     }
 
@@ -314,10 +323,17 @@ where
 
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
         self.placement.check_snapshot(snapshot)?;
+        self.schemas.restore(snapshot)?;
+        let reader = self.schemas.bind::<(K, Buffers<L, R>)>(BUFFERS)?;
         if let Some(groups) = snapshot.keyed.get(BUFFERS) {
-            self.buffers.restore(BUFFERS, self.placement.max_parallelism(), groups)?;
+            self.buffers.restore(BUFFERS, self.placement.max_parallelism(), groups, &reader)?;
         }
-        self.timers.restore(snapshot)
+        self.timers.restore(snapshot, &mut self.schemas)
+    }
+
+    fn state_types(&self, types: &mut StateTypes, _: &HandleTypes) {
+        types.add::<(K, Buffers<L, R>)>(BUFFERS);
+        TimerService::<K, ()>::state_types(types);
     }
 
     fn progress(&self) -> usize {

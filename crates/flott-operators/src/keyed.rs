@@ -4,7 +4,8 @@ use crate::operator::{OperatorContext, OperatorOutput};
 use crate::user_code::user_error;
 use flott_api::{Collector, KeyedContext, TimeDomain, UserResult};
 use flott_state::{
-    BegunSnapshot, KeyedStateBackend, LocalState, OperatorSnapshot, SnapshotProgress, TimerService,
+    BegunSnapshot, HandleTypes, KeyedSchemas, KeyedStateBackend, LocalState, OperatorSnapshot,
+    SnapshotProgress, StateTypes, TimerService,
 };
 use flott_types::{
     Error, Key, KeyGroupRange, NO_TIMESTAMP, RecordBatch, Result, SubtaskIndex, Timestamp, Watermark,
@@ -34,6 +35,7 @@ impl<K: Key> KeyedScope<K> {
     pub(crate) fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
         self.state = KeyedStateBackend::new(ctx.subtask, ctx.parallelism, ctx.max_parallelism)
             .with_local_state(local_state(ctx)?);
+        TimerService::<K, ()>::bind(self.state.schemas())?;
         self.max_parallelism = ctx.max_parallelism;
         self.set_processing_time(ctx.env.processing_time());
         Ok(())
@@ -134,7 +136,13 @@ impl<K: Key> KeyedScope<K> {
 
     pub(crate) fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
         self.state.restore(snapshot)?;
-        self.timers.restore(snapshot)
+        self.timers.restore(snapshot, self.state.schemas())
+    }
+
+    /// The types of what the handles of a function keep, and of timers.
+    pub(crate) fn state_types(types: &mut StateTypes, handles: &HandleTypes) {
+        types.add_handles::<K>(handles);
+        TimerService::<K, ()>::state_types(types);
     }
 }
 
@@ -161,6 +169,11 @@ impl KeyPlacement {
 
     pub(crate) fn max_parallelism(self) -> u32 {
         self.max_parallelism
+    }
+
+    /// For the schemas of the tables of the subtask.
+    pub(crate) fn schemas(self) -> KeyedSchemas {
+        KeyedSchemas::new(self.range)
     }
 
     /// Asserts that the partitioner has sent a key with this hash to the right subtask.

@@ -1,7 +1,7 @@
 //! What an operator is, and where it emits to.
 
 use flott_api::{RuntimeContext, SideBuffer, SideOutputs};
-use flott_state::{BegunSnapshot, OperatorSnapshot, SnapshotProgress};
+use flott_state::{BegunSnapshot, HandleTypes, OperatorSnapshot, SnapshotProgress, StateTypes};
 use flott_types::{
     CheckpointBarrier, CheckpointId, Error, OperatorUid, RecordBatch, Result, StreamStatus, TagId, Timestamp,
     Watermark,
@@ -118,6 +118,11 @@ pub trait Operator<I, O>: Send {
     /// Takes over the state of a snapshot, already divided for this subtask.
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()>;
 
+    /// The types of its keyed states, as far as they are known before a record has come; `handles` are those of its function.
+    fn state_types(&self, types: &mut StateTypes, handles: &HandleTypes) {
+        let _unused = (types, handles);
+    }
+
     /// How many records of the batch at hand were processed, for error messages.
     fn progress(&self) -> usize {
         0
@@ -174,6 +179,11 @@ pub trait TwoInputOperator<A, B, O>: Send {
     }
     /// Takes over the state of a snapshot, already divided for this subtask.
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()>;
+    /// The types of its keyed states, as far as they are known before a record has come; `handles` are those of its function.
+    fn state_types(&self, types: &mut StateTypes, handles: &HandleTypes) {
+        let _unused = (types, handles);
+    }
+
     /// How many records of the batch at hand were processed, for error messages.
     fn progress(&self) -> usize {
         0

@@ -5,7 +5,10 @@ use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::{Progress, user_error};
 use crate::watermark_state;
 use flott_api::{Collector, KeyedProcessFunction, ProcessContext, ProcessFunction, UserResult};
-use flott_state::{BegunSnapshot, OperatorSnapshot, OperatorStateBackend, SnapshotProgress, decode, encode};
+use flott_state::{
+    BegunSnapshot, HandleTypes, OperatorSnapshot, OperatorStateBackend, SnapshotProgress, StateTypes, decode,
+    encode,
+};
 use flott_types::{Key, NO_TIMESTAMP, RecordBatch, Result, SubtaskIndex, Timestamp, Watermark};
 use std::fmt;
 
@@ -240,6 +243,10 @@ where
 
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
         self.scope.restore(snapshot)
+    }
+
+    fn state_types(&self, types: &mut StateTypes, handles: &HandleTypes) {
+        KeyedScope::<K>::state_types(types, handles);
     }
 
     fn progress(&self) -> usize {

@@ -3,7 +3,10 @@
 use crate::keyed::{KeyPlacement, local_state};
 use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::Progress;
-use flott_state::{BegunSnapshot, GroupLayout, KeyedTable, OperatorSnapshot, SnapshotProgress};
+use flott_state::{
+    BegunSnapshot, GroupLayout, HandleTypes, KeyedSchemas, KeyedTable, OperatorSnapshot, SnapshotProgress,
+    StateTypes,
+};
 use flott_types::{Data, Key, RecordBatch, Result, key_hash};
 use std::fmt;
 
@@ -16,6 +19,7 @@ pub struct ReduceOperator<K, T, F, S> {
     key_selector: S,
     reduce: F,
     values: KeyedTable<K, T>,
+    schemas: KeyedSchemas,
     placement: KeyPlacement,
     progress: usize,
 }
@@ -35,8 +39,8 @@ where
 {
     /// An operator that folds with `reduce`, which gets the value of a key and the next record.
     pub fn new(key_selector: S, reduce: F) -> Self {
-        let values = KeyedTable::default();
-        Self { key_selector, reduce, values, placement: KeyPlacement::ALL, progress: 0 }
+        let (values, schemas) = (KeyedTable::default(), KeyedSchemas::default());
+        Self { key_selector, reduce, values, schemas, placement: KeyPlacement::ALL, progress: 0 }
     }
 }
 
@@ -50,6 +54,8 @@ where
     fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
         self.placement = KeyPlacement::new(ctx);
         self.values = local_state(ctx)?.table();
+        self.schemas = self.placement.schemas();
+        self.schemas.bind::<(K, T)>(REDUCED)?;
         Ok(())
     }
 
@@ -82,12 +88,13 @@ where
         let max_parallelism = self.placement.max_parallelism();
         snapshot.max_parallelism = max_parallelism;
         snapshot.keyed.insert(REDUCED.to_owned(), self.values.snapshot(REDUCED, max_parallelism)?);
-        Ok(())
+        self.schemas.snapshot(snapshot)
     }
 
     fn begin_snapshot(&mut self, begun: &mut BegunSnapshot) -> Result<()> {
         let max_parallelism = self.placement.max_parallelism();
         begun.snapshot.max_parallelism = max_parallelism;
+        self.schemas.snapshot(&mut begun.snapshot)?;
         self.values.begin_snapshot_of_pairs(&begun.stream(REDUCED, max_parallelism, GroupLayout::Entries))
     }
 
@@ -97,10 +104,16 @@ where
 
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
         self.placement.check_snapshot(snapshot)?;
+        self.schemas.restore(snapshot)?;
+        let reader = self.schemas.bind::<(K, T)>(REDUCED)?;
         match snapshot.keyed.get(REDUCED) {
-            Some(groups) => self.values.restore(REDUCED, self.placement.max_parallelism(), groups),
+            Some(groups) => self.values.restore(REDUCED, self.placement.max_parallelism(), groups, &reader),
             None => Ok(()),
         }
+    }
+
+    fn state_types(&self, types: &mut StateTypes, _: &HandleTypes) {
+        types.add::<(K, T)>(REDUCED);
     }
 
     fn progress(&self) -> usize {

@@ -18,7 +18,7 @@ use crate::window::{
 use agenda::{Agenda, UPCOMING};
 use flott_api::windowing::{TimeWindow, Window, WindowAssigner, require_timestamp};
 use flott_api::{AggregateFunction, OutputTag, WindowContext};
-use flott_state::OperatorSnapshot;
+use flott_state::{HandleTypes, KeyedSchemas, OperatorSnapshot, StateTypes};
 use flott_types::{Data, Error, Key, RecordBatch, Result, Timestamp, Watermark, key_hash};
 use hashbrown::hash_table::Entry;
 use sessions::{Session, Sessions};
@@ -71,11 +71,15 @@ where
     /// The hashes and keys of the records at hand; empty between batches.
     keys: Vec<(u64, K)>,
     agenda: Agenda,
+    schemas: KeyedSchemas,
     processing_time: Timestamp,
     results: Results<O>,
     placement: KeyPlacement,
     progress: usize,
 }
+
+/// A key group in snapshots: keys with a session each.
+type Entries<K, A> = Vec<(K, Session<A>)>;
 
 impl<K, T, O, A, S, F: AggregateFunction<T>, R> fmt::Debug for SessionWindowOperator<K, T, O, A, S, F, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -110,6 +114,7 @@ where
             table: SessionTable::default(),
             keys: Vec::new(),
             agenda: Agenda::default(),
+            schemas: KeyedSchemas::default(),
             processing_time: 0,
             results: Results::default(),
             placement: KeyPlacement::ALL,
@@ -228,6 +233,8 @@ where
     fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
         self.placement = KeyPlacement::new(ctx);
         self.processing_time = ctx.env.processing_time();
+        self.schemas = self.placement.schemas();
+        self.schemas.bind::<Entries<K, F::Accumulator>>(SESSIONS)?;
         Ok(())
     }
 
@@ -267,21 +274,34 @@ where
             self.table.iter().flat_map(|(key, open)| open.iter().map(move |session| (key, session)));
         let entries = snapshot_entries(SESSIONS, max_parallelism, entries)?;
         snapshot.keyed.insert(SESSIONS.to_owned(), entries);
+        self.schemas.snapshot(snapshot)?;
         watermark_state::save(self.watermark, snapshot)
     }
 
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
         self.placement.check_snapshot(snapshot)?;
         check_kind(SESSIONS, snapshot)?;
+        self.schemas.restore(snapshot)?;
+        let reader = self.schemas.bind::<Entries<K, F::Accumulator>>(SESSIONS)?;
         self.watermark = watermark_state::load(snapshot)?;
         let max_parallelism = self.placement.max_parallelism();
-        restore_entries(SESSIONS, max_parallelism, snapshot, |hash, key, session: Session<F::Accumulator>| {
-            let window = session.window;
-            if insert(self.table.entry(hash, &key), &key, session) {
-                self.agenda.insert(window.end, hash, window.end.saturating_sub(window.start));
-            }
-            Ok(())
-        })
+        restore_entries(
+            SESSIONS,
+            max_parallelism,
+            snapshot,
+            &reader,
+            |hash, key, session: Session<F::Accumulator>| {
+                let window = session.window;
+                if insert(self.table.entry(hash, &key), &key, session) {
+                    self.agenda.insert(window.end, hash, window.end.saturating_sub(window.start));
+                }
+                Ok(())
+            },
+        )
+    }
+
+    fn state_types(&self, types: &mut StateTypes, _: &HandleTypes) {
+        types.add::<Entries<K, F::Accumulator>>(SESSIONS);
     }
 
     fn progress(&self) -> usize {

@@ -18,7 +18,8 @@ use crate::window::{
 use flott_api::windowing::{Slicing, TimeWindow, Window, require_timestamp};
 use flott_api::{AggregateFunction, OutputTag, TimeDomain, WindowContext};
 use flott_state::{
-    BegunSnapshot, GroupLayout, KeyedTable, LocalState, OperatorSnapshot, SnapshotProgress, encode_into,
+    BegunSnapshot, GroupLayout, HandleTypes, KeyedSchemas, KeyedTable, LocalState, OperatorSnapshot,
+    SnapshotProgress, StateTypes, encode_into,
 };
 use flott_types::{Data, Key, NO_TIMESTAMP, RecordBatch, Result, Timestamp, Watermark, key_hash};
 use grid::SliceGrid;
@@ -95,6 +96,7 @@ where
     current: Current,
     spare: Vec<KeyedTable<K, F::Accumulator>>,
     local: LocalState,
+    schemas: KeyedSchemas,
     /// How many keys the last slice had that was closed.
     n_keys_last: usize,
     results: Results<O>,
@@ -102,6 +104,9 @@ where
     progress: usize,
     windows: PhantomData<fn() -> W>,
 }
+
+/// A key group in snapshots: keys with the end of a slice and what was aggregated in it.
+type Entries<K, A> = Vec<(K, (Timestamp, A))>;
 
 struct OpenSlice<K, A> {
     end: Timestamp,
@@ -170,6 +175,7 @@ where
             current: Current::NONE,
             spare: Vec::new(),
             local: LocalState::default(),
+            schemas: KeyedSchemas::default(),
             n_keys_last: 0,
             results: Results::default(),
             placement: KeyPlacement::ALL,
@@ -369,6 +375,8 @@ where
     fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
         self.placement = KeyPlacement::new(ctx);
         self.local = local_state(ctx)?;
+        self.schemas = self.placement.schemas();
+        self.schemas.bind::<Entries<K, F::Accumulator>>(SLICES)?;
         if self.config.domain == TimeDomain::EventTime {
             self.processing_time = ctx.env.processing_time();
         }
@@ -447,12 +455,14 @@ where
         });
         let entries = snapshot_entries(SLICES, max_parallelism, added.chain(on_disk).chain(open))?;
         snapshot.keyed.insert(SLICES.to_owned(), entries);
+        self.schemas.snapshot(snapshot)?;
         watermark_state::save(self.passed, snapshot)
     }
 
     fn begin_snapshot(&mut self, begun: &mut BegunSnapshot) -> Result<()> {
         let max_parallelism = self.placement.max_parallelism();
         begun.snapshot.max_parallelism = max_parallelism;
+        self.schemas.snapshot(&mut begun.snapshot)?;
         watermark_state::save(self.passed, &mut begun.snapshot)?;
         let stream = begun.stream(SLICES, max_parallelism, GroupLayout::Counted);
         let added = self.stacks.entries(&self.config.function).into_iter();
@@ -479,6 +489,8 @@ where
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
         self.placement.check_snapshot(snapshot)?;
         check_kind(SLICES, snapshot)?;
+        self.schemas.restore(snapshot)?;
+        let reader = self.schemas.bind::<Entries<K, F::Accumulator>>(SLICES)?;
         self.passed = watermark_state::load(snapshot)?;
         self.fired_until = self.grid.complete_until(self.passed);
         match self.config.domain {
@@ -492,6 +504,7 @@ where
             SLICES,
             max_parallelism,
             snapshot,
+            &reader,
             |hash, key, (end, accumulator): (Timestamp, F::Accumulator)| {
                 let idx = self.open_slice(end);
                 let table = self.open[idx].table.load_mut(hash, &key)?;
@@ -506,6 +519,10 @@ where
             self.stacks.push(&self.config.function, slice.end, drained(&mut slice.table)?);
         }
         Ok(())
+    }
+
+    fn state_types(&self, types: &mut StateTypes, _: &HandleTypes) {
+        types.add::<Entries<K, F::Accumulator>>(SLICES);
     }
 
     fn progress(&self) -> usize {

@@ -7,7 +7,8 @@ use crate::operator::{
 use flott_api::OutputTag;
 use flott_env::Env;
 use flott_env::sim::Simulation;
-use flott_state::{BegunSnapshot, OperatorSnapshot, SnapshotProgress, StateSettings};
+use flott_schema::StateSchemas;
+use flott_state::{BegunSnapshot, OperatorSnapshot, STATE_SCHEMAS, SnapshotProgress, StateSettings};
 use flott_types::{
     NO_TIMESTAMP, OperatorUid, RecordBatch, Result, StateBackendType, StreamStatus, SubtaskIndex, Timestamp,
     Watermark, key_group, key_hash, subtask_for_key_group,
@@ -251,6 +252,7 @@ impl<A: Clone, B: Clone, O: Debug + 'static> Harness<A, B, O> {
             Subject::Two(operator) => operator.snapshot(&mut snapshot),
         };
         taken.expect("the operator can be snapshot");
+        assert_schemas(&snapshot);
         snapshot
     }
 
@@ -372,6 +374,17 @@ fn unordered(mut snapshot: OperatorSnapshot) -> OperatorSnapshot {
         .flat_map(|groups| groups.values_mut())
         .for_each(|bytes| bytes.sort_unstable());
     snapshot
+}
+
+/// Whatever is kept by key is kept with its schema.
+fn assert_schemas(snapshot: &OperatorSnapshot) {
+    let records = snapshot.union.get(STATE_SCHEMAS).into_iter().flatten();
+    let records =
+        records.map(|bytes| StateSchemas::decode(bytes).expect("a record").expect("of this version"));
+    let names: Vec<_> = records.flat_map(|record| record.entries.into_keys()).collect();
+    for (name, _) in snapshot.keyed.iter().filter(|(_, groups)| !groups.is_empty()) {
+        assert!(names.contains(name), "there is no schema of state '{name}'");
+    }
 }
 
 /// The subtask of a key.

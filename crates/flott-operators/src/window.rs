@@ -19,7 +19,10 @@ use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::user_error;
 use flott_api::windowing::{Trigger, TriggerResult, TriggerState, Window, WindowAssigner};
 use flott_api::{BoxError, OutputTag, TimeDomain, WindowContext};
-use flott_state::{BegunSnapshot, GroupLayout, KeyedTable, OperatorSnapshot, SnapshotProgress, TimerService};
+use flott_state::{
+    BegunSnapshot, GroupLayout, HandleTypes, KeyedSchemas, KeyedTable, OperatorSnapshot, SnapshotProgress,
+    StateTypes, TimerService,
+};
 use flott_types::{Data, Error, Key, RecordBatch, Result, Timestamp, Watermark, key_hash};
 use state::WINDOWS;
 use std::fmt;
@@ -79,10 +82,20 @@ where
     lifetime: Lifetime,
     windows: KeyedTable<K, OpenWindows<A::Window, L::State>>,
     timers: TimerService<K, A::Window>,
+    schemas: KeyedSchemas,
     results: Results<O>,
     placement: KeyPlacement,
     progress: usize,
 }
+
+/// A key with its windows, as it stands in snapshots.
+type Entry<K, T, O, A, L> = (
+    K,
+    OpenWindows<
+        <A as WindowAssigner<T>>::Window,
+        <L as WindowLogic<T, K, <A as WindowAssigner<T>>::Window, O>>::State,
+    >,
+);
 
 impl<K, T, O, A, S, L> fmt::Debug for WindowOperator<K, T, O, A, S, L>
 where
@@ -127,6 +140,7 @@ where
             lifetime,
             windows: KeyedTable::default(),
             timers: TimerService::default(),
+            schemas: KeyedSchemas::default(),
             results: Results::default(),
             placement: KeyPlacement::ALL,
             progress: 0,
@@ -372,7 +386,9 @@ where
         self.placement = KeyPlacement::new(ctx);
         self.windows = local_state(ctx)?.table();
         self.timers.processing_time = ctx.env.processing_time();
-        Ok(())
+        self.schemas = self.placement.schemas();
+        self.schemas.bind::<Entry<K, T, O, A, L>>(WINDOWS)?;
+        TimerService::<K, A::Window>::bind(&mut self.schemas)
     }
 
     fn process_batch(&mut self, batch: RecordBatch<T>, out: &mut OperatorOutput<'_, O>) -> Result<()> {
@@ -410,12 +426,13 @@ where
         let max_parallelism = self.placement.max_parallelism();
         self.timers.snapshot(max_parallelism, snapshot)?;
         snapshot.keyed.insert(WINDOWS.to_owned(), self.windows.snapshot(WINDOWS, max_parallelism)?);
-        Ok(())
+        self.schemas.snapshot(snapshot)
     }
 
     fn begin_snapshot(&mut self, begun: &mut BegunSnapshot) -> Result<()> {
         let max_parallelism = self.placement.max_parallelism();
         self.timers.snapshot(max_parallelism, &mut begun.snapshot)?;
+        self.schemas.snapshot(&mut begun.snapshot)?;
         self.windows.begin_snapshot_of_pairs(&begun.stream(WINDOWS, max_parallelism, GroupLayout::Entries))
     }
 
@@ -426,11 +443,18 @@ where
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
         self.placement.check_snapshot(snapshot)?;
         check_kind(WINDOWS, snapshot)?;
-        self.timers.restore(snapshot)?;
+        self.schemas.restore(snapshot)?;
+        self.timers.restore(snapshot, &mut self.schemas)?;
+        let reader = self.schemas.bind::<Entry<K, T, O, A, L>>(WINDOWS)?;
         match snapshot.keyed.get(WINDOWS) {
-            Some(groups) => self.windows.restore(WINDOWS, self.placement.max_parallelism(), groups),
+            Some(groups) => self.windows.restore(WINDOWS, self.placement.max_parallelism(), groups, &reader),
             None => Ok(()),
         }
+    }
+
+    fn state_types(&self, types: &mut StateTypes, _: &HandleTypes) {
+        types.add::<Entry<K, T, O, A, L>>(WINDOWS);
+        TimerService::<K, A::Window>::state_types(types);
     }
 
     fn progress(&self) -> usize {

@@ -22,7 +22,7 @@ use flott_graph::{Partitioning, SubtaskId, TaskEvent};
 use flott_operators::{
     Operator, OperatorContext, Output, OutputMetrics, SideChannels, SideReceiver, TwoInputOperator,
 };
-use flott_state::OperatorSnapshot;
+use flott_state::{HandleTypes, OperatorSnapshot, StateTypes};
 use flott_types::{CheckpointingMode, Data, JobId, OperatorUid, Result, SubtaskIndex, TagId};
 use std::any::Any;
 use std::fmt;
@@ -89,6 +89,18 @@ impl BuildContext {
         self.attempt.restored.snapshots.get(&(self.uid.clone(), self.id.subtask))
     }
 
+    /// Calls `restore` with the state that the operator goes on from, if its types fit; those of handles that were made when the
+    /// function was opened are known only now.
+    fn restore(
+        &self,
+        types: &StateTypes,
+        restore: impl FnOnce(&OperatorSnapshot) -> Result<()>,
+    ) -> Result<()> {
+        let Some(snapshot) = self.restored() else { return Ok(()) };
+        let fits = types.compare([snapshot]).and_then(|fit| fit.check());
+        fits.and_then(|()| restore(snapshot)).map_err(|error| error.at(|| self.place().to_string()))
+    }
+
     fn mode(&self) -> CheckpointingMode {
         let checkpoints = self.attempt.checkpoints.as_ref();
         checkpoints.map_or(CheckpointingMode::ExactlyOnce, |checkpoints| checkpoints.mode)
@@ -143,6 +155,16 @@ pub trait OperatorFactory: Send + Sync {
 
     /// Makes the task of a chain that this operator heads, from what [`OperatorFactory::build`] returned and its gates.
     fn task(&self, ctx: &BuildContext, head: Erased, gates: Vec<Erased>) -> ErasedTask;
+
+    /// The types of the operator's keyed states, as far as they are known before it runs. For that an operator may be made, which is not
+    /// opened.
+    ///
+    /// # Errors
+    /// If the operator cannot be made.
+    fn state_types(&self, ctx: &BuildContext) -> Result<StateTypes> {
+        let _unused = ctx;
+        Ok(StateTypes::default())
+    }
 }
 
 /// A task ready to run.
@@ -157,6 +179,7 @@ impl fmt::Debug for ErasedTask {
 /// Makes operators with one input.
 pub struct OneInputFactory<I, O, F> {
     make: F,
+    is_sink: bool,
     types: PhantomData<fn(I) -> O>,
 }
 
@@ -169,7 +192,12 @@ impl<I, O, F> fmt::Debug for OneInputFactory<I, O, F> {
 impl<I, O, F> OneInputFactory<I, O, F> {
     /// A factory that calls `make` for each subtask.
     pub fn new(make: F) -> Self {
-        Self { make, types: PhantomData }
+        Self { make, is_sink: false, types: PhantomData }
+    }
+
+    /// The same for a sink: it has no keyed state, and making one that is not used would be seen outside.
+    pub fn sink(make: F) -> Self {
+        Self { make, is_sink: true, types: PhantomData }
     }
 }
 
@@ -181,11 +209,15 @@ where
     F: Fn(&BuildContext) -> Result<Op> + Send + Sync,
 {
     fn build(&self, ctx: &BuildContext, outputs: Outputs) -> Result<Erased> {
-        let mut operator = (self.make)(ctx)?;
-        let opened = operator.open(&ctx.operator_context());
-        let restored =
-            opened.and_then(|()| ctx.restored().map_or(Ok(()), |snapshot| operator.restore(snapshot)));
-        restored.map_err(|error| error.at(|| ctx.place().to_string()))?;
+        let (opened, handles) = HandleTypes::of(|| {
+            let mut operator = (self.make)(ctx)?;
+            let opened = operator.open(&ctx.operator_context());
+            opened.map(|()| operator).map_err(|error| error.at(|| ctx.place().to_string()))
+        });
+        let mut operator = opened?;
+        let mut types = StateTypes::default();
+        operator.state_types(&mut types, &handles);
+        ctx.restore(&types, |snapshot| operator.restore(snapshot))?;
         let (output, sides) = outputs.split::<O>();
         let link = ChainLink::<I, O, Op>::new(operator, output, sides, Arc::clone(&ctx.metrics), ctx.place());
         let link: Box<dyn Output<I>> = Box::new(link);
@@ -196,6 +228,16 @@ where
         let gate =
             gates.into_iter().map(unerase::<InputGate<I>>).next().expect("a task with one input has a gate");
         ErasedTask(Box::new(OneInputTask::new(gate, unerase::<Box<dyn Output<I>>>(head), ctx.mode())))
+    }
+
+    fn state_types(&self, ctx: &BuildContext) -> Result<StateTypes> {
+        let mut types = StateTypes::default();
+        if self.is_sink {
+            return Ok(types);
+        }
+        let (operator, handles) = HandleTypes::of(|| (self.make)(ctx));
+        operator?.state_types(&mut types, &handles);
+        Ok(types)
     }
 }
 
@@ -227,11 +269,15 @@ where
     F: Fn(&BuildContext) -> Result<Op> + Send + Sync,
 {
     fn build(&self, ctx: &BuildContext, outputs: Outputs) -> Result<Erased> {
-        let mut operator = (self.make)(ctx)?;
-        let opened = operator.open(&ctx.operator_context());
-        let restored =
-            opened.and_then(|()| ctx.restored().map_or(Ok(()), |snapshot| operator.restore(snapshot)));
-        restored.map_err(|error| error.at(|| ctx.place().to_string()))?;
+        let (opened, handles) = HandleTypes::of(|| {
+            let mut operator = (self.make)(ctx)?;
+            let opened = operator.open(&ctx.operator_context());
+            opened.map(|()| operator).map_err(|error| error.at(|| ctx.place().to_string()))
+        });
+        let mut operator = opened?;
+        let mut types = StateTypes::default();
+        operator.state_types(&mut types, &handles);
+        ctx.restore(&types, |snapshot| operator.restore(snapshot))?;
         let (output, sides) = outputs.split::<O>();
         let link =
             TwoInputLink::<A, B, O, Op>::new(operator, output, sides, Arc::clone(&ctx.metrics), ctx.place());
@@ -245,6 +291,13 @@ where
         let second = unerase::<InputGate<B>>(gates.next().expect("a task with two inputs has two gates"));
         let chain = unerase::<Box<dyn TwoInputChain<A, B>>>(head);
         ErasedTask(Box::new(TwoInputTask::new(first, second, chain, ctx.mode())))
+    }
+
+    fn state_types(&self, ctx: &BuildContext) -> Result<StateTypes> {
+        let mut types = StateTypes::default();
+        let (operator, handles) = HandleTypes::of(|| (self.make)(ctx));
+        operator?.state_types(&mut types, &handles);
+        Ok(types)
     }
 }
 

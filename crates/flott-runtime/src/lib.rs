@@ -8,6 +8,7 @@
 //! * `subtask`: the loop around all of it: commands, back-pressure, timers, input.
 //! * `factory`: how typed operators and edges are made from a program whose types are erased.
 //! * `checkpointing`: what becomes of the snapshot of a subtask. `attempt`: where an attempt writes and what it goes on from.
+//! * `state_types`: what the operators of a program keep by key, before it runs.
 //! * `task_manager`: expands a job into subtasks and starts them.
 //!
 //! Invariants: one subtask is one loop over one closed set of inputs, with no lock around operators; a panic or an error
@@ -22,6 +23,7 @@ mod checkpointing;
 mod factory;
 mod input_task;
 mod source_task;
+mod state_types;
 mod subtask;
 mod task_manager;
 

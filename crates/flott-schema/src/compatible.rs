@@ -79,6 +79,16 @@ pub fn compatible_key(old: &Type, new: &Type) -> Result<Migration, Incompatible>
     migration(old, new, Role::Key)
 }
 
+/// The same for the entries of a keyed state, which are a key and a value, a time, a key and a namespace (timers), or a list of such.
+///
+/// # Errors
+/// The first field that cannot; one of the key is called `key.…`, one of the value as in [`compatible`].
+pub fn compatible_entry(old: &Type, new: &Type) -> Result<Migration, Incompatible> {
+    let mut comparison = Comparison { role: Role::Value, path: Vec::new(), changes: Vec::new() };
+    comparison.entries(old, new)?;
+    Ok(Migration { old: old.clone(), changes: comparison.changes })
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Key,
@@ -121,6 +131,32 @@ impl Comparison {
         let compared = compare(self);
         // After an error the path has been told.
         self.path.pop();
+        compared
+    }
+
+    fn entries(&mut self, old: &Type, new: &Type) -> Result<(), Incompatible> {
+        match (old, new) {
+            (Type::Sequence(old), Type::Sequence(new)) => self.entries(old, new),
+            (Type::Tuple(olds), Type::Tuple(news)) => match (olds.as_slice(), news.as_slice()) {
+                ([old_key, old], [new_key, new]) => {
+                    self.keys(old_key, new_key)?;
+                    self.types(old, new)
+                }
+                ([old_time, old_key, old], [new_time, new_key, new]) => {
+                    self.inside("time", |it| it.types(old_time, new_time))?;
+                    self.keys(old_key, new_key)?;
+                    self.inside("namespace", |it| it.types(old, new))
+                }
+                _ => self.refuse(format!("was {old} and is {new}")),
+            },
+            _ => self.refuse(format!("was {old} and is {new}")),
+        }
+    }
+
+    fn keys(&mut self, old: &Type, new: &Type) -> Result<(), Incompatible> {
+        self.role = Role::Key;
+        let compared = self.inside("key", |it| it.types(old, new));
+        self.role = Role::Value;
         compared
     }
 

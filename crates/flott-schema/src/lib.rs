@@ -24,7 +24,7 @@ mod tests;
 mod trace;
 mod value;
 
-pub use compatible::{Incompatible, Migration, compatible, compatible_key};
+pub use compatible::{Incompatible, Migration, compatible, compatible_entry, compatible_key};
 pub use record::{SCHEMA_VERSION, StateSchemas};
 pub use schema::{Content, Field, Type, Variant};
 pub use trace::{Untraceable, trace};

@@ -9,9 +9,14 @@ use std::collections::BTreeMap;
 pub const SCHEMA_VERSION: u16 = 1;
 
 /// The schemas of entries by name of the state. An entry is what follows another in the bytes of a key group: a key with what is
-/// stored for it, or the time, key and namespace of a timer.
+/// stored for it, or the time, key and namespace of a timer, or a list of such entries.
+///
+/// They hold for some key groups only: one subtask may have read a state, and written it as another type, when another one has left it as
+/// it was restored; later their key groups may meet in one subtask.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StateSchemas {
+    /// The first key group that they hold for, and one past the last.
+    pub key_groups: (u32, u32),
     /// By name of the state.
     pub entries: BTreeMap<String, Type>,
 }
@@ -19,6 +24,7 @@ pub struct StateSchemas {
 #[derive(Serialize)]
 struct Written<'a> {
     version: u16,
+    key_groups: (u32, u32),
     entries: &'a BTreeMap<String, Type>,
 }
 
@@ -30,6 +36,7 @@ struct Head {
 
 #[derive(Deserialize)]
 struct Body {
+    key_groups: (u32, u32),
     entries: BTreeMap<String, Type>,
 }
 
@@ -39,7 +46,9 @@ impl StateSchemas {
     /// # Errors
     /// None that is known, a schema is plain data; whatever the encoder says is passed on.
     pub fn encode(&self) -> Result<Vec<u8>, DecodeError> {
-        serde_json::to_vec(&Written { version: SCHEMA_VERSION, entries: &self.entries }).map_err(malformed)
+        let Self { key_groups, entries } = self;
+        let written = Written { version: SCHEMA_VERSION, key_groups: *key_groups, entries };
+        serde_json::to_vec(&written).map_err(malformed)
     }
 
     /// Reads a record; `None` if it is of another version, which is as good as no schema.
@@ -51,8 +60,8 @@ impl StateSchemas {
         if version != SCHEMA_VERSION {
             return Ok(None);
         }
-        let Body { entries } = serde_json::from_slice(bytes).map_err(malformed)?;
-        Ok(Some(Self { entries }))
+        let Body { key_groups, entries } = serde_json::from_slice(bytes).map_err(malformed)?;
+        Ok(Some(Self { key_groups, entries }))
     }
 }
 

@@ -189,7 +189,7 @@ struct Endless {
 fn a_type_that_its_record_could_not_be_read_of_has_no_schema() {
     type Four<T> = Pair<Pair<Pair<Pair<T, ()>, ()>, ()>, ()>;
     let ty = trace::<Four<Four<Four<Four<Four<u8>>>>>>().expect("traced");
-    let record = StateSchemas { entries: [("deep".to_owned(), ty)].into() };
+    let record = StateSchemas { key_groups: (0, 8), entries: [("deep".to_owned(), ty)].into() };
     assert_eq!(StateSchemas::decode(&record.encode().expect("encoded")), Ok(Some(record)));
     trace::<Four<Four<Four<Four<Four<Four<Four<u8>>>>>>>>().expect_err("28 structs are too many");
 }
@@ -217,7 +217,7 @@ fn check_decodes_compact<T: Serialize + DeserializeOwned>(value: &T) {
 #[test]
 fn schemas_are_recorded_as_json_with_a_version() {
     let entries = [("flights".to_owned(), trace::<(u64, Flight)>().expect("traced"))].into();
-    let record = StateSchemas { entries };
+    let record = StateSchemas { key_groups: (0, 8), entries };
     let bytes = record.encode().expect("encoded");
     assert_eq!(StateSchemas::decode(&bytes), Ok(Some(record)));
     assert_eq!(StateSchemas::decode(br#"{"version":2,"something":"else"}"#), Ok(None), "a later version");

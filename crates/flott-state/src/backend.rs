@@ -2,8 +2,10 @@
 
 use crate::begun::{BegunSnapshot, GroupLayout, SnapshotProgress};
 use crate::local::LocalState;
+use crate::schemas::{EntryReader, KeyedSchemas, schema_of};
 use crate::snapshot::{KeyGroupBytes, OperatorSnapshot};
 use crate::table::KeyedTable;
+use flott_schema::Type;
 use flott_types::{Data, Error, ErrorKind, Key, KeyGroupRange, Result, SubtaskIndex, Timestamp};
 use flott_types::{key_group, key_group_range, key_hash};
 use std::any::Any;
@@ -73,6 +75,8 @@ pub struct KeyedStateBackend<K> {
     states: Vec<(Arc<str>, Box<dyn KeyedState>)>,
     /// Restored states that nobody has asked for yet: kept, and written again.
     unread: BTreeMap<String, KeyGroupBytes>,
+    /// Of the states and of what else the operator keeps by key.
+    schemas: KeyedSchemas,
     local: LocalState,
 }
 
@@ -89,13 +93,15 @@ impl<K> fmt::Debug for KeyedStateBackend<K> {
 impl<K: Key> KeyedStateBackend<K> {
     /// An empty backend for `subtask` of `parallelism`.
     pub fn new(subtask: SubtaskIndex, parallelism: u32, max_parallelism: u32) -> Self {
+        let range = key_group_range(subtask, max_parallelism, parallelism);
         Self {
             max_parallelism,
-            range: key_group_range(subtask, max_parallelism, parallelism),
+            range,
             scope: None,
             now: 0,
             states: Vec::new(),
             unread: BTreeMap::new(),
+            schemas: KeyedSchemas::new(range),
             local: LocalState::default(),
         }
     }
@@ -109,6 +115,11 @@ impl<K: Key> KeyedStateBackend<K> {
         assert!(self.states.is_empty(), "where state is, is decided before it is used");
         self.local = local;
         self
+    }
+
+    /// The schemas of the operator's keyed states, for what it keeps by key besides these.
+    pub fn schemas(&mut self) -> &mut KeyedSchemas {
+        &mut self.schemas
     }
 
     pub(crate) fn local_state(&self) -> &LocalState {
@@ -161,25 +172,30 @@ impl<K: Key> KeyedStateBackend<K> {
         self.now
     }
 
-    /// The place of the state `name`, made by `make` from what was restored for it if it is new.
+    /// The place of the state `name`, whose entries are `E`. If it is new it is made by `make`, from what was restored for it and the way
+    /// to read that.
     ///
     /// Names that start with `_` belong to the engine's state outside of backends, such as timers.
     ///
     /// # Errors
-    /// If `make` fails, for instance because the restored bytes are not of this state's type: they are kept. If the
-    /// name starts with `_`.
-    pub fn bind<S: KeyedState>(
+    /// If `make` fails, for instance because the restored bytes are not of this state's type: they are kept. If the restored entries
+    /// cannot become `E`. If the name starts with `_`.
+    pub fn bind<E: Data, S: KeyedState>(
         &mut self,
         name: &str,
-        make: impl FnOnce(&KeyGroupBytes) -> Result<S>,
+        make: impl FnOnce(&KeyGroupBytes, &EntryReader) -> Result<S>,
     ) -> Result<usize> {
-        self.bind_shared(&Arc::from(name), make)
+        let schema = schema_of::<E>();
+        self.bind_shared(&Arc::from(name), schema.clone(), |groups, schemas| {
+            make(groups, &schemas.reader(name, schema.as_deref())?)
+        })
     }
 
     pub(crate) fn bind_shared<S: KeyedState>(
         &mut self,
         name: &Arc<str>,
-        make: impl FnOnce(&KeyGroupBytes) -> Result<S>,
+        schema: Option<Arc<Type>>,
+        make: impl FnOnce(&KeyGroupBytes, &KeyedSchemas) -> Result<S>,
     ) -> Result<usize> {
         if let Some(idx) = self.states.iter().position(|(known, _)| known == name) {
             return Ok(idx);
@@ -190,12 +206,12 @@ impl<K: Key> KeyedStateBackend<K> {
             )));
         }
         let state = match self.unread.get(&**name) {
-            Some(restored) => {
-                make(restored).map_err(|error| error.context(format!("restoring state '{name}'")))?
-            }
-            None => make(&KeyGroupBytes::new())?,
+            Some(restored) => make(restored, &self.schemas)
+                .map_err(|error| error.context(format!("restoring state '{name}'")))?,
+            None => make(&KeyGroupBytes::new(), &self.schemas)?,
         };
         self.unread.remove(&**name);
+        self.schemas.set_bound(name, schema);
         self.states.push((Arc::clone(name), Box::new(state)));
         Ok(self.states.len() - 1)
     }
@@ -241,7 +257,7 @@ impl<K: Key> KeyedStateBackend<K> {
         for (name, groups) in &self.unread {
             snapshot.keyed.insert(name.clone(), groups.clone());
         }
-        Ok(())
+        self.schemas.snapshot(snapshot)
     }
 
     /// Announces all states of the present moment, which [`KeyedStateBackend::snapshot_step`] sends.
@@ -256,7 +272,7 @@ impl<K: Key> KeyedStateBackend<K> {
         for (name, groups) in &self.unread {
             begun.snapshot.keyed.insert(name.clone(), groups.clone());
         }
-        Ok(())
+        self.schemas.snapshot(&mut begun.snapshot)
     }
 
     /// Goes on with what was begun, for `places` places of the first table that is not complete.
@@ -293,7 +309,7 @@ impl<K: Key> KeyedStateBackend<K> {
             }
             self.unread.insert(name.clone(), groups.clone());
         }
-        Ok(())
+        self.schemas.restore(snapshot)
     }
 }
 

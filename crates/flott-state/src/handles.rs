@@ -1,7 +1,7 @@
 //! What users hold: named states, read and written in the scope of the current key.
 //!
 //! A handle is a name. It finds its state in the backend at the first access and remembers the place; a clone starts
-//! anew, because functions are cloned for each subtask. Used with another backend, a handle finds its state there.
+//! anew, because functions are cloned for each subtask, and both say of which type they are to whoever listens (`schemas`). Used with another backend, a handle finds its state there.
 
 mod aggregating;
 mod contents;
@@ -19,8 +19,11 @@ pub use reducing::ReducingState;
 pub use value::ValueState;
 
 use crate::backend::{KeyScope, KeyedStateBackend, KeyedStateStore};
+use crate::schemas::{HandleType, announce, entry_schema, schema_of};
 use crate::ttl::{Expiry, StateTtlConfig};
-use contents::{Contents, StateKind, StateTable};
+pub(crate) use contents::StateKind;
+use contents::{Contents, StateTable};
+use flott_schema::Type;
 use flott_types::{Error, Key, Result};
 use std::fmt;
 use std::sync::Arc;
@@ -63,16 +66,24 @@ impl fmt::Debug for BoundName {
 }
 
 /// What all handles of keyed state have in common.
-#[derive(Clone, Debug)]
 struct Binding {
     name: BoundName,
     kind: StateKind,
     ttl: Option<StateTtlConfig>,
+    /// The schema of what the handle has for one key.
+    contents: fn() -> Option<Arc<Type>>,
 }
 
 impl Binding {
-    fn new(name: impl Into<Arc<str>>, kind: StateKind) -> Self {
-        Self { name: BoundName::new(name), kind, ttl: None }
+    /// The handle of a state that has `X` for one key.
+    fn new<X: Contents>(name: impl Into<Arc<str>>, kind: StateKind) -> Self {
+        Self { name: BoundName::new(name), kind, ttl: None, contents: schema_of::<X> }.announced()
+    }
+
+    fn announced(self) -> Self {
+        let (kind, contents) = (self.kind, self.contents);
+        announce(|| HandleType { name: Arc::clone(&self.name.name), kind, contents });
+        self
     }
 
     /// The state of this name in the scope of the current key, to change it.
@@ -118,9 +129,12 @@ impl Binding {
         let (now, max_parallelism) = (backend.processing_time(), backend.max_parallelism());
         let name = &self.name.name;
         let table = backend.local_state().table();
-        let place = backend.bind_shared(name, |groups| {
+        let schema = entry_schema::<K>(schema_of::<X>);
+        let place = backend.bind_shared(name, schema.clone(), |groups, schemas| {
             let mut state = StateTable::<K, X>::new(self.kind, self.ttl, table);
-            state.restore(name, max_parallelism, now, groups)?;
+            self.kind.check(name, groups)?;
+            let reader = schemas.reader(name, schema.as_deref())?;
+            state.restore(name, max_parallelism, now, groups, &reader)?;
             Ok(state)
         })?;
         let (state, _, _) = backend.state::<StateTable<K, X>>(place)?;
@@ -130,6 +144,20 @@ impl Binding {
         }
         self.name.set_place(place);
         Ok(place)
+    }
+}
+
+impl fmt::Debug for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, kind, ttl, .. } = self;
+        f.debug_struct("Binding").field("name", name).field("kind", kind).field("ttl", ttl).finish()
+    }
+}
+
+impl Clone for Binding {
+    fn clone(&self) -> Self {
+        let Self { name, kind, ttl, contents } = self;
+        Self { name: name.clone(), kind: *kind, ttl: *ttl, contents: *contents }.announced()
     }
 }
 

@@ -8,6 +8,7 @@
 //! * [`OperatorSnapshot`]: what a subtask leaves behind, and how a new set of subtasks divides it; [`BegunSnapshot`]: the
 //!   same on its way, while records go on.
 //!
+//! * [`KeyedSchemas`]: of which types the entries of keyed states are, and how those of older types are read.
 //! * [`LocalState`]: whether tables keep what is not used on the local disk, and where.
 //!
 //! Values in memory are the user's own types and nothing is serialized on access; entries that are not used may go to disk
@@ -28,6 +29,7 @@ mod cold;
 mod handles;
 mod local;
 mod operator_state;
+mod schemas;
 mod snapshot;
 mod table;
 #[cfg(test)]
@@ -43,6 +45,7 @@ pub use local::{LocalState, StateSettings};
 pub use operator_state::{
     BroadcastState, OperatorListState, OperatorStateBackend, OperatorStateStore, OperatorStateStoreMut,
 };
+pub use schemas::{EntryReader, HandleTypes, KeyedSchemas, STATE_SCHEMAS, StateFit, StateTypes};
 pub use snapshot::{KeyGroupBytes, OperatorSnapshot};
 pub use table::{KeyedTable, PlainTable};
 pub use timers::{TimerQueue, TimerService};

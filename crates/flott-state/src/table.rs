@@ -5,13 +5,13 @@ mod capture;
 mod load;
 mod spill;
 
-use crate::codec::{decode, decode_prefix, encode_into};
+use crate::codec::{decode, encode_into};
+use crate::schemas::EntryReader;
 use crate::snapshot::KeyGroupBytes;
 use capture::Capture;
 use flott_types::{Data, Error, ErrorKind, Key, KeyGroup, Result, key_group, key_hash};
 use hashbrown::HashTable;
 use hashbrown::hash_table::{Entry, OccupiedEntry};
-use serde::de::DeserializeOwned;
 use spill::Spill;
 pub(crate) use spill::{hash_of, order_of};
 
@@ -281,14 +281,20 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
         self.table.drain().try_for_each(|(key, value)| each(key, value))
     }
 
-    /// Adds the entries that [`KeyedTable::snapshot`] wrote at the same `max_parallelism`.
+    /// Adds the entries that [`KeyedTable::snapshot`] wrote at the same `max_parallelism`, read by `reader`.
     ///
     /// # Errors
     /// [`ErrorKind::Corruption`] if the bytes are not such entries, or a key is not of the key group in which it is
     /// found. If the disk cannot be written.
-    pub fn restore(&mut self, what: &str, max_parallelism: u32, groups: &KeyGroupBytes) -> Result<()> {
+    pub fn restore(
+        &mut self,
+        what: &str,
+        max_parallelism: u32,
+        groups: &KeyGroupBytes,
+        reader: &EntryReader,
+    ) -> Result<()> {
         for (group, bytes) in groups {
-            read_entries(what, bytes, |(key, value): (K, V)| {
+            reader.read_entries(what, *group, bytes, |(key, value): (K, V)| {
                 let hash = checked_hash(what, &key, *group, max_parallelism)?;
                 self.load_mut(hash, &key)?.insert(hash, &key, value);
                 Ok(())
@@ -327,24 +333,6 @@ fn settled<'a, K, V>(
         capture.settle(entry.bucket_index());
     }
     entry
-}
-
-/// Decodes the entries of one key group. A group is written only if it has an entry, and an entry may take no bytes
-/// (a unit key with a unit value), so there is always a first one.
-pub(crate) fn read_entries<T: DeserializeOwned>(
-    what: &str,
-    bytes: &[u8],
-    mut each: impl FnMut(T) -> Result<()>,
-) -> Result<()> {
-    let mut rest = bytes;
-    loop {
-        let (entry, after) = decode_prefix(what, rest)?;
-        each(entry)?;
-        if after.is_empty() {
-            return Ok(());
-        }
-        rest = after;
-    }
 }
 
 /// The hash of a restored key, which must lead to the key group in which the key was found.

@@ -1,8 +1,9 @@
 //! Timers: keyed state ordered by time.
 
 use crate::codec::encode_into;
+use crate::schemas::{EntryReader, KeyedSchemas, StateTypes};
 use crate::snapshot::{KeyGroupBytes, OperatorSnapshot};
-use crate::table::{checked_hash, read_entries};
+use crate::table::checked_hash;
 use flott_types::{Data, Key, Result, StableBuildHasher, Timestamp, Watermark, key_group, key_hash};
 use indexmap::{Equivalent, IndexSet};
 use std::collections::BTreeMap;
@@ -77,9 +78,15 @@ impl<K: Key, N: Data + Eq + Hash> TimerQueue<K, N> {
         Ok(groups)
     }
 
-    fn restore(&mut self, what: &str, max_parallelism: u32, groups: &KeyGroupBytes) -> Result<()> {
+    fn restore(
+        &mut self,
+        what: &str,
+        max_parallelism: u32,
+        groups: &KeyGroupBytes,
+        reader: &EntryReader,
+    ) -> Result<()> {
         for (group, bytes) in groups {
-            read_entries(what, bytes, |(at, key, namespace): (Timestamp, K, N)| {
+            reader.read_entries(what, *group, bytes, |(at, key, namespace): (Timestamp, K, N)| {
                 checked_hash(what, &key, *group, max_parallelism)?;
                 self.due.entry(at).or_default().insert((key, namespace));
                 Ok(())
@@ -147,16 +154,33 @@ impl<K: Key, N: Data + Eq + Hash> TimerService<K, N> {
         Ok(())
     }
 
-    /// Reads timers and watermark back; the watermark is the least that any subtask had reached.
+    /// Adds the types of timers, for [`StateTypes`].
+    pub fn state_types(types: &mut StateTypes) {
+        types.add::<(Timestamp, K, N)>(EVENT_TIMERS);
+        types.add::<(Timestamp, K, N)>(PROCESSING_TIMERS);
+    }
+
+    /// Notes in `schemas` what timers are made of; before the first snapshot.
     ///
     /// # Errors
-    /// [`ErrorKind::Corruption`](flott_types::ErrorKind::Corruption) if the bytes are not what was written.
-    pub fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
-        if let Some(groups) = snapshot.keyed.get(EVENT_TIMERS) {
-            self.event.restore(EVENT_TIMERS, snapshot.max_parallelism, groups)?;
-        }
-        if let Some(groups) = snapshot.keyed.get(PROCESSING_TIMERS) {
-            self.processing.restore(PROCESSING_TIMERS, snapshot.max_parallelism, groups)?;
+    /// None before a restore.
+    pub fn bind(schemas: &mut KeyedSchemas) -> Result<()> {
+        schemas.bind::<(Timestamp, K, N)>(EVENT_TIMERS)?;
+        schemas.bind::<(Timestamp, K, N)>(PROCESSING_TIMERS)?;
+        Ok(())
+    }
+
+    /// Reads timers and watermark back, whose types `schemas` has restored; the watermark is the least that any subtask had reached.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corruption`](flott_types::ErrorKind::Corruption) if the bytes are not what was written,
+    /// [`ErrorKind::UserError`](flott_types::ErrorKind::UserError) if keys or namespaces have changed in a way that does not fit.
+    pub fn restore(&mut self, snapshot: &OperatorSnapshot, schemas: &mut KeyedSchemas) -> Result<()> {
+        for (name, queue) in [(EVENT_TIMERS, &mut self.event), (PROCESSING_TIMERS, &mut self.processing)] {
+            let reader = schemas.bind::<(Timestamp, K, N)>(name)?;
+            if let Some(groups) = snapshot.keyed.get(name) {
+                queue.restore(name, snapshot.max_parallelism, groups, &reader)?;
+            }
         }
         let watermarks = snapshot.union.get(WATERMARK).into_iter().flatten();
         let watermarks =

@@ -71,10 +71,10 @@ pub use flott_api::{
 };
 pub use flott_coordinator::{JobCounts, JobStatus};
 pub use flott_datastream::{
-    AtStop, BroadcastStream, BroadcastStreams, ConnectedStreams, DataStream, DataStreamSink, IntervalJoin,
-    JobCanceler, JobClient, JobExecutionResult, JobHandle, JoinedStreams, KeyedBroadcastStreams,
-    KeyedConnectedStreams, KeyedStream, OperatorReport, SourceStream, StreamExecutionEnvironment,
-    WindowedStream, load_configuration,
+    AtStop, BroadcastStream, BroadcastStreams, ChangedState, ConnectedStreams, DataStream, DataStreamSink,
+    DroppedState, IntervalJoin, JobCanceler, JobClient, JobExecutionResult, JobHandle, JoinedStreams,
+    KeyedBroadcastStreams, KeyedConnectedStreams, KeyedStream, OperatorReport, RestoreReport, SourceStream,
+    StreamExecutionEnvironment, WindowedStream, load_configuration,
 };
 pub use flott_operators::{AsyncOutputMode, AsyncWaitConfig, Either};
 pub use flott_types::{

@@ -2,6 +2,7 @@
 
 use crate::inspect::describe::{OperatorDescription, SnapshotDescription, StateDescription};
 use crate::inspect::kind::{Scope, StateKind};
+use flott_schema::compatible_entry;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -84,6 +85,8 @@ pub struct StateDifference {
     pub bytes: Change<u64>,
     /// Key groups with at least one entry; 0 where it is not, or not keyed.
     pub key_groups: Change<usize>,
+    /// What changed in the type of its entries; empty if it is the same, or not recorded in both.
+    pub types: Vec<String>,
     /// Key groups that are in one only or have other bytes. A restore may write the same entries in another order.
     pub key_groups_changed: usize,
 }
@@ -155,6 +158,18 @@ fn operator(
     (!is_same).then_some(difference)
 }
 
+/// What becomes of entries of the old types when they are read as the new one, or why they cannot be.
+fn type_changes(old: Option<&StateDescription>, new: Option<&StateDescription>) -> Vec<String> {
+    let (Some(old), Some(new)) = (old, new) else { return Vec::new() };
+    let pairs = old.types.iter().flat_map(|old| new.types.iter().map(move |new| (old, new)));
+    let changes = pairs.flat_map(|(old, new)| match compatible_entry(old, new) {
+        Ok(migration) if migration.is_unchanged() && old != new => vec![format!("{old} -> {new}")],
+        Ok(migration) => migration.changes().to_vec(),
+        Err(refused) => vec![refused.to_string()],
+    });
+    changes.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
 fn state(
     (name, scope): (&str, Scope),
     old: Option<&StateDescription>,
@@ -166,7 +181,9 @@ fn state(
     let groups: BTreeSet<_> = groups.collect();
     let key_groups_changed =
         groups.into_iter().filter(|group| content(old, group) != content(new, group)).count();
+    let types = type_changes(old, new);
     let is_same = key_groups_changed == 0
+        && types.is_empty()
         && matches!((old, new), (Some(old), Some(new))
             if (old.kind, old.bytes, old.entries, old.checksum) == (new.kind, new.bytes, new.entries, new.checksum));
     (!is_same).then(|| StateDifference {
@@ -179,6 +196,7 @@ fn state(
             old: old.map_or(0, |state| state.groups.len()),
             new: new.map_or(0, |state| state.groups.len()),
         },
+        types,
         key_groups_changed,
     })
 }

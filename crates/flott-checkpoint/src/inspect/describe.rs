@@ -6,8 +6,11 @@ use crate::inspect::{STATE_SCHEMAS, for_each_file, kind_name, owners};
 use crate::manifest::OperatorManifest;
 use crate::part;
 use crate::restore::OpenSnapshot;
+use flott_schema::{StateSchemas, Type};
 use flott_state::OperatorSnapshot;
-use flott_types::{KeyGroup, OperatorUid, Result, SubtaskIndex, key_group_range};
+use flott_types::{
+    Error, ErrorKind, FileHandle, KeyGroup, OperatorUid, Result, SubtaskIndex, key_group_range,
+};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -83,6 +86,9 @@ pub struct StateDescription {
     pub entries: Option<u64>,
     /// Bytes, without names and lengths.
     pub bytes: u64,
+    /// What its entries are, if that is recorded; several if its type has changed and not every subtask has read it since.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<Type>,
     /// Length and checksum of each key group.
     #[serde(skip)]
     pub groups: BTreeMap<KeyGroup, (u64, u64)>,
@@ -121,6 +127,7 @@ pub fn describe_snapshot(snapshot: &OpenSnapshot) -> Result<SnapshotDescription>
             // What no operator of the manifest claims is for `verify` to complain about.
             if let (Some(subtask), Some(collected)) = (subtask, operators.get_mut(&uid)) {
                 collected.add(*subtask, &part);
+                collected.add_types(handle, &part)?;
             }
         }
         Ok(())
@@ -184,6 +191,22 @@ impl Collected {
         }
     }
 
+    fn add_types(&mut self, handle: &FileHandle, part: &OperatorSnapshot) -> Result<()> {
+        for bytes in part.union.get(STATE_SCHEMAS).into_iter().flatten() {
+            let record = StateSchemas::decode(bytes).map_err(|error| {
+                let message = format!("file '{}' has schemas that cannot be read", handle.path);
+                Error::new(ErrorKind::Corruption, message).with_source(error)
+            })?;
+            for (name, ty) in record.unwrap_or_default().entries {
+                let state = self.states.get_mut(&(name, Scope::Keyed));
+                if let Some(state) = state.filter(|state| !state.types.contains(&ty)) {
+                    state.types.push(ty);
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn add_operator_state(&mut self, scope: Scope, name: &str, entries: &[&Vec<u8>]) {
         if name == STATE_SCHEMAS {
             self.schemas.extend(entries.iter().copied().cloned());
@@ -214,6 +237,7 @@ impl Collected {
             key_groups: None,
             entries: None,
             bytes: 0,
+            types: Vec::new(),
             groups: BTreeMap::new(),
             checksum: 0,
         })

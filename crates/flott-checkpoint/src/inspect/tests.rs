@@ -57,6 +57,7 @@ impl World {
             vertex: VertexId(0),
             parallelism,
             max_parallelism: MAX_PARALLELISM,
+            states: None,
         };
         let plan = CheckpointPlan {
             subtasks: subtasks.clone().map(|id| PlannedSubtask { id, inputs: vec![] }).collect(),
@@ -365,4 +366,26 @@ fn a_checkpoint_that_others_may_need_is_not_touched_while_they_cannot_be_read() 
     world.write(&two.join(MANIFEST_NAME), b"nonsense");
     let error = plan_disposal(&world.env, &one).expect_err("refused");
     assert!(error.to_string().contains("nothing is deleted"), "{error}");
+}
+
+#[test]
+fn a_state_whose_type_has_changed_is_shown_with_what_changed() {
+    fn of<V: flott_types::Data>(subtask: SubtaskIndex, value: V) -> OperatorSnapshot {
+        let mut backend = KeyedStateBackend::<u64>::new(subtask, 1, MAX_PARALLELISM);
+        backend.set_current_key(7);
+        ValueState::new("count").set(&mut backend, value).expect("set");
+        let mut snapshot = OperatorSnapshot::default();
+        backend.snapshot(&mut snapshot).expect("serializable");
+        snapshot
+    }
+    let world = World::new();
+    let old = world.take_with(1, CheckpointKind::Savepoint, 1, |subtask| of(subtask, (1_u32, 2_u8)));
+    let new = world.take_with(2, CheckpointKind::Savepoint, 1, |subtask| of(subtask, (1_u64, 2_u8)));
+    let other = world.take_with(3, CheckpointKind::Savepoint, 1, |subtask| of(subtask, 'a'));
+    let describe = |path| describe_snapshot(&world.open(path)).expect("readable");
+    let changes =
+        |old, new| compare_snapshots(&describe(old), &describe(new)).operators[0].states[0].types.clone();
+    assert_eq!(changes(&old, &new), ["field 'value.0' is widened from u32 to u64"]);
+    assert_eq!(changes(&new, &other), ["field 'value' was (u64, u8) and is char"]);
+    assert_eq!(describe(&old).operators[0].states[0].types.len(), 1);
 }

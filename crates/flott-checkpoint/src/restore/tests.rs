@@ -16,7 +16,7 @@ fn uid(name: &str) -> OperatorUid {
 
 fn operator(uid: &str, vertex: usize, parallelism: u32, max_parallelism: u32) -> PlannedOperator {
     let (uid, name) = (OperatorUid(uid.to_owned()), format!("The {uid}"));
-    PlannedOperator { uid, name, vertex: VertexId(vertex), parallelism, max_parallelism }
+    PlannedOperator { uid, name, vertex: VertexId(vertex), parallelism, max_parallelism, states: None }
 }
 
 /// A source with a map chained to it, and a keyed task.

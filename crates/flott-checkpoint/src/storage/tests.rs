@@ -39,6 +39,7 @@ fn plan() -> CheckpointPlan {
             vertex: VertexId(0),
             parallelism: 2,
             max_parallelism: 8,
+            states: None,
         }],
     }
 }

@@ -12,7 +12,7 @@ use std::fmt::{Display, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Compares two savepoints or checkpoints: operators and states added and removed, parallelism, bytes, key groups.
+/// Compares two savepoints or checkpoints: operators and states added and removed, parallelism, bytes, key groups, types of state.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DiffArgs {
@@ -112,6 +112,9 @@ fn state_line(text: &mut String, state: &StateDifference) {
     }
     text.push_str(&line);
     text.push('\n');
+    for change in &state.types {
+        writeln!(text, "        type: {change}").ok();
+    }
 }
 
 /// `bytes 10 -> 12`, or `bytes 10` if it is the same.

@@ -7,7 +7,7 @@ pub(super) mod rows;
 #[cfg(test)]
 mod tests;
 
-use crate::savepoint::schemas::schemas_of;
+use crate::savepoint::schemas::Schemas;
 use crate::savepoint::{counted, local_path, open, print, print_json, unknown_operator};
 use anyhow::{Context, Result, anyhow};
 use files::{Format, Output};
@@ -22,10 +22,10 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Writes a keyed state of a savepoint or checkpoint as rows of JSON lines or Parquet.
+/// Writes a keyed state of a savepoint or checkpoint as rows of JSON lines, CSV or Parquet.
 ///
 /// Each row has key_group and key; value and last_used_ms (if the state has a time to live); and index for list state, map_key
-/// for map state. Timers have timestamp_ms and namespace. In Parquet, numbers, text, structs and lists have columns of their
+/// for map state. Timers have timestamp_ms and namespace, slices of windows slice_end_ms. In Parquet, numbers, text, structs and lists have columns of their
 /// own, and everything else (maps, enums that hold something, 128-bit numbers, types that contain themselves) is JSON text.
 ///
 /// State is stored as bytes of the program's types, which do not describe themselves. It can be exported if the snapshot
@@ -75,8 +75,12 @@ pub(crate) fn run(env: &Env, args: &ExportArgs) -> Result<ExitCode> {
         unknown_operator(&args.operator, operators.iter().map(|operator| operator.uid.clone()))
     })?;
     let state = keyed_state(operator, &args.state)?;
-    let schemas = schemas_of(operator.schemas.iter().map(Vec::as_slice))?;
-    let schema = schemas.get(&args.state).ok_or_else(|| no_schema(operator, state))?;
+    let schemas = Schemas::read(operator.schemas.iter().map(Vec::as_slice))?;
+    let schema = match schemas.types_of(&args.state).as_slice() {
+        [] => return Err(no_schema(operator, state)),
+        [schema] => *schema,
+        several => return Err(several_schemas(operator, state, several)),
+    };
     let context = || format!("cannot export state '{}' of operator '{}'", state.name, operator.uid);
     let layout = Layout::new(state.kind, schema).with_context(context)?;
     let is_stdout = args.output == Path::new("-");
@@ -140,6 +144,21 @@ fn no_schema(operator: &OperatorDescription, state: &StateDescription) -> anyhow
     )
 }
 
+fn several_schemas(
+    operator: &OperatorDescription,
+    state: &StateDescription,
+    several: &[&Type],
+) -> anyhow::Error {
+    let types: Vec<_> = several.iter().map(ToString::to_string).collect();
+    anyhow!(
+        "state '{}' of operator '{}' cannot be exported: its type has changed, and not every subtask has read it since; in some key groups \
+         it is {}. Once the program has used the state in all of them, the next snapshot can be exported",
+        state.name,
+        operator.uid,
+        types.join(", in others "),
+    )
+}
+
 fn write_rows(
     snapshot: &OpenSnapshot,
     args: &ExportArgs,
@@ -153,9 +172,10 @@ fn write_rows(
             return Ok(());
         }
         let records = part.union.get(STATE_SCHEMAS).into_iter().flatten().map(Vec::as_slice);
-        let written = schemas_of(records).and_then(|schemas| {
+        let written = Schemas::read(records).and_then(|schemas| {
             for (group, bytes) in part.keyed.get(&args.state).into_iter().flatten() {
-                let ty = schemas.get(&args.state).context("this subtask recorded no schema")?;
+                let ty = schemas.of_group(&args.state, group.0);
+                let ty = ty.with_context(|| format!("no schema is recorded for key group {group}"))?;
                 decode_entries(&args.state, ty, bytes, |entry| {
                     layout.rows(group.0, entry, |row| {
                         n_rows += 1;

@@ -1,7 +1,7 @@
 //! `flott savepoint inspect`: what is in a snapshot.
 
 use crate::progress::grouped;
-use crate::savepoint::schemas::schemas_of;
+use crate::savepoint::schemas::Schemas;
 use crate::savepoint::{counted, open, print, print_json, time, unknown_operator};
 use anyhow::Result;
 use flott::env::Env;
@@ -48,9 +48,9 @@ pub(crate) fn run(env: &Env, args: &InspectArgs) -> Result<ExitCode> {
     let Some(operator) = description.operators.first() else {
         return Err(unknown_operator(uid, uids.into_iter()));
     };
-    let schemas = schemas_of(operator.schemas.iter().map(Vec::as_slice))?;
+    let schemas = Schemas::read(operator.schemas.iter().map(Vec::as_slice))?;
     if args.json {
-        return print_json(env, &Details { operator, schemas: &schemas });
+        return print_json(env, &Details { operator, schemas: schemas.types() });
     }
     print(env, &details(operator, &schemas))
 }
@@ -59,7 +59,7 @@ pub(crate) fn run(env: &Env, args: &InspectArgs) -> Result<ExitCode> {
 struct Details<'a> {
     #[serde(flatten)]
     operator: &'a OperatorDescription,
-    schemas: &'a BTreeMap<String, Type>,
+    schemas: BTreeMap<&'a str, Vec<&'a Type>>,
 }
 
 fn overview(snapshot: &SnapshotDescription) -> String {
@@ -122,7 +122,7 @@ fn state_line(state: &StateDescription, width: usize) -> String {
     format!("    {:<width$}  {:<22}{parts:>18}{:>18} bytes\n", state.name, state.kind, grouped(state.bytes))
 }
 
-fn details(operator: &OperatorDescription, schemas: &BTreeMap<String, Type>) -> String {
+fn details(operator: &OperatorDescription, schemas: &Schemas) -> String {
     let mut text = operator_lines(operator);
     text.push_str("  subtasks\n");
     for subtask in &operator.subtasks {
@@ -143,8 +143,10 @@ fn details(operator: &OperatorDescription, schemas: &BTreeMap<String, Type>) -> 
         return text;
     }
     text.push_str("  schemas of entries\n");
-    for (name, ty) in schemas {
-        writeln!(text, "    {name}: {ty}").ok();
+    for (name, types) in schemas.types() {
+        for ty in types {
+            writeln!(text, "    {name}: {ty}").ok();
+        }
     }
     text
 }

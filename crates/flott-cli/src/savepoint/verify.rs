@@ -2,11 +2,12 @@
 
 use crate::progress::grouped;
 use crate::savepoint::export::rows::decode_entries;
-use crate::savepoint::schemas::schemas_of;
+use crate::savepoint::schemas::Schemas;
 use crate::savepoint::{counted, open, print, print_json};
 use anyhow::{Context, Result};
 use flott::env::Env;
 use flott_checkpoint::{OpenSnapshot, STATE_SCHEMAS, Verification, verify_snapshot, visit_operators};
+use flott_schema::Value;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -76,17 +77,20 @@ fn decode_all(snapshot: &OpenSnapshot) -> Result<Decoded> {
         if failed.is_none() {
             let mut decode = || -> Result<()> {
                 let records = part.union.get(STATE_SCHEMAS).into_iter().flatten().map(Vec::as_slice);
-                for (name, ty) in schemas_of(records)? {
-                    for (group, bytes) in part.keyed.get(&name).into_iter().flatten() {
-                        let count = |_| {
-                            keyed_entries += 1;
+                let schemas = Schemas::read(records)?;
+                for (name, groups) in &part.keyed {
+                    for (group, bytes) in groups {
+                        let Some(ty) = schemas.of_group(name, group.0) else { continue };
+                        let count = |entry| {
+                            keyed_entries +=
+                                if let Value::Sequence(list) = entry { list.len() as u64 } else { 1 };
                             Ok(())
                         };
                         let place = || format!("key group {group} of state '{name}'");
-                        decode_entries(&name, &ty, bytes, count).with_context(place)?;
+                        decode_entries(name, ty, bytes, count).with_context(place)?;
                     }
-                    names.insert((uid.clone(), name));
                 }
+                names.extend(schemas.types().keys().map(|name| (uid.clone(), (*name).to_owned())));
                 Ok(())
             };
             let place = || format!("subtask {subtask} of operator '{uid}'");

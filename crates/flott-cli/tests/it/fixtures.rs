@@ -4,7 +4,7 @@
 //! `FLOTT_WRITE_FIXTURE=v2 cargo test -p flott-cli --test it fixtures` writes a new one, to
 //! crates/flott-checkpoint/fixtures/v2, as this build writes it. Existing ones are never written again.
 
-mod program;
+pub(crate) mod program;
 
 use crate::support::succeeds;
 use flott::env::Env;
@@ -29,7 +29,7 @@ fn environment(parallelism: u32) -> StreamExecutionEnvironment {
 }
 
 /// Runs the program at parallelism 2 up to the half, and takes a savepoint there; returns its directory.
-fn take(dir: &Path) -> PathBuf {
+pub(crate) fn take(dir: &Path) -> PathBuf {
     let mut env = environment(2);
     let dir = dir.display().to_string();
     env.set(options::CHECKPOINTING_SAVEPOINT_DIR, Some(dir.clone()));

@@ -4,6 +4,7 @@
 
 mod basics;
 mod checkpoints;
+mod evolution;
 mod failover;
 mod life_cycle;
 mod programs;

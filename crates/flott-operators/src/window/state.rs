@@ -1,6 +1,6 @@
 //! How window operators are written into snapshots.
 
-use flott_state::{KeyGroupBytes, OperatorSnapshot, decode, encode};
+use flott_state::{EntryReader, KeyGroupBytes, OperatorSnapshot, encode};
 use flott_types::{Error, ErrorKind, Key, KeyGroup, Result, key_group, key_hash};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -40,15 +40,16 @@ pub(crate) fn snapshot_entries<'a, K: Key, V: Serialize>(
     groups.into_iter().map(|(group, entries)| Ok((group, encode(what, &entries)?))).collect()
 }
 
-/// Reads what [`snapshot_entries`] wrote; `each` gets the key's hash, key and value.
+/// Reads what [`snapshot_entries`] wrote, by `reader`; `each` gets the key's hash, key and value.
 pub(crate) fn restore_entries<K: Key, V: DeserializeOwned>(
     what: &str,
     max_parallelism: u32,
     snapshot: &OperatorSnapshot,
+    reader: &EntryReader,
     mut each: impl FnMut(u64, K, V) -> Result<()>,
 ) -> Result<()> {
     for (group, bytes) in snapshot.keyed.get(what).into_iter().flatten() {
-        for (key, value) in decode::<Vec<(K, V)>>(what, bytes)? {
+        for (key, value) in reader.decode::<Vec<(K, V)>>(what, *group, bytes)? {
             let hash = key_hash(&key);
             let expected = key_group(hash, max_parallelism);
             if expected != *group {

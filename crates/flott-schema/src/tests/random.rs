@@ -221,7 +221,7 @@ proptest! {
     #[test]
     fn a_schema_is_compatible_with_itself_and_is_read_back_from_its_record(ty in schema()) {
         prop_assert!(compatible(&ty, &ty).expect("the same").is_unchanged());
-        let record = crate::StateSchemas { entries: [("state".to_owned(), ty)].into() };
+        let record = crate::StateSchemas { key_groups: (0, 8), entries: [("state".to_owned(), ty)].into() };
         prop_assert_eq!(crate::StateSchemas::decode(&record.encode().expect("encoded")), Ok(Some(record)));
     }
 }

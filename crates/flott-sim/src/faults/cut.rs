@@ -150,6 +150,7 @@ fn plan_of(manifest: &Manifest) -> CheckpointPlan {
         vertex: VertexId(idx),
         parallelism: operator.parallelism,
         max_parallelism: operator.max_parallelism,
+        states: None,
     };
     CheckpointPlan {
         subtasks: Vec::new(),

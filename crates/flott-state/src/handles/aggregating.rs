@@ -48,7 +48,10 @@ impl<In, Acc: Data, Out> AggregatingState<In, Acc, Out> {
         result: impl Fn(&Acc) -> Out + Send + Sync + 'static,
     ) -> Self {
         let functions = Functions { create: Box::new(create), add: Box::new(add), result: Box::new(result) };
-        Self { binding: Binding::new(name, StateKind::Aggregating), functions: Arc::new(functions) }
+        Self {
+            binding: Binding::new::<Stored<Acc>>(name, StateKind::Aggregating),
+            functions: Arc::new(functions),
+        }
     }
 
     /// Forgets the accumulator of a key when it was not used for a while.

@@ -3,8 +3,9 @@
 use crate::backend::KeyedState;
 use crate::begun::{BegunSnapshot, GroupLayout, SnapshotProgress};
 use crate::codec::encode_into;
+use crate::schemas::EntryReader;
 use crate::snapshot::KeyGroupBytes;
-use crate::table::{KeyedTable, checked_hash, read_entries};
+use crate::table::{KeyedTable, checked_hash};
 use crate::ttl::{StateTtlConfig, Stored};
 use flott_types::{Data, Error, ErrorKind, Key, Result, Timestamp, key_group, key_hash};
 use std::borrow::Cow;
@@ -24,6 +25,26 @@ pub(crate) enum StateKind {
 
 impl StateKind {
     const ALL: [Self; 5] = [Self::Value, Self::List, Self::Map, Self::Reducing, Self::Aggregating];
+
+    /// Refuses key groups of state of another kind.
+    pub(crate) fn check(self, name: &str, groups: &KeyGroupBytes) -> Result<()> {
+        groups.values().try_for_each(|bytes| self.entries(name, bytes).map(|_| ()))
+    }
+
+    /// The entries in the bytes of a key group.
+    fn entries<'a>(self, name: &str, bytes: &'a [u8]) -> Result<&'a [u8]> {
+        let (&first, entries) = bytes.split_first().ok_or_else(|| {
+            Error::new(ErrorKind::Corruption, format!("a key group of state '{name}' has no bytes"))
+        })?;
+        let written = Self::ALL.into_iter().find(|kind| *kind as u8 == first).ok_or_else(|| {
+            Error::new(ErrorKind::Corruption, format!("state '{name}' is of the unknown kind {first}"))
+        })?;
+        if written != self {
+            let message = format!("the snapshot has '{name}' as {written} state, the program as {self}");
+            return Err(Error::user(message));
+        }
+        Ok(entries)
+    }
 }
 
 impl fmt::Display for StateKind {
@@ -132,10 +153,11 @@ impl<K: Key, X: Contents> StateTable<K, X> {
         max_parallelism: u32,
         now: Timestamp,
         groups: &KeyGroupBytes,
+        reader: &EntryReader,
     ) -> Result<()> {
         for (group, bytes) in groups {
-            let entries = self.check_kind(name, bytes)?;
-            read_entries(name, entries, |(key, mut contents): (K, X)| {
+            let entries = self.kind.entries(name, bytes)?;
+            reader.read_entries(name, *group, entries, |(key, mut contents): (K, X)| {
                 let hash = checked_hash(name, &key, *group, max_parallelism)?;
                 if self.ttl.is_some() {
                     contents.track_from(now);
@@ -145,21 +167,6 @@ impl<K: Key, X: Contents> StateTable<K, X> {
             })?;
         }
         Ok(())
-    }
-
-    fn check_kind<'a>(&self, name: &str, bytes: &'a [u8]) -> Result<&'a [u8]> {
-        let (&first, entries) = bytes.split_first().ok_or_else(|| {
-            Error::new(ErrorKind::Corruption, format!("a key group of state '{name}' has no bytes"))
-        })?;
-        let written = StateKind::ALL.into_iter().find(|kind| *kind as u8 == first).ok_or_else(|| {
-            Error::new(ErrorKind::Corruption, format!("state '{name}' is of the unknown kind {first}"))
-        })?;
-        if written != self.kind {
-            let message =
-                format!("the snapshot has '{name}' as {written} state, the program as {}", self.kind);
-            return Err(Error::user(message));
-        }
-        Ok(entries)
     }
 
     /// Looks at `n` more elements to remove what has expired. A list or map is looked at as a whole; if that is more

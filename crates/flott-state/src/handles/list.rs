@@ -22,7 +22,7 @@ impl_handle!(ListState<V>);
 impl<V: Data> ListState<V> {
     /// The list state called `name`; names are unique within an operator and do not start with `_`.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { binding: Binding::new(name, StateKind::List), types: PhantomData }
+        Self { binding: Binding::new::<Vec<Stored<V>>>(name, StateKind::List), types: PhantomData }
     }
 
     /// Forgets each element when it was not used for a while.

@@ -28,7 +28,7 @@ type Map<MK, MV> = BTreeMap<MK, Stored<MV>>;
 impl<MK: Data + Ord, MV: Data> MapState<MK, MV> {
     /// The map state called `name`; names are unique within an operator and do not start with `_`.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { binding: Binding::new(name, StateKind::Map), types: PhantomData }
+        Self { binding: Binding::new::<Map<MK, MV>>(name, StateKind::Map), types: PhantomData }
     }
 
     /// Forgets each entry when it was not used for a while.

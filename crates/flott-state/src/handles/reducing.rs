@@ -34,7 +34,7 @@ impl<V: Data> ReducingState<V> {
     ///
     /// `reduce` gets what was combined so far and the added value, and should be associative.
     pub fn new(name: impl Into<Arc<str>>, reduce: impl Fn(V, V) -> V + Send + Sync + 'static) -> Self {
-        Self { binding: Binding::new(name, StateKind::Reducing), reduce: Arc::new(reduce) }
+        Self { binding: Binding::new::<Stored<V>>(name, StateKind::Reducing), reduce: Arc::new(reduce) }
     }
 
     /// Forgets the value of a key when it was not used for a while.

@@ -22,7 +22,7 @@ impl_handle!(ValueState<V>);
 impl<V: Data> ValueState<V> {
     /// The value state called `name`; names are unique within an operator and do not start with `_`.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { binding: Binding::new(name, StateKind::Value), types: PhantomData }
+        Self { binding: Binding::new::<Stored<V>>(name, StateKind::Value), types: PhantomData }
     }
 
     /// Forgets the value of a key when it was not used for a while.

@@ -95,7 +95,7 @@ fn run_on_disk(
         Op::SnapshotAndRestore => {
             let groups = table.snapshot("table", 5)?;
             *table = KeyedTable::on_disk(space);
-            table.restore("table", 5, &groups)?;
+            table.restore("table", 5, &groups, &EntryReader::default())?;
         }
     }
     Ok(())
@@ -148,7 +148,7 @@ proptest! {
                 Op::SnapshotAndRestore => {
                     let groups = table.snapshot("table", max_parallelism).unwrap();
                     table = KeyedTable::default();
-                    table.restore("table", max_parallelism, &groups).unwrap();
+                    table.restore("table", max_parallelism, &groups, &EntryReader::default()).unwrap();
                 }
             }
             prop_assert_eq!(contents(&table), map.clone());
@@ -197,7 +197,7 @@ fn an_entry_of_no_bytes_is_an_entry() {
     table.insert(key_hash(&()), &(), ());
     let groups = table.snapshot("unit", 8).unwrap();
     let mut restored = KeyedTable::<(), ()>::default();
-    restored.restore("unit", 8, &groups).unwrap();
+    restored.restore("unit", 8, &groups, &EntryReader::default()).unwrap();
     assert_eq!(restored.len(), 1);
 }
 

@@ -125,7 +125,7 @@ fn restart(services: &[TimerService<u64, ()>], parallelism: u32) -> Vec<TimerSer
     let restore = |subtask| {
         let mut service = TimerService::default();
         let part = OperatorSnapshot::reassign(&parts, subtask, parallelism).unwrap();
-        service.restore(&part).unwrap();
+        service.restore(&part, &mut KeyedSchemas::default()).unwrap();
         service
     };
     (0..parallelism).map(SubtaskIndex).map(restore).collect()
@@ -175,7 +175,9 @@ fn the_watermark_after_a_restart_is_the_least_of_all_subtasks() {
 fn damaged_timers_are_an_error_or_other_timers() {
     let mut intact = OperatorSnapshot::default();
     services(3)[0].snapshot(MAX_PARALLELISM, &mut intact).unwrap();
-    let restore = |snapshot: &OperatorSnapshot| TimerService::<u64, ()>::default().restore(snapshot);
+    let restore = |snapshot: &OperatorSnapshot| {
+        TimerService::<u64, ()>::default().restore(snapshot, &mut KeyedSchemas::default())
+    };
     restore(&intact).unwrap();
     for (group, bytes) in &intact.keyed[EVENT_TIMERS] {
         for damaged in damaged(bytes) {

@@ -1,6 +1,7 @@
 //! The state of all subtasks of an operator, in a form that does not depend on how they have divided it.
 
-use flott_state::OperatorSnapshot;
+use flott_schema::{StateSchemas, Type};
+use flott_state::{OperatorSnapshot, STATE_SCHEMAS};
 use flott_types::{KeyGroup, SubtaskIndex, key_group_range};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,6 +15,8 @@ pub(super) struct Dump {
     /// Without repetitions: each subtask may have all entries.
     union: BTreeMap<String, BTreeSet<Vec<u8>>>,
     broadcast: BTreeMap<String, Vec<u8>>,
+    /// The schema of what is in a key group.
+    schemas: BTreeMap<(String, KeyGroup), Type>,
 }
 
 /// Which differences between two dumps count.
@@ -36,6 +39,7 @@ impl Dump {
             list: BTreeMap::new(),
             union: BTreeMap::new(),
             broadcast: BTreeMap::new(),
+            schemas: BTreeMap::new(),
         };
         for (idx, part) in parts.iter().enumerate() {
             for (name, groups) in &part.keyed {
@@ -50,7 +54,10 @@ impl Dump {
             for (name, entries) in part.list.iter().filter(|(_, entries)| !entries.is_empty()) {
                 dump.list.entry(name.clone()).or_default().extend(entries.iter().cloned());
             }
-            for (name, entries) in part.union.iter().filter(|(_, entries)| !entries.is_empty()) {
+            dump.add_schemas(part, &what);
+            // The record of schemas is of the key groups of a subtask: what counts is what it says of each.
+            let unions = part.union.iter().filter(|(name, _)| *name != STATE_SCHEMAS);
+            for (name, entries) in unions.filter(|(_, entries)| !entries.is_empty()) {
                 dump.union.entry(name.clone()).or_default().extend(entries.iter().cloned());
             }
             for (name, bytes) in &part.broadcast {
@@ -59,6 +66,27 @@ impl Dump {
             }
         }
         dump
+    }
+
+    #[track_caller]
+    fn add_schemas(&mut self, part: &OperatorSnapshot, what: impl Fn() -> String) {
+        for bytes in part.union.get(STATE_SCHEMAS).into_iter().flatten() {
+            let record = StateSchemas::decode(bytes);
+            let Ok(Some(StateSchemas { key_groups: (start, end), entries })) = record else {
+                panic!("{}: the record of schemas cannot be read: {record:?}", what())
+            };
+            for (name, schema) in entries {
+                let groups = part.keyed.get(&name).into_iter().flat_map(|groups| groups.keys());
+                for group in groups.filter(|group| (start..end).contains(&group.0)) {
+                    let known = self.schemas.insert((name.clone(), *group), schema.clone());
+                    assert!(
+                        known.is_none(),
+                        "{}: key group {group} of state '{name}' has two schemas",
+                        what()
+                    );
+                }
+            }
+        }
     }
 
     /// Fails with the first state that differs.
@@ -75,6 +103,13 @@ impl Dump {
         assert_same_map("list", &this.list, &other.list, String::clone, &what);
         assert_same_map("union", &this.union, &other.union, String::clone, &what);
         assert_same_map("broadcast", &this.broadcast, &other.broadcast, String::clone, &what);
+        assert_same_map(
+            "schema of",
+            &this.schemas,
+            &other.schemas,
+            |(name, group)| format!("{name}, key group {group}"),
+            &what,
+        );
     }
 
     fn normal_form(&self, strictness: Strictness<'_>) -> Self {

@@ -3,7 +3,7 @@
 use crate::support::keyed_stream;
 use expect_test::{Expect, expect};
 use flott_operators::{Operator, OperatorContext, OperatorOutput};
-use flott_state::{KeyedTable, OperatorSnapshot, decode, encode};
+use flott_state::{EntryReader, KeyedTable, OperatorSnapshot, decode, encode};
 use flott_testkit::{KeyValue, SnapshotCheck, TestDriver};
 use flott_types::{RecordBatch, Result, SubtaskIndex, Timestamp, Watermark, key_hash};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -132,7 +132,7 @@ impl Operator<KeyValue, KeyValue> for Sums {
         if self.flaw == Flaw::ForgetsAKey {
             groups.pop_first();
         }
-        self.sums.restore("sums", self.max_parallelism, &groups)?;
+        self.sums.restore("sums", self.max_parallelism, &groups, &EntryReader::default())?;
         if self.flaw == Flaw::RestoresOthersKeys {
             let key = "q".to_owned();
             self.sums.insert(key_hash(&key), &key, 0);

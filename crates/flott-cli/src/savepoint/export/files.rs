@@ -3,6 +3,7 @@
 use super::rows::{Layout, Row};
 use anyhow::{Context, Result, anyhow};
 use flott::env::{Env, FileWrite};
+use flott_schema::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,10 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(in crate::savepoint) enum Format {
     /// One JSON object a line.
+    #[value(alias = "json")]
     Jsonl,
+    /// Lines of values with a heading; what is no number, text or truth value is JSON text, and what is missing is empty.
+    Csv,
     /// A Parquet file.
     Parquet,
 }
@@ -24,6 +28,7 @@ pub(super) struct Output {
 
 enum Encoder {
     Jsonl,
+    Csv,
     #[cfg(feature = "parquet")]
     Parquet {
         layout: Layout,
@@ -61,7 +66,9 @@ impl Output {
     pub(super) fn create(env: &Env, target: &Path, format: Format, layout: &Layout) -> Result<Self> {
         let encoder = encoder(format, layout)?;
         if target == Path::new("-") {
-            return Ok(Self { target: None, sink: Box::new(Stdout(env.clone())), encoder });
+            let mut output = Self { target: None, sink: Box::new(Stdout(env.clone())), encoder };
+            output.begin(layout)?;
+            return Ok(output);
         }
         if env.fs().metadata(target).is_ok() {
             return Err(anyhow!(
@@ -71,7 +78,19 @@ impl Output {
         }
         let sink = env.fs().create(&temporary(target));
         let sink = sink.with_context(|| format!("cannot write '{}'", target.display()))?;
-        Ok(Self { target: Some(target.to_owned()), sink, encoder })
+        let mut output = Self { target: Some(target.to_owned()), sink, encoder };
+        output.begin(layout)?;
+        Ok(output)
+    }
+
+    /// Writes what comes before the first row.
+    fn begin(&mut self, layout: &Layout) -> Result<()> {
+        if matches!(self.encoder, Encoder::Csv) {
+            let names = layout.columns.iter().map(|(name, _)| (*name).to_owned());
+            let heading = csv_line(std::iter::once("key_group".to_owned()).chain(names))?;
+            self.sink.write_all(&heading).context("cannot write the rows")?;
+        }
+        Ok(())
     }
 
     pub(super) fn write(&mut self, row: Row) -> Result<()> {
@@ -80,6 +99,10 @@ impl Output {
             Encoder::Jsonl => {
                 serde_json::to_writer(&mut bytes, &row).context("a row cannot be written as JSON")?;
                 bytes.push(b'\n');
+            }
+            Encoder::Csv => {
+                let cells = row.0.iter().map(|(_, value)| cell(value)).collect::<Result<Vec<_>>>()?;
+                bytes = csv_line(cells.into_iter())?;
             }
             #[cfg(feature = "parquet")]
             Encoder::Parquet { layout, encoder } => {
@@ -96,7 +119,7 @@ impl Output {
     pub(super) fn finish(self, env: &Env) -> Result<()> {
         let Self { target, mut sink, encoder } = self;
         match encoder {
-            Encoder::Jsonl => {}
+            Encoder::Jsonl | Encoder::Csv => {}
             #[cfg(feature = "parquet")]
             Encoder::Parquet { mut encoder, .. } => {
                 let mut bytes = Vec::new();
@@ -122,12 +145,33 @@ impl Output {
     }
 }
 
+fn csv_line(cells: impl Iterator<Item = String>) -> Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(cells).context("a row cannot be written as CSV")?;
+    writer.into_inner().map_err(|error| anyhow!("a row cannot be written as CSV: {error}"))
+}
+
+/// A value as a cell.
+fn cell(value: &Value) -> Result<String> {
+    Ok(match value {
+        Value::Unit | Value::Option(None) => String::new(),
+        Value::Option(Some(value)) => cell(value)?,
+        Value::String(text) => text.clone(),
+        Value::Char(letter) => letter.to_string(),
+        // Not all are numbers in JSON.
+        Value::F32(number) => number.to_string(),
+        Value::F64(number) => number.to_string(),
+        value => serde_json::to_string(value).context("a value cannot be written as JSON")?,
+    })
+}
+
 #[cfg(feature = "parquet")]
 fn encoder(format: Format, layout: &Layout) -> Result<Encoder> {
     use flott::format::EncodeFormat;
     use flott_format_parquet::ParquetFormat;
     match format {
         Format::Jsonl => Ok(Encoder::Jsonl),
+        Format::Csv => Ok(Encoder::Csv),
         Format::Parquet => {
             let format = ParquetFormat::new().schema(super::columns::schema_of(layout));
             let encoder = format.start_file().context("its rows have no Parquet columns")?;
@@ -140,6 +184,7 @@ fn encoder(format: Format, layout: &Layout) -> Result<Encoder> {
 fn encoder(format: Format, _: &Layout) -> Result<Encoder> {
     match format {
         Format::Jsonl => Ok(Encoder::Jsonl),
+        Format::Csv => Ok(Encoder::Csv),
         Format::Parquet => {
             Err(anyhow!("this `flott` was built without its feature `parquet`; --format jsonl works"))
         }

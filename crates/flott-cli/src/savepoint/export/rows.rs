@@ -57,12 +57,16 @@ enum Shape {
     Timer,
     /// State of the engine: a key with something of its own.
     Plain,
+    /// Slices of windows: a key with the end of a slice and what was aggregated in it.
+    Slices,
 }
 
 impl Layout {
     /// The rows of a state of `kind` whose entries are `ty`.
     pub(in crate::savepoint) fn new(kind: StateKind, ty: &Type) -> Result<Self> {
         let unfit = || anyhow!("its schema, {ty}, is not that of {kind} state");
+        // Window operators write a key group as one list.
+        let ty = if let Type::Sequence(entry) = ty { entry } else { ty };
         let Type::Tuple(parts) = ty else { return Err(unfit()) };
         let (shape, columns) = match (kind, parts.as_slice()) {
             (StateKind::EventTimers | StateKind::ProcessingTimers, [at, key, namespace]) => {
@@ -81,6 +85,11 @@ impl Layout {
                 (Shape::Map, stored_columns(columns, stored).ok_or_else(unfit)?)
             }
             (StateKind::EventTimers | StateKind::ProcessingTimers, _) => return Err(unfit()),
+            (StateKind::Slices, [key, Type::Tuple(slice)]) => {
+                let [end, value] = slice.as_slice() else { return Err(unfit()) };
+                let columns = [("key", key), ("slice_end_ms", end), ("value", value)];
+                (Shape::Slices, columns.map(|(name, ty)| (name, ty.clone())).to_vec())
+            }
             (kind, [key, value]) if !kind.is_handle() => {
                 (Shape::Plain, vec![("key", key.clone()), ("value", value.clone())])
             }
@@ -89,13 +98,22 @@ impl Layout {
         Ok(Self { shape, columns })
     }
 
-    /// The rows of one entry.
+    /// The rows of one entry, or of a list of entries.
     pub(in crate::savepoint) fn rows(
         &self,
         key_group: u32,
         entry: Value,
         mut each: impl FnMut(Row) -> Result<()>,
     ) -> Result<()> {
+        match entry {
+            Value::Sequence(entries) => {
+                entries.into_iter().try_for_each(|entry| self.rows_of(key_group, entry, &mut each))
+            }
+            entry => self.rows_of(key_group, entry, &mut each),
+        }
+    }
+
+    fn rows_of(&self, key_group: u32, entry: Value, each: &mut impl FnMut(Row) -> Result<()>) -> Result<()> {
         let unfit = || anyhow!("an entry is not what its schema says");
         let Value::Tuple(parts) = entry else { return Err(unfit()) };
         let group = ("key_group", Value::Unsigned(key_group.into()));
@@ -103,6 +121,10 @@ impl Layout {
             (Shape::Timer, Err(parts)) => {
                 let [at, key, namespace] = <[Value; 3]>::try_from(parts).map_err(|_| unfit())?;
                 each(Row(vec![group, ("key", key), ("timestamp_ms", at), ("namespace", namespace)]))
+            }
+            (Shape::Slices, Ok([key, Value::Tuple(slice)])) => {
+                let [end, value] = <[Value; 2]>::try_from(slice).map_err(|_| unfit())?;
+                each(Row(vec![group, ("key", key), ("slice_end_ms", end), ("value", value)]))
             }
             (Shape::Plain, Ok([key, value])) => each(Row(vec![group, ("key", key), ("value", value)])),
             (Shape::One, Ok([key, stored])) => {
@@ -123,7 +145,9 @@ impl Layout {
                 }
                 Ok(())
             }
-            (Shape::One | Shape::List | Shape::Map | Shape::Timer | Shape::Plain, _) => Err(unfit()),
+            (Shape::One | Shape::List | Shape::Map | Shape::Timer | Shape::Plain | Shape::Slices, _) => {
+                Err(unfit())
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! How a handle finds its state, and what it says if it cannot.
 
+use crate::schemas::STATE_SCHEMAS;
 use crate::testing::Subtasks;
 use crate::{
     AggregatingState, KeyedStateBackend, KeyedTable, ListState, MapState, ReducingState, ValueState,
@@ -156,10 +157,26 @@ fn restored_state_of_another_kind_is_an_error_and_is_kept() {
 }
 
 #[test]
-fn restored_state_of_another_type_is_corrupted() {
+fn restored_state_of_another_type_is_refused() {
     let mut subtasks = Subtasks::new(1, 4);
     ValueState::new("x").set(subtasks.at(1), 300_u32).unwrap();
     subtasks.restart(1);
+    check_error(
+        ValueState::<String>::new("x").get(subtasks.at(1)),
+        &expect![
+            "restoring state 'x': the type of state 'x' has changed: field 'value' was u32 and is string"
+        ],
+    );
+}
+
+#[test]
+fn restored_state_of_another_type_without_schema_is_corrupted() {
+    let mut subtasks = Subtasks::new(1, 4);
+    ValueState::new("x").set(subtasks.at(1), 300_u32).unwrap();
+    let mut part = subtasks.snapshots().remove(0);
+    part.union.remove(STATE_SCHEMAS);
+    let mut subtasks = Subtasks::new(1, 4);
+    subtasks.backends[0].restore(&part).unwrap();
     let error = ValueState::<String>::new("x").get(subtasks.at(1)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corruption);
     expect!["restoring state 'x': cannot read x as (u64, flott_state::ttl::Stored<alloc::string::String>): Hit the end of buffer, expected more data"]
@@ -177,11 +194,14 @@ fn state_of_other_operators_is_not_found_by_place() {
 #[test]
 fn tables_can_be_bound_as_they_are() {
     let mut backend = KeyedStateBackend::<u64>::new(SubtaskIndex(0), 1, 4);
-    let place = backend.bind("table", |_| Ok(KeyedTable::<u64, u32>::default())).unwrap();
+    let place = backend.bind::<(u64, u32), _>("table", |_, _| Ok(KeyedTable::<u64, u32>::default())).unwrap();
     let hash = backend.set_current_key(7);
     let (table, scope, _) = backend.state::<KeyedTable<u64, u32>>(place).unwrap();
     table.insert(scope.hash, &scope.key, 1);
-    assert_eq!(backend.bind("table", |_| Ok(KeyedTable::<u64, u32>::default())).unwrap(), place);
+    assert_eq!(
+        backend.bind::<(u64, u32), _>("table", |_, _| Ok(KeyedTable::<u64, u32>::default())).unwrap(),
+        place
+    );
     let (table, ..) = backend.state::<KeyedTable<u64, u32>>(place).unwrap();
     assert_eq!(table.get(hash, &7), Some(&1));
 }

@@ -1,5 +1,6 @@
 //! Snapshot and restore, at the same and at other parallelism.
 
+use crate::schemas::STATE_SCHEMAS;
 use crate::testing::Subtasks;
 use crate::{AggregatingState, ListState, MapState, OperatorSnapshot, ReducingState, ValueState};
 use flott_types::SubtaskIndex;
@@ -71,7 +72,8 @@ fn the_key_groups_of_all_subtasks_together_stay_the_same() {
     let states = States::new();
     (0..N_KEYS).for_each(|key| states.write(&mut subtasks, key));
     let union = |subtasks: &Subtasks| {
-        let whole = OperatorSnapshot::reassign(&subtasks.snapshots(), SubtaskIndex(0), 1).unwrap();
+        let mut whole = OperatorSnapshot::reassign(&subtasks.snapshots(), SubtaskIndex(0), 1).unwrap();
+        assert_eq!(whole.union.remove(STATE_SCHEMAS).unwrap().len(), subtasks.backends.len());
         assert_eq!(whole.keyed.len(), 5);
         assert!(
             whole.keyed.values().all(|groups| groups.len() == 16),

@@ -3,6 +3,7 @@
 use super::*;
 use crate::begun::{BegunSnapshot, GroupLayout};
 use crate::codec::{decode, encode_into};
+use crate::schemas::EntryReader;
 use crate::snapshot::KeyGroupBytes;
 use crate::testing::memory_space;
 use flott_types::{ErrorKind, KeyGroup, key_group, key_hash};
@@ -126,12 +127,13 @@ fn entries<V: Value>(snapshot: BegunSnapshot) -> Model<V> {
     let groups = snapshot.complete().unwrap().keyed.remove("table").unwrap();
     let mut found = Model::new();
     for (group, bytes) in &groups {
-        crate::table::read_entries("table", bytes, |(key, value): (u16, V)| {
-            assert_eq!(key_group(key_hash(&key), MAX_PARALLELISM), *group);
-            assert_eq!(found.insert(key, value), None, "key {key} is there twice");
-            Ok(())
-        })
-        .unwrap();
+        EntryReader::default()
+            .read_entries("table", *group, bytes, |(key, value): (u16, V)| {
+                assert_eq!(key_group(key_hash(&key), MAX_PARALLELISM), *group);
+                assert_eq!(found.insert(key, value), None, "key {key} is there twice");
+                Ok(())
+            })
+            .unwrap();
     }
     found
 }
