@@ -1,6 +1,7 @@
 //! The contracts: what users and connector writers implement.
 //!
 //! * `source`: [`Source`], [`SplitEnumerator`], [`SourceReader`] and, for simple sources, [`SplitSource`].
+//! * `span`: from where and until when a source is read.
 //! * `sink`: [`Sink`], [`SinkWriter`].
 //! * `watermark`: [`WatermarkStrategy`], [`WatermarkGenerator`].
 //! * `function`: process, aggregate and asynchronous functions with their contexts.
@@ -21,6 +22,7 @@ mod sink;
 pub mod sinks;
 mod source;
 pub mod sources;
+mod span;
 mod split_source;
 pub mod testing;
 mod watermark;
@@ -38,6 +40,7 @@ pub use source::{
     BadRecord, Boundedness, EnumeratorInit, InputStatus, OnError, Source, SourceOutput, SourceReader,
     SourceReaderContext, SourceSplit, SplitEnumerator, SplitEnumeratorContext, SplitOutput,
 };
+pub use span::{SourceSpan, StartingPosition, Until, split_to_json};
 pub use split_source::{SplitReader, SplitSource, SplitSourceReader, StaticSplitEnumerator};
 pub use watermark::{
     BatchTimestampAssigner, GeneratorContext, Idleness, TimestampMode, WatermarkAlignment,

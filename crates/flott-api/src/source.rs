@@ -1,5 +1,6 @@
 //! Sources are made of splits: an enumerator hands them out, readers read them and know exact positions.
 
+use crate::span::StartingPosition;
 use flott_env::Env;
 use flott_types::{Data, Error, RecordBatch, Result, SplitId, SubtaskIndex, Timestamp};
 use serde::de::DeserializeOwned;
@@ -60,6 +61,10 @@ pub struct EnumeratorInit {
     pub parallelism: u32,
     /// The snapshot of an earlier enumerator, after a restart.
     pub restored: Option<Vec<u8>>,
+    /// Where to start if nothing was restored. An enumerator hands out exactly the splits of [`StartingPosition::splits`], or refuses by
+    /// name; a point in time it may take as a hint what need not be read: the engine leaves out what is earlier. What it makes of the position
+    /// is in its snapshot, and never decided a second time.
+    pub start: StartingPosition,
 }
 
 /// What a reader knows about its place.
@@ -142,7 +147,8 @@ pub enum InputStatus {
 
 /// Reads the splits of one subtask.
 ///
-/// Legal calls: `(add_splits | no_more_splits | poll_next | set_paused | snapshot)*` until `poll_next` returns
+/// Legal calls: `(add_splits | no_more_splits | poll_next | set_paused | end_splits |
+/// snapshot)*` until `poll_next` returns
 /// [`InputStatus::EndOfInput`] or an error. `poll_next` returns `Pending` when nothing can be read now, after it has
 /// arranged for the task to be woken.
 pub trait SourceReader: Send {
@@ -170,6 +176,13 @@ pub trait SourceReader: Send {
         records_max: usize,
         out: &mut SourceOutput<Self::Record>,
     ) -> Poll<Result<InputStatus>>;
+
+    /// These splits are not read further, whatever they still hold: they have ended, and leave the snapshot. Ids that the reader does not
+    /// have are ignored.
+    ///
+    /// # Errors
+    /// If another split that waited for them cannot be opened.
+    fn end_splits(&mut self, ids: &BTreeSet<SplitId>) -> Result<()>;
 
     /// Whether splits were added that are not being read yet. They may hold old records, so event time waits for them.
     fn has_waiting_splits(&self) -> bool {

@@ -4,7 +4,8 @@ use crate::source::{
     Boundedness, EnumeratorInit, InputStatus, Source, SourceOutput, SourceReader, SourceReaderContext,
     SourceSplit, SplitEnumerator, SplitEnumeratorContext, SplitOutput,
 };
-use flott_types::{Data, Error, ErrorKind, Result, SplitId, SubtaskIndex};
+use crate::span::StartingPosition;
+use flott_types::{Data, Error, ErrorKind, Result, SplitId, SubtaskIndex, Timestamp};
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::task::{Context, Poll};
@@ -26,6 +27,16 @@ pub trait SplitSource: Send + Sync + 'static {
     /// # Errors
     /// If the source does not exist or cannot be divided.
     fn splits(&self, parallelism: u32) -> Result<Vec<Self::Split>>;
+
+    /// The splits of a job that starts at a point in event time: those of [`SplitSource::splits`], which may stand behind records that
+    /// are certainly earlier. The engine leaves out what else is earlier.
+    ///
+    /// # Errors
+    /// As [`SplitSource::splits`].
+    fn splits_from(&self, parallelism: u32, from: Timestamp) -> Result<Vec<Self::Split>> {
+        let _unused = from;
+        self.splits(parallelism)
+    }
 
     /// Starts reading a split at its position.
     ///
@@ -69,10 +80,15 @@ impl<S: SplitSource + Clone> Source for S {
     }
 
     fn create_enumerator(&self, init: EnumeratorInit) -> Result<Box<dyn SplitEnumerator<Self::Split>>> {
-        match init.restored {
-            Some(bytes) => Ok(Box::new(StaticSplitEnumerator::restore(&bytes)?)),
-            None => Ok(Box::new(StaticSplitEnumerator::new(self.splits(init.parallelism)?))),
+        if let Some(bytes) = init.restored {
+            return Ok(Box::new(StaticSplitEnumerator::restore(&bytes)?));
         }
+        let splits = match (init.start.splits()?, init.start) {
+            (Some(splits), _) => splits,
+            (None, StartingPosition::Timestamp(from)) => self.splits_from(init.parallelism, from)?,
+            (None, _) => self.splits(init.parallelism)?,
+        };
+        Ok(Box::new(StaticSplitEnumerator::new(splits)))
     }
 
     fn create_reader(
@@ -221,6 +237,12 @@ where
             return Poll::Ready(Ok(InputStatus::EndOfInput));
         }
         Poll::Pending
+    }
+
+    fn end_splits(&mut self, ids: &BTreeSet<SplitId>) -> Result<()> {
+        self.reading.retain(|(id, _)| !ids.contains(id));
+        self.waiting.retain(|split| !ids.contains(&split.split_id()));
+        self.open_waiting()
     }
 
     fn has_waiting_splits(&self) -> bool {

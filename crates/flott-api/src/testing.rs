@@ -4,6 +4,7 @@ use crate::source::{
     BadRecord, EnumeratorInit, InputStatus, Source, SourceOutput, SourceReader, SourceReaderContext,
     SplitEnumerator, SplitEnumeratorContext,
 };
+use crate::span::StartingPosition;
 use flott_env::Env;
 use flott_types::{Error, Result, SplitId, SubtaskIndex, Timestamp};
 use std::collections::VecDeque;
@@ -85,7 +86,7 @@ impl<S: Source> SourceDriver<S> {
     /// # Errors
     /// What the source returns.
     pub fn start(source: &S, env: &Env, parallelism: u32) -> Result<Self> {
-        Self::start_from(source, env, parallelism, None)
+        Self::start_from(source, env, parallelism, None, StartingPosition::Earliest)
     }
 
     /// Starts `source` where a snapshot was taken; its splits go to the readers in turn.
@@ -98,7 +99,15 @@ impl<S: Source> SourceDriver<S> {
         parallelism: u32,
         snapshot: SourceSnapshot<S::Split>,
     ) -> Result<Self> {
-        Self::start_from(source, env, parallelism, Some(snapshot))
+        Self::start_from(source, env, parallelism, Some(snapshot), StartingPosition::Earliest)
+    }
+
+    /// Starts `source` at a position.
+    ///
+    /// # Errors
+    /// What the source returns.
+    pub fn start_at(source: &S, env: &Env, parallelism: u32, start: StartingPosition) -> Result<Self> {
+        Self::start_from(source, env, parallelism, None, start)
     }
 
     fn start_from(
@@ -106,13 +115,14 @@ impl<S: Source> SourceDriver<S> {
         env: &Env,
         parallelism: u32,
         snapshot: Option<SourceSnapshot<S::Split>>,
+        start: StartingPosition,
     ) -> Result<Self> {
         let (restored, splits) = match snapshot {
             Some(snapshot) => (Some(snapshot.enumerator), snapshot.splits),
             None => (None, Vec::new()),
         };
         let enumerator =
-            source.create_enumerator(EnumeratorInit { env: env.clone(), parallelism, restored })?;
+            source.create_enumerator(EnumeratorInit { env: env.clone(), parallelism, restored, start })?;
         let readers = (0..parallelism)
             .map(|idx| {
                 let ctx = SourceReaderContext { env: env.clone(), subtask: SubtaskIndex(idx), parallelism };

@@ -22,6 +22,7 @@ mod tally;
 use crate::interrupt::{self, Interrupt};
 use crate::progress;
 use crate::settings::{Settings, duration, positive_duration};
+use crate::span::SpanArgs;
 use anyhow::{Context, Result};
 use exactly_once::ExactlyOnce;
 use flott::env::Env;
@@ -69,6 +70,8 @@ pub(crate) struct DemoArgs {
     #[arg(short, long)]
     quiet: bool,
     #[command(flatten)]
+    span: SpanArgs,
+    #[command(flatten)]
     settings: Settings,
 }
 
@@ -79,6 +82,8 @@ Examples:
   flott demo --quiet --lateness \"0 s\"     the summary only, and no corrections
   flott demo --out-of-orderness \"48 h\"    wait so long that no record is late
   flott demo -p 2 --output month          two subtasks of each operator, results in month/
+  flott demo --from 2013-01-10 --until 2013-01-20
+                                          ten days of it, hour by hour as in the whole month
   flott demo --exactly-once --speed 200000
                                           13 seconds; kill -9 it as often as you like and start it again: nothing is
                                           lost or doubled
@@ -100,6 +105,7 @@ fn speed(text: &str) -> Result<f64, String> {
 pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     let env = Env::real().context("cannot start the runtime")?;
     let mut config = args.settings.load(&env)?;
+    args.span.configure(&mut config)?;
     if let Some(input) = &args.input {
         env.fs().open(input).with_context(|| format!("cannot read the input '{}'", input.display()))?;
     }

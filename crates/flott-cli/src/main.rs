@@ -2,7 +2,8 @@
 //!
 //! A subcommand is a module with its arguments and a function `run`: [`demo`], [`nexmark`], [`run_program`],
 //! [`config_reference`], [`savepoint`].
-//! Around a job that a subcommand runs itself: [`settings`] (`-D` and `-p`), [`interrupt`] (Ctrl-C), [`progress`]; [`logging`] for all.
+//! Around a job that a subcommand runs itself: [`settings`] (`-D` and `-p`), [`span`] (`--from` and `--until`), [`interrupt`] (Ctrl-C), [`progress`];
+//! [`logging`] for all.
 //!
 //! It is *not* a place for anything that a program could want: programs link the library `flott` only.
 
@@ -16,6 +17,7 @@ mod progress;
 mod run_program;
 mod savepoint;
 mod settings;
+mod span;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -38,6 +40,8 @@ const EXAMPLES: &str = "\
 Examples:
   flott demo                            a month of real flights, out of order, hour by hour
   flott demo --speed 7200               the same, two hours of it in a second
+  flott demo --from 2013-01-10 --until 2013-01-12
+                                        the same, two days of it
   flott run target/release/my-program   a program of yours
   flott nexmark --query q5 --events 5M  a query of the Nexmark benchmark, measured
   flott config watermark                the configuration keys about watermarks

@@ -1,6 +1,7 @@
 //! `flott run`: runs a program that links `flott`.
 
 use crate::settings::pair;
+use crate::span::SpanArgs;
 use anyhow::{Result, anyhow};
 use std::ffi::OsString;
 use std::io;
@@ -28,6 +29,8 @@ pub(crate) struct RunArgs {
     /// The same as -D execution.state-recovery.ignore-unclaimed-state=true.
     #[arg(short = 'n', long)]
     allow_non_restored_state: bool,
+    #[command(flatten)]
+    span: SpanArgs,
     /// The executable.
     program: PathBuf,
     /// Arguments of the program, given to it after the configuration.
@@ -40,6 +43,7 @@ Examples:
   cargo build --release && flott run target/release/my-program
   flott run -p 4 target/release/my-program -- --input flights.csv
   flott run --from-savepoint /data/savepoints/savepoint-abcdef-28774723d06f target/release/my-program
+  flott run --from 2013-01-10 --until 2013-01-11T12:00:00-05:00 target/release/my-program
   flott run -D \"execution.buffer-timeout.interval=10 ms\" target/release/my-program";
 
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
@@ -58,6 +62,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     }
     if args.allow_non_restored_state {
         command.arg("-D").arg("execution.state-recovery.ignore-unclaimed-state=true");
+    }
+    for (key, value) in args.span.settings() {
+        command.arg("-D").arg(format!("{key}={value}"));
     }
     command.args(&args.args);
     start(command)

@@ -84,6 +84,13 @@ impl Generator {
         self.base_time_ms + self.events_per_second.quotient(n * 1_000) as i64
     }
 
+    /// The number of the first event that is not before `time`.
+    pub(crate) fn first_at(&self, time: Timestamp) -> u64 {
+        let after_ms = i128::from(time) - i128::from(self.base_time_ms);
+        let number = after_ms.max(0) * i128::from(self.events_per_second.get());
+        u64::try_from(number.unsigned_abs().div_ceil(1_000)).unwrap_or(u64::MAX)
+    }
+
     /// The person that event `n` is.
     #[inline(always)]
     pub(crate) fn person(&self, n: u64) -> Person {

@@ -112,6 +112,12 @@ impl<R: NexmarkRecord> Sequence<R> {
         (0..self.len).map(|position| self.get(position))
     }
 
+    /// A position before which all records are before `time`: that of the group in which the first event is that is not.
+    pub(crate) fn position_at(&self, time: Timestamp) -> u64 {
+        let first = self.generator.first_at(time).min(self.events);
+        Self::count_before(self.group_size.quotient(first) * self.group_size.get())
+    }
+
     /// The number of the event that the `ordinal`-th record of the kind is.
     #[inline(always)]
     pub(crate) const fn event_number(ordinal: u64) -> u64 {
@@ -203,6 +209,32 @@ mod tests {
                 "group {group}: {record:?} after {max}"
             );
             max = max.max(record.date_time());
+        }
+    }
+
+    fn check_seek<R: NexmarkRecord>(events: u64, group: u64, events_per_second: u64) {
+        let standard = NexmarkConfig::bounded(events);
+        let config = NexmarkConfig { out_of_order_group_size: group, events_per_second, ..standard };
+        let sequence = Sequence::<R>::new(&config).unwrap();
+        let times: Vec<_> = sequence.iter().map(|record| record.date_time()).collect();
+        let (first, last) =
+            (config.base_time_ms, config.base_time_ms + 1 + events as i64 * 1_000 / events_per_second as i64);
+        for time in (first - 3..last + 3).chain([i64::MIN, 0, i64::MAX]) {
+            let position = sequence.position_at(time) as usize;
+            assert!(times.iter().take(position).all(|at| *at < time), "{time} in groups of {group}");
+            let later = times.iter().position(|at| *at >= time).unwrap_or(times.len());
+            assert!(later - position <= group as usize, "{time}: {later} is far behind {position}");
+        }
+    }
+
+    #[test]
+    fn before_the_position_of_a_time_all_records_are_earlier_and_not_many_behind_it() {
+        for (events, group, events_per_second) in
+            [(0, 1, 10), (1, 1, 10), (700, 1, 10_000), (700, 64, 3_000), (501, 7, 1_000)]
+        {
+            check_seek::<Event>(events, group, events_per_second);
+            check_seek::<Bid>(events, group, events_per_second);
+            check_seek::<Person>(events, group, events_per_second);
         }
     }
 

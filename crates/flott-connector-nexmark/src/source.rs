@@ -6,13 +6,14 @@ use crate::record::{Auction, Bid, Event, Person};
 use crate::sequence::{NexmarkRecord, Sequence};
 use crate::split::NexmarkSplit;
 use flott_api::{Boundedness, SourceReaderContext, SplitSource};
-use flott_types::Result;
+use flott_types::{Result, Timestamp};
 
 /// Generates Nexmark records; their timestamps are the source's own.
 ///
 /// There are as many splits as readers at the first start. Each split reads every so many-th record, so that all of
 /// them advance together in event time. `WatermarkStrategy::for_bounded_out_of_orderness` with
-/// [`NexmarkConfig::max_out_of_orderness`] makes no record late.
+/// [`NexmarkConfig::max_out_of_orderness`] makes no record late. A job that starts at a point in event time generates nothing earlier but for
+/// the rest of a group.
 #[derive(Clone, Debug)]
 pub struct NexmarkSource<R = Event> {
     config: NexmarkConfig,
@@ -86,6 +87,11 @@ impl<R: NexmarkRecord> SplitSource for NexmarkSource<R> {
     fn splits(&self, parallelism: u32) -> Result<Vec<NexmarkSplit>> {
         let stride = parallelism.max(1);
         Ok((0..stride).map(|idx| NexmarkSplit::new(idx, stride)).collect())
+    }
+
+    fn splits_from(&self, parallelism: u32, from: Timestamp) -> Result<Vec<NexmarkSplit>> {
+        let (stride, position) = (parallelism.max(1), self.sequence.position_at(from));
+        Ok((0..stride).map(|idx| NexmarkSplit::starting_at(idx, stride, position)).collect())
     }
 
     fn open(&self, split: NexmarkSplit, ctx: &SourceReaderContext) -> Result<NexmarkReader<R>> {

@@ -19,6 +19,12 @@ impl NexmarkSplit {
         Self { idx, stride, next: idx as u64 }
     }
 
+    /// The split `idx` of `stride`, from the position `from` on.
+    pub(crate) fn starting_at(idx: u32, stride: u32, from: u64) -> Self {
+        let rounds = from.saturating_sub(idx.into()).div_ceil(stride.into());
+        Self { idx, stride, next: u64::from(idx) + rounds * u64::from(stride) }
+    }
+
     /// The position of the next record in the [`crate::Sequence`].
     pub const fn next(&self) -> u64 {
         self.next

@@ -266,6 +266,7 @@ impl Attempt {
                 env: self.env.clone(),
                 parallelism: spec.parallelism,
                 restored: restored.take(),
+                start: spec.span.start.clone(),
             };
             let started = (spec.enumerator)(init).and_then(|mut new| {
                 let instructions = new.start()?;

@@ -12,7 +12,7 @@ use crate::inbox::Inbox;
 use crate::job_state::JobStatus;
 use crate::metrics::JobMetrics;
 use crate::restart::RestartStrategy;
-use flott_api::WatermarkAlignment;
+use flott_api::{SourceSpan, WatermarkAlignment};
 use flott_checkpoint::{
     CheckpointOwner, EndReport, EndedJob, Input as CheckpointInput, JobEnding, JobStart, RestoredState,
 };
@@ -44,6 +44,8 @@ pub struct SourceSpec {
     pub enumerator: EnumeratorFactory,
     /// Its alignment group.
     pub alignment: Option<WatermarkAlignment>,
+    /// What is read of it.
+    pub span: SourceSpan,
 }
 
 impl fmt::Debug for SourceSpec {

@@ -5,7 +5,7 @@ use crate::data_stream::DataStream;
 use crate::job::{JobClient, JobExecutionResult, launch};
 use crate::program::{Origins, ProgramSource, SharedProgram};
 use flott_api::sources::{CollectionSource, GeneratorSource};
-use flott_api::{BadRecord, OnError, Source, WatermarkStrategy};
+use flott_api::{BadRecord, OnError, Source, StartingPosition, Until, WatermarkStrategy};
 use flott_coordinator::enumerator_factory;
 use flott_env::Env;
 use flott_graph::{JobGraph, NodeKind};
@@ -144,8 +144,15 @@ impl StreamExecutionEnvironment {
         let factory = SourceFactory::new(Arc::clone(&source), strategy, on_error);
         let node = self.program.add(name, NodeKind::Source, Arc::new(factory));
         let enumerator = enumerator_factory(source);
-        self.program.lock().sources.push(ProgramSource { node, enumerator, alignment });
-        SourceStream { stream: DataStream::new(self.program.clone(), Origins::of(node, None)), node }
+        self.program.lock().sources.push(ProgramSource {
+            node,
+            enumerator,
+            alignment,
+            start: None,
+            until: None,
+        });
+        let stream = DataStream::new(self.program.clone(), Origins::of(node, None));
+        SourceStream { stream, program: self.program.clone(), node }
     }
 
     /// A bounded stream of `records`, in order at parallelism 1.
@@ -205,14 +212,35 @@ impl StreamExecutionEnvironment {
 #[derive(Debug)]
 pub struct SourceStream<T> {
     stream: DataStream<T>,
+    program: SharedProgram,
     node: NodeId,
+}
+
+impl<T> SourceStream<T> {
+    /// Starts the source there if the job does not go on from a snapshot.
+    #[must_use]
+    pub fn starting_at(self, start: StartingPosition) -> Self {
+        self.set(|source| source.start = Some(start))
+    }
+
+    /// Reads the source until then, whatever there is behind.
+    #[must_use]
+    pub fn until(self, until: Until) -> Self {
+        self.set(|source| source.until = Some(until))
+    }
+
+    fn set(self, change: impl FnOnce(&mut ProgramSource)) -> Self {
+        let node = self.node;
+        self.program.lock().sources.iter_mut().find(|source| source.node == node).map(change);
+        self
+    }
 }
 
 impl<T: Data> SourceStream<T> {
     /// The records that could not be read, of a source with [`OnError::SideOutput`].
     pub fn bad_records(&self) -> DataStream<BadRecord> {
         let tag = bad_records_tag();
-        DataStream::new(self.stream.program().clone(), Origins::of(self.node, Some(tag.id().clone())))
+        DataStream::new(self.program.clone(), Origins::of(self.node, Some(tag.id().clone())))
     }
 
     /// The stream.

@@ -5,6 +5,7 @@ use crate::deployment::{
     copy_savepoint, failover_regions, job_id, local_path,
 };
 use crate::program::Program;
+use crate::spans::source_spans;
 use flott_checkpoint::{EndReport, RestoreReport};
 use flott_coordinator::{
     JobControl, JobCounts, JobEnd, JobMaster, JobMetrics, JobResult, JobSetup, JobStatus, RestartStrategy,
@@ -327,6 +328,7 @@ pub(crate) fn launch(
     job_graph: JobGraph,
     name: String,
 ) -> Result<JobClient> {
+    let spans = source_spans(config, &program)?;
     let sources = program.sources.iter().filter_map(|source| {
         let vertex = job_graph.vertex_of(source.node)?;
         Some(SourceSpec {
@@ -336,6 +338,7 @@ pub(crate) fn launch(
             uid: program.graph.uid(source.node),
             enumerator: Arc::clone(&source.enumerator),
             alignment: source.alignment.clone(),
+            span: spans.get(&source.node).cloned().unwrap_or_default(),
         })
     });
     let sources = sources.collect();
@@ -348,6 +351,7 @@ pub(crate) fn launch(
         operators: program.operators,
         edges: program.edges,
         config: RuntimeConfig::new(config),
+        spans,
     });
     let (checkpoints, savepoints) = checkpoint_setup(env, config, &spec)?.unzip();
     let settings = checkpoints.as_ref().map(|setup| setup.config.clone());

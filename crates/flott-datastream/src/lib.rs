@@ -6,6 +6,7 @@
 //! * `windowed_stream`: [`WindowedStream`].
 //! * `connected`, `join`: two streams.
 //! * `program`: what all of these add to: the stream graph and the factories of its operators and edges.
+//! * `spans`: what is read of each source.
 //! * `job`: executing it: [`JobClient`]. `deployment`: what its master starts and restarts.
 //!
 //! It sits above operators, runtime and coordinator, because a typed builder has to name the generic operators that it
@@ -22,6 +23,7 @@ mod job;
 mod join;
 mod keyed_stream;
 mod program;
+mod spans;
 mod windowed_stream;
 
 pub use config_source::load_configuration;

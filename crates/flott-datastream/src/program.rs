@@ -1,6 +1,6 @@
 //! The program being built: the stream graph and, by the same numbers, the factories of operators and edges.
 
-use flott_api::WatermarkAlignment;
+use flott_api::{StartingPosition, Until, WatermarkAlignment};
 use flott_coordinator::EnumeratorFactory;
 use flott_graph::{NodeKind, Partitioning, StreamEdge, StreamGraph};
 use flott_operators::{Operator, TwoInputOperator};
@@ -11,6 +11,7 @@ use flott_types::{Data, NodeId, Result, TagId};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// What is known about a source besides its operator.
 #[derive(Clone)]
@@ -18,6 +19,9 @@ pub(crate) struct ProgramSource {
     pub(crate) node: NodeId,
     pub(crate) enumerator: EnumeratorFactory,
     pub(crate) alignment: Option<WatermarkAlignment>,
+    /// What the program itself says is to be read of it.
+    pub(crate) start: Option<StartingPosition>,
+    pub(crate) until: Option<Until>,
 }
 
 #[derive(Clone, Default)]
@@ -26,6 +30,8 @@ pub(crate) struct Program {
     pub(crate) operators: Vec<Arc<dyn OperatorFactory>>,
     pub(crate) edges: Vec<Arc<dyn EdgeFactory>>,
     pub(crate) sources: Vec<ProgramSource>,
+    /// The longest allowed lateness of its windows.
+    pub(crate) allowed_lateness: Duration,
 }
 
 /// The program that an environment and all its streams share.

@@ -81,6 +81,9 @@ where
     #[must_use]
     pub fn allowed_lateness(mut self, lateness: Duration) -> Self {
         self.allowed_lateness_ms = duration_ms(lateness);
+        let mut program = self.stream.program().lock();
+        program.allowed_lateness = program.allowed_lateness.max(lateness);
+        drop(program);
         self
     }
 

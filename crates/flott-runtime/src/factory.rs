@@ -9,9 +9,12 @@ use crate::chain::{ChainLink, Place};
 use crate::chain_end::{PartitionEnd, SideEnd, Tee};
 use crate::input_task::{OneInputTask, TwoInputChain, TwoInputLink, TwoInputTask};
 use crate::source_task::{SourceSettings, SourceTask};
+use crate::span_filter::SpanFilter;
 use crate::subtask::TaskInput;
 use crate::task_manager::RuntimeConfig;
-use flott_api::{OnError, SinkContext, Source, SourceReaderContext, WatermarkStrategy};
+use flott_api::{
+    OnError, SinkContext, Source, SourceReaderContext, SourceSpan, TimestampMode, WatermarkStrategy,
+};
 use flott_env::Env;
 use flott_env::sync::mpsc;
 use flott_exchange::{
@@ -23,7 +26,7 @@ use flott_operators::{
     Operator, OperatorContext, Output, OutputMetrics, SideChannels, SideReceiver, TwoInputOperator,
 };
 use flott_state::{HandleTypes, OperatorSnapshot, StateTypes};
-use flott_types::{CheckpointingMode, Data, JobId, OperatorUid, Result, SubtaskIndex, TagId};
+use flott_types::{CheckpointingMode, Data, Error, JobId, OperatorUid, Result, SubtaskIndex, TagId};
 use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
@@ -51,6 +54,8 @@ pub struct BuildContext {
     pub max_parallelism: u32,
     /// Settings of the job.
     pub config: RuntimeConfig,
+    /// What is read of the operator, if it is a source.
+    pub span: SourceSpan,
     /// The operator's counters.
     pub metrics: Arc<OutputMetrics>,
     /// Where the subtask reports.
@@ -332,6 +337,11 @@ impl<S: Source> OperatorFactory for SourceFactory<S> {
                 parallelism: ctx.parallelism,
             })
             .map_err(|error| error.at(|| ctx.place().to_string()))?;
+        if ctx.span.start_ms().is_some() && matches!(self.strategy.timestamps(), TimestampMode::Ingestion) {
+            let message =
+                "a source cannot start at a time if the timestamp of a record is when it enters the job";
+            return Err(Error::user(message).at(|| ctx.place().to_string()));
+        }
         let config = &ctx.config;
         let settings = SourceSettings {
             boundedness: self.source.boundedness(),
@@ -341,6 +351,7 @@ impl<S: Source> OperatorFactory for SourceFactory<S> {
             idle_timeout: Some(config.source_idle_timeout).filter(|timeout| !timeout.is_zero()),
             periodic_interval: config.auto_watermark_interval,
             alignment_interval: config.alignment_interval,
+            span: SpanFilter::new(&ctx.span),
         };
         let (metrics, events) = (Arc::clone(&ctx.metrics), ctx.events.clone());
         let mut task = SourceTask::<S>::new(

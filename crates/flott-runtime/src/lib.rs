@@ -2,6 +2,7 @@
 //!
 //! Reading order, along the way of a record:
 //! * `source_task`: polls a reader, assigns timestamps, derives watermarks, and feeds the chain.
+//!   `span_filter`: from when and until when.
 //! * `input_task`: polls input gates and feeds the chain.
 //! * `chain`: a link calls its operator, which emits into the next link: plain calls, no queue.
 //! * `chain_end`: the partition at the end of a chain, and fan-out.
@@ -23,6 +24,7 @@ mod checkpointing;
 mod factory;
 mod input_task;
 mod source_task;
+mod span_filter;
 mod state_types;
 mod subtask;
 mod task_manager;

@@ -2,6 +2,7 @@
 
 use crate::chain::first_incomplete;
 use crate::checkpointing::ChainSnapshot;
+use crate::span_filter::{Columns, SpanFilter};
 use crate::subtask::{Clock, Step, TaskInput};
 use flott_api::{
     BadRecord, Boundedness, GeneratorContext, Idleness, InputStatus, OnError, OutputTag, Source,
@@ -36,6 +37,7 @@ pub(crate) struct SourceSettings {
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) periodic_interval: Duration,
     pub(crate) alignment_interval: Duration,
+    pub(crate) span: SpanFilter,
 }
 
 struct SplitState<T> {
@@ -78,12 +80,16 @@ pub(crate) struct SourceTask<S: Source> {
     /// What this task adds to the snapshot of the barrier at hand: taken when the master says so, since splits that are assigned
     /// later are in the enumerator's part of that checkpoint.
     positions: Vec<Vec<u8>>,
+    /// When the time until which the source is read has come, if a split waits for that.
+    until_at: Option<Instant>,
     /// A barrier that goes behind the end of data, which operators may still hold back.
     due: Option<CheckpointBarrier>,
 }
 
 /// The list state with the splits of a reader.
 const SPLITS: &str = "_splits";
+/// The broadcast state with the time from which on the source is read.
+const FROM: &str = "_from";
 
 /// A split in a snapshot: its bytes, and the watermark that it had reached.
 type HeldSplit = (Vec<u8>, Watermark);
@@ -122,13 +128,17 @@ impl<S: Source> SourceTask<S> {
             last_reported: None,
             aligned_to: Timestamp::MAX,
             positions: Vec::new(),
+            until_at: None,
             due: None,
         }
     }
 
     /// Takes over splits that readers of an earlier attempt had, with their positions and watermarks: a split is late for what
-    /// was late before.
+    /// was late before. Where the job was told to start is not asked again.
     pub(crate) fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
+        let from = snapshot.broadcast.get(FROM);
+        self.settings.span.from =
+            from.map(|bytes| flott_state::decode("the start of a source", bytes)).transpose()?;
         let mut splits = Vec::new();
         for entry in snapshot.list.get(SPLITS).into_iter().flatten() {
             let (bytes, watermark): HeldSplit = flott_state::decode("a split with its watermark", entry)?;
@@ -222,7 +232,41 @@ impl<S: Source> SourceTask<S> {
             split.idle = true;
             self.advance()?;
         }
+        let is_idle = self.split_state(id).idle;
+        match self.settings.span.until {
+            Some(until) if is_idle => self.on_idle_until(id, until, clock),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// A split that has nothing to read when the time until which it is read has come is taken to have nothing more before that time: what
+    /// happened then would be there by now. Without this a past time would never end a split that had no record since.
+    fn on_idle_until(&mut self, id: &SplitId, until: Timestamp, clock: Clock) -> Result<()> {
+        let missing_ms = until.saturating_sub(clock.processing_time);
+        if missing_ms <= 0 {
+            return self.end_splits(BTreeSet::from([id.clone()]));
+        }
+        self.until_at = Some(clock.now + Duration::from_millis(missing_ms.unsigned_abs()));
         Ok(())
+    }
+
+    fn end_splits(&mut self, ids: BTreeSet<SplitId>) -> Result<()> {
+        let reader = &mut self.reader;
+        crate::chain::guard(|| reader.end_splits(&ids))?;
+        self.splits.retain(|id, _| !ids.contains(id));
+        self.read.splits_mut().retain(|output| !ids.contains(&output.id));
+        self.advance()
+    }
+
+    /// Ends the splits that have nothing more before the time until which they are read.
+    fn end_behind_span(&mut self) -> Result<()> {
+        let span = self.settings.span;
+        if span.until.is_none() {
+            return Ok(());
+        }
+        let behind = self.splits.iter().filter(|(_, split)| span.is_behind(split.watermark));
+        let behind: BTreeSet<_> = behind.map(|(id, _)| id.clone()).collect();
+        if behind.is_empty() { Ok(()) } else { self.end_splits(behind) }
     }
 
     fn on_bad_record(&mut self, bad: BadRecord) -> Result<()> {
@@ -259,7 +303,11 @@ impl<S: Source> SourceTask<S> {
         if resumed || self.status == StreamStatus::Idle {
             self.advance()?;
         }
-        let batch = RecordBatch::from_columns(records, timestamps);
+        let mut batch = Columns { records, timestamps };
+        if !self.settings.span.is_everything() {
+            self.settings.span.apply(&mut batch, &mut jumps)?;
+        }
+        let batch = RecordBatch::from_columns(batch.records, batch.timestamps);
         if jumps.is_empty() {
             self.jumps = jumps;
             return self.emit(batch);
@@ -321,6 +369,9 @@ impl<S: Source> SourceTask<S> {
             }
             self.advance()?;
         }
+        // Set again if a split is idle before its time.
+        self.until_at = self.until_at.filter(|at| *at > clock.now);
+        self.end_behind_span()?;
         self.align(clock)
     }
 
@@ -504,6 +555,9 @@ impl<S: Source> TaskInput for SourceTask<S> {
             self.positions.clone_from(&positions);
         }
         snapshot.list.insert(SPLITS.to_owned(), positions);
+        if let Some(from) = self.settings.span.from {
+            snapshot.broadcast.insert(FROM.to_owned(), flott_state::encode("the start of a source", &from)?);
+        }
         snapshots.push((self.uid.clone(), snapshot.into()));
         self.end.barrier(barrier, snapshots)
     }
@@ -524,6 +578,6 @@ impl<S: Source> TaskInput for SourceTask<S> {
             .alignment()
             .and(self.last_reported)
             .map(|last| last + self.settings.alignment_interval);
-        idle_at.into_iter().chain(periodic).chain(aligned).min()
+        idle_at.into_iter().chain(periodic).chain(aligned).chain(self.until_at).min()
     }
 }

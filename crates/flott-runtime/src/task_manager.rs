@@ -4,6 +4,7 @@ use crate::attempt::{AtEnd, AttemptSpec};
 use crate::checkpointing::PartSink;
 use crate::factory::{BuildContext, EdgeFactory, Erased, OperatorFactory, Outputs, PartitionContext};
 use crate::subtask::{LoopState, Subtask};
+use flott_api::SourceSpan;
 use flott_env::sync::mpsc;
 use flott_env::{Env, TaskHandle};
 use flott_graph::{ExecutionGraph, JobGraph, JobVertex, StreamGraph, SubtaskId, TaskCommand, TaskEvent};
@@ -67,6 +68,8 @@ pub struct JobSpec {
     pub edges: Vec<Arc<dyn EdgeFactory>>,
     /// Settings.
     pub config: RuntimeConfig,
+    /// What is read of each source that is not read whole.
+    pub spans: BTreeMap<NodeId, SourceSpan>,
 }
 
 impl fmt::Debug for JobSpec {
@@ -315,6 +318,7 @@ impl Start {
             parallelism: self.vertex.parallelism,
             max_parallelism: self.vertex.max_parallelism,
             config: self.spec.config,
+            span: self.spec.spans.get(&node).cloned().unwrap_or_default(),
             metrics: self.metrics.get(&node).cloned().unwrap_or_default(),
             events: self.events.clone(),
             attempt: Arc::clone(&self.attempt),

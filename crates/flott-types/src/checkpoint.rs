@@ -123,6 +123,28 @@ config_enum! {
     }
 }
 
+config_enum! {
+    /// Where a source starts that does not go on from a snapshot.
+    SourceStartupMode, "earliest, timestamp or specific-positions", {
+        /// At its beginning.
+        Earliest = "earliest" | "earliest-offset",
+        /// At a point in event time.
+        Timestamp = "timestamp",
+        /// At the positions given for its splits.
+        SpecificPositions = "specific-positions" | "specific-offsets",
+    }
+}
+
+config_enum! {
+    /// Whether a source ends before its own end.
+    SourceBoundedMode, "unbounded or timestamp", {
+        /// It ends where it ends by itself, if it does.
+        Unbounded = "unbounded",
+        /// It ends at a point in event time.
+        Timestamp = "timestamp",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

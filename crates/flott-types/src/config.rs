@@ -18,7 +18,9 @@ impl Configuration {
     /// [`ErrorKind::UserError`](crate::ErrorKind::UserError) that names the key and either the nearest known key or
     /// the expected form of the value.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        let Some((_, check)) = options::ALL.iter().find(|(known, _)| *known == key) else {
+        let of_all = of_one_source(key).map(|(_, of_all)| of_all);
+        let of_all = of_all.as_deref().unwrap_or(key);
+        let Some((_, check)) = options::ALL.iter().find(|(known, _)| *known == of_all) else {
             let nearest =
                 options::ALL.iter().map(|(known, _)| *known).min_by_key(|known| distance(known, key));
             let hint = nearest.map(|known| format!("; did you mean '{known}'?")).unwrap_or_default();
@@ -43,6 +45,18 @@ impl Configuration {
         }
     }
 
+    /// The value that was set for the source `uid` alone.
+    pub fn get_of_source<T: ConfigValue>(&self, option: ConfigOption<T>, uid: &str) -> Option<T> {
+        let rest = option.key.strip_prefix(SOURCE_KEYS)?;
+        // `set` has parsed it already.
+        self.values.get(&format!("{SOURCE_KEYS}{uid}.{rest}")).and_then(|text| T::parse(text).ok())
+    }
+
+    /// The uids for which something was set alone, with the key.
+    pub fn source_uids(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values.keys().filter_map(|key| of_one_source(key).map(|(uid, _)| (uid, key.as_str())))
+    }
+
     /// Whether `option` was set by somebody.
     pub fn contains<T>(&self, option: ConfigOption<T>) -> bool {
         self.values.contains_key(option.key)
@@ -57,6 +71,15 @@ impl Configuration {
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.values.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
+}
+
+/// What the keys of sources begin with.
+const SOURCE_KEYS: &str = "source.";
+
+/// The uid in a key that is about one source, `source.UID.scan.…`, and the same key for all sources.
+fn of_one_source(key: &str) -> Option<(&str, String)> {
+    let (uid, rest) = key.strip_prefix(SOURCE_KEYS)?.split_once(".scan.")?;
+    (!uid.is_empty()).then(|| (uid, format!("{SOURCE_KEYS}scan.{rest}")))
 }
 
 /// A typed key with its default.
@@ -229,8 +252,9 @@ pub mod options {
     use super::{ConfigOption, MemorySize, Result, check};
     use crate::checkpoint::{
         CheckpointStorageType, CheckpointingMode, ExternalizedCheckpointRetention, FailoverStrategy,
-        RecoveryClaimMode, RestartStrategyType, StateBackendType,
+        RecoveryClaimMode, RestartStrategyType, SourceBoundedMode, SourceStartupMode, StateBackendType,
     };
+    use crate::timestamp_text::TimestampText;
     use std::time::Duration;
 
     macro_rules! options {
@@ -320,6 +344,22 @@ pub mod options {
 
         /// region or full: whether the failure of a subtask starts only those again that it exchanges records with, or the whole job.
         FAILOVER_STRATEGY: FailoverStrategy = "jobmanager.execution.failover-strategy", FailoverStrategy::Region;
+        /// Where sources start that do not go on from a snapshot: earliest, timestamp or specific-positions; without it what the other
+        /// keys imply. All keys source.scan.* may also be set for one source, as source.UID.scan.*.
+        SOURCE_STARTUP_MODE: Option<SourceStartupMode> = "source.scan.startup.mode", None;
+        /// Records with an event time before this are left out. RFC 3339 or milliseconds since 1970.
+        SOURCE_STARTUP_TIMESTAMP: Option<TimestampText> = "source.scan.startup.timestamp-millis", None;
+        /// The splits to read with their positions, as `flott savepoint positions` prints them. Only for one source, by its uid.
+        SOURCE_STARTUP_POSITIONS: Option<String> = "source.scan.startup.specific-positions", None;
+        /// Whether sources end before their own end: unbounded or timestamp; without it what the next key implies.
+        SOURCE_BOUNDED_MODE: Option<SourceBoundedMode> = "source.scan.bounded.mode", None;
+        /// Records with this event time or a later one are left out, and a source ends when its watermark shows that none before it
+        /// can follow. RFC 3339 or milliseconds since 1970.
+        SOURCE_BOUNDED_TIMESTAMP: Option<TimestampText> = "source.scan.bounded.timestamp-millis", None;
+        /// How much further the watermark goes before a source ends, for late records; without it the longest allowed lateness of the
+        /// job's windows.
+        SOURCE_BOUNDED_LATENESS: Option<Duration> = "source.scan.bounded.allowed-lateness", None;
+
         /// none, fixed-delay, exponential-delay or failure-rate. Without it: exponential-delay if checkpoints are on, else none.
         RESTART_STRATEGY: Option<RestartStrategyType> = "restart-strategy.type", None;
         /// Restarts before the job fails.
@@ -378,6 +418,21 @@ mod tests {
         }
         assert!(<Duration as ConfigValue>::parse("-1 s").is_err());
         assert!(<MemorySize as ConfigValue>::parse("99999999999 tb").is_err());
+    }
+
+    #[test]
+    fn keys_of_sources_are_for_all_of_them_or_for_one() {
+        let mut config = Configuration::default();
+        config.set("source.scan.startup.timestamp-millis", "2013-01-10").unwrap();
+        config.set("source.my.flights.scan.startup.timestamp-millis", "7").unwrap();
+        let option = options::SOURCE_STARTUP_TIMESTAMP;
+        assert_eq!(config.get(option).map(|at| at.0), Some(1_357_776_000_000));
+        assert_eq!(config.get_of_source(option, "my.flights").flatten().map(|at| at.0), Some(7));
+        assert_eq!(config.get_of_source(option, "others"), None);
+        assert_eq!(config.source_uids().map(|(uid, _)| uid).collect::<Vec<_>>(), ["my.flights"]);
+        let error = config.set("source.flights.scan.startup.timestamp-millis", "soon").unwrap_err();
+        assert!(error.to_string().contains("source.flights.scan.startup.timestamp-millis"), "{error}");
+        assert!(config.set("source.flights.scan.startup.timestamp", "1").is_err());
     }
 
     #[test]

@@ -19,10 +19,11 @@ mod id;
 mod key;
 mod stable;
 mod time;
+mod timestamp_text;
 
 pub use checkpoint::{
     CheckpointStorageType, CheckpointingMode, ExternalizedCheckpointRetention, FailoverStrategy, FileHandle,
-    RecoveryClaimMode, RestartStrategyType, StateBackendType,
+    RecoveryClaimMode, RestartStrategyType, SourceBoundedMode, SourceStartupMode, StateBackendType,
 };
 pub use config::{ConfigOption, ConfigValue, Configuration, MemorySize, options};
 pub use element::{
@@ -36,6 +37,7 @@ pub use key::{
 };
 pub use stable::{StableBuildHasher, StableHasher, approximate_size};
 pub use time::{NO_TIMESTAMP, Timestamp, Watermark, duration_ms};
+pub use timestamp_text::TimestampText;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -64,10 +64,10 @@ pub use flott_api::{
     CommittableId, Committer, EnumeratorInit, GeneratorContext, Idleness, InputStatus,
     KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, OnError,
     OutputTag, ProcessContext, ProcessFunction, ProcessWindowFunction, RuntimeContext, Sink, SinkContext,
-    SinkWriter, Source, SourceOutput, SourceReader, SourceReaderContext, SourceSplit, SplitEnumerator,
-    SplitEnumeratorContext, SplitOutput, SplitReader, SplitSource, SplitSourceReader, StaticSplitEnumerator,
-    TimeDomain, TimestampMode, UserResult, WatermarkAlignment, WatermarkGenerator, WatermarkStrategy,
-    WindowContext,
+    SinkWriter, Source, SourceOutput, SourceReader, SourceReaderContext, SourceSpan, SourceSplit,
+    SplitEnumerator, SplitEnumeratorContext, SplitOutput, SplitReader, SplitSource, SplitSourceReader,
+    StartingPosition, StaticSplitEnumerator, TimeDomain, TimestampMode, Until, UserResult,
+    WatermarkAlignment, WatermarkGenerator, WatermarkStrategy, WindowContext,
 };
 pub use flott_coordinator::{JobCounts, JobStatus};
 pub use flott_datastream::{
@@ -79,7 +79,7 @@ pub use flott_datastream::{
 pub use flott_operators::{AsyncOutputMode, AsyncWaitConfig, Either};
 pub use flott_types::{
     ConfigOption, ConfigValue, Configuration, Data, Error, ErrorKind, JobId, Key, MemorySize, NO_TIMESTAMP,
-    RecordBatch, Result, SplitId, SubtaskIndex, Timestamp, Watermark, options,
+    RecordBatch, Result, SplitId, SubtaskIndex, Timestamp, TimestampText, Watermark, options,
 };
 
 pub use flott_api::{format, sinks, sources, windowing};

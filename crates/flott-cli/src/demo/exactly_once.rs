@@ -29,12 +29,14 @@ pub(super) struct ExactlyOnce {
 
 impl ExactlyOnce {
     pub(super) fn of(args: &DemoArgs) -> Option<Self> {
-        let DemoArgs { input, out_of_orderness, lateness, gap, .. } = args;
+        let DemoArgs { input, out_of_orderness, lateness, gap, span, .. } = args;
         let input = input.as_ref().map_or_else(|| "built in".to_owned(), |path| path.display().to_string());
         let options = format!(
             "input {input}\nout-of-orderness {out_of_orderness:?}\nlateness {lateness:?}\ngap {gap:?}\npaced {}\n",
             args.speed.is_some()
         );
+        let span: String = span.settings().iter().map(|(key, value)| format!("{key} {value}\n")).collect();
+        let options = options + &span;
         args.exactly_once.then_some(Self { options })
     }
 }

@@ -145,6 +145,37 @@ fn assert_as_expected(written: &Written, expected: &Expected) {
     assert_eq!(in_hours as usize, RECORDS - written.late_for_hour, "every record is in an hour or late");
 }
 
+#[test]
+fn a_part_of_the_month_has_the_results_that_the_whole_month_has_for_it() {
+    let here = tempfile::tempdir().expect("a directory");
+    // Midnight of the 10th and the 20th in UTC.
+    let (from, until) = (1_357_776_000_000, 1_358_640_000_000);
+    let (_, whole) = run(here.path(), &["--quiet"]);
+    for more in [&[][..], &["-p", "2"], &["--exactly-once"]] {
+        let arguments =
+            [&["--quiet", "--from", "2013-01-10", "--until", "2013-01-19T19:00:00-05:00"], more].concat();
+        let (screen, part) = run(here.path(), &arguments);
+        let shown = |lines: &[HourLine]| -> BTreeMap<(String, i64, u32), String> {
+            let inside = lines.iter().filter(|line| (from..until).contains(&line.hour_ms));
+            inside
+                .map(|line| ((line.origin.clone(), line.hour_ms, line.revision), format!("{line:?}")))
+                .collect()
+        };
+        // Each revision of each hour, and no hour outside.
+        assert_eq!(shown(&part.hours), shown(&whole.hours));
+        assert_eq!(shown(&part.hours).len(), part.hours.len());
+        assert!(part.hours.len() > 500 && part.hours.iter().any(|line| line.revision > 1));
+        // A period of delays that lies within is there; one that began before may seem to begin at the start.
+        let within = |sessions: &[flights::Session], from: i64| -> Vec<flights::Session> {
+            let sessions = sessions.iter().filter(|it| it.1 >= from && it.2 + GAP_MS <= until);
+            sessions.cloned().collect()
+        };
+        assert_eq!(within(&part.sessions, from + GAP_MS), within(&whole.sessions, from + GAP_MS));
+        assert!(within(&whole.sessions, from).iter().all(|it| part.sessions.contains(it)));
+        assert!(part.sessions.len() > 50 && in_summary(&screen, "records in") < RECORDS / 2);
+    }
+}
+
 /// The number in the row `name` of the summary.
 fn in_summary(screen: &str, name: &str) -> usize {
     let row = screen.lines().find_map(|line| line.trim_start().strip_prefix(name)).expect(name);

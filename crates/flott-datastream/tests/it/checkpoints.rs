@@ -22,11 +22,11 @@ use std::time::Duration;
 
 pub(crate) const N_SPLITS: u32 = 3;
 pub(crate) const COUNT: u64 = 400;
-const WINDOW_MS: i64 = 100;
+pub(crate) const WINDOW_MS: i64 = 100;
 const N_KEYS: u64 = 7;
 
 /// Out of order by up to 60 ms, which the strategy allows.
-fn timestamp((split, number): &Numbered) -> i64 {
+pub(crate) fn timestamp((split, number): &Numbered) -> i64 {
     let jitter = (number * 7919 + u64::from(*split) * 31) % 60;
     *number as i64 * 5 + 60 - jitter as i64
 }
@@ -39,7 +39,7 @@ fn key((split, number): &Numbered) -> u64 {
 pub(crate) type Row = (u64, i64, u64, u64);
 
 #[derive(Clone)]
-struct CountAndSum;
+pub(crate) struct CountAndSum;
 
 impl AggregateFunction<Numbered> for CountAndSum {
     type Accumulator = (u64, u64);
@@ -145,7 +145,7 @@ pub(crate) fn finished(result: flott_types::Result<JobExecutionResult>) -> JobEx
 }
 
 /// Numbers of records at which to kill, from a seed.
-fn kill_points(seed: u64) -> Vec<u64> {
+pub(crate) fn kill_points(seed: u64) -> Vec<u64> {
     let mut rng = flott_env::sim::SimRng::new(seed);
     let total = u64::from(N_SPLITS) * COUNT;
     (0..3).map(|_| rng.below(total * 5 / 4)).collect()

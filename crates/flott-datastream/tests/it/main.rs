@@ -10,5 +10,6 @@ mod life_cycle;
 mod programs;
 mod savepoints;
 mod support;
+mod time_travel;
 mod transactional;
 mod windows;

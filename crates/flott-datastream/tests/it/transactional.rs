@@ -18,6 +18,9 @@ use std::time::Duration;
 /// A record that knows where it is from.
 pub(crate) type Numbered = (u32, u64);
 
+/// So many records that a source does not end.
+pub(crate) const ENDLESS: u64 = u64::MAX;
+
 /// `n_splits` splits of `count` records `(split, number)` each, read in random portions with pauses.
 #[derive(Clone, Debug)]
 pub(crate) struct PacedSource {
@@ -43,7 +46,10 @@ impl SplitSource for PacedSource {
     type Split = PacedSplit;
     type Reader = PacedReader;
     fn boundedness(&self) -> Boundedness {
-        Boundedness::Bounded
+        match self.count {
+            ENDLESS => Boundedness::ContinuousUnbounded,
+            _ => Boundedness::Bounded,
+        }
     }
     fn splits(&self, _: u32) -> Result<Vec<PacedSplit>> {
         Ok((0..self.n_splits).map(|split| PacedSplit { split, next: 0 }).collect())
