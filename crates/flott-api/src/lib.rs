@@ -38,7 +38,7 @@ pub use function::{
 pub use sink::{Committable, CommittableId, Committer, Sink, SinkContext, SinkGeneration, SinkWriter};
 pub use source::{
     BadRecord, Boundedness, EnumeratorInit, InputStatus, OnError, Source, SourceOutput, SourceReader,
-    SourceReaderContext, SourceSplit, SplitEnumerator, SplitEnumeratorContext, SplitOutput,
+    SourceReaderContext, SourceSplit, SplitEnumerator, SplitEnumeratorContext, SplitOutput, SplitSpan,
 };
 pub use span::{SourceSpan, StartingPosition, Until, split_to_json};
 pub use split_source::{SplitReader, SplitSource, SplitSourceReader, StaticSplitEnumerator};

@@ -23,6 +23,20 @@ pub enum Boundedness {
 pub trait SourceSplit: Clone + Debug + Send + Serialize + DeserializeOwned + 'static {
     /// The identity of the split, whatever its position.
     fn split_id(&self) -> SplitId;
+
+    /// Which of its records belong to the source at all, by the timestamps of the watermark strategy.
+    fn span(&self) -> SplitSpan {
+        SplitSpan::default()
+    }
+}
+
+/// The records of a split that belong to the source. Its watermark stays below the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SplitSpan {
+    /// The least timestamp that belongs to it.
+    pub from: Option<Timestamp>,
+    /// The least timestamp that does not belong to it any more.
+    pub until: Option<Timestamp>,
 }
 
 /// A source of records.
@@ -34,6 +48,12 @@ pub trait Source: Send + Sync + 'static {
 
     /// Whether it ends.
     fn boundedness(&self) -> Boundedness;
+
+    /// Whether it reads sources one after the other: then its readers hold event time at a switch by themselves
+    /// ([`SourceReader::has_waiting_splits`]), and its enumerator is told the greatest timestamp that they have read.
+    fn is_chain(&self) -> bool {
+        false
+    }
 
     /// Makes the enumerator, of which a job has one; `init.restored` holds what an earlier one returned from
     /// [`SplitEnumerator::snapshot`].
@@ -89,7 +109,7 @@ pub trait SplitEnumerator<S>: Send {
     /// An error fails the job.
     fn start(&mut self, ctx: &mut dyn SplitEnumeratorContext<S>) -> Result<()>;
 
-    /// A reader has nothing left to read.
+    /// A reader has nothing left to read, of all that it was given. It says so once, and again when it was given more and has read that.
     ///
     /// # Errors
     /// An error fails the job.
@@ -134,6 +154,10 @@ pub trait SplitEnumeratorContext<S> {
     fn assign_split(&mut self, subtask: SubtaskIndex, split: S);
     /// Tells the reader `subtask` that it ends when it has read what it has.
     fn signal_no_more_splits(&mut self, subtask: SubtaskIndex);
+    /// In [`SplitEnumerator::handle_split_request`] of a chain of sources: the greatest timestamp that the reader has read.
+    fn max_timestamp(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 /// What a reader says after a call.
@@ -176,6 +200,11 @@ pub trait SourceReader: Send {
         records_max: usize,
         out: &mut SourceOutput<Self::Record>,
     ) -> Poll<Result<InputStatus>>;
+
+    /// Whether it has nothing left to read, and more may come: its enumerator is then told.
+    fn needs_splits(&self) -> bool {
+        false
+    }
 
     /// These splits are not read further, whatever they still hold: they have ended, and leave the snapshot. Ids that the reader does not
     /// have are ignored.

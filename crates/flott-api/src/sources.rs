@@ -3,13 +3,15 @@
 //! * [`CollectionSource`]: the records of a vector, dealt out in ranges.
 //! * [`IteratorSource`]: what an iterator yields, from one reader.
 //! * [`GeneratorSource`]: a function of an index, at full speed or at a rate.
+//! * [`HybridSource`]: one source after the other.
 //! * [`channel_source`]: records that the host program sends while the job runs.
 //!
-//! All but the channel can be replayed: their positions are counts of records.
+//! All but the channel, and chains with it, can be replayed: their positions are counts of records.
 
 mod channel;
 mod collection;
 mod generator;
+mod hybrid;
 mod iterator;
 #[cfg(test)]
 mod tests;
@@ -19,4 +21,5 @@ pub use channel::{
 };
 pub use collection::{CollectionReader, CollectionSource, CollectionSplit};
 pub use generator::{GeneratorReader, GeneratorSource, GeneratorSplit};
+pub use hybrid::{HybridSource, HybridSourceBuilder, HybridSplit, SwitchContext};
 pub use iterator::{IteratorReader, IteratorSource, IteratorSplit};

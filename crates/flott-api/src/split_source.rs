@@ -239,6 +239,10 @@ where
         Poll::Pending
     }
 
+    fn needs_splits(&self) -> bool {
+        self.reading.is_empty() && self.waiting.is_empty() && self.more_splits_come
+    }
+
     fn end_splits(&mut self, ids: &BTreeSet<SplitId>) -> Result<()> {
         self.reading.retain(|(id, _)| !ids.contains(id));
         self.waiting.retain(|split| !ids.contains(&split.split_id()));

@@ -8,12 +8,12 @@ use crate::checkpoints::Checkpointing;
 use crate::enumerators::{EnumeratorHost, Instruction};
 use crate::job_master::SourceSpec;
 use crate::job_state::{Action, JobState};
-use flott_api::EnumeratorInit;
+use flott_api::{EnumeratorInit, Until};
 use flott_checkpoint as checkpoint;
 use flott_checkpoint::Input;
 use flott_env::sync::mpsc;
 use flott_env::{Env, Instant};
-use flott_graph::{SubtaskId, TaskCommand, TaskEvent, VertexId};
+use flott_graph::{SpanEnd, SplitRequest, SubtaskId, TaskCommand, TaskEvent, VertexId};
 use flott_types::{Error, OperatorUid, Result, SubtaskIndex, duration_ms};
 use regions::Recovering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +28,28 @@ struct HostedSource {
     discover_at: Option<Instant>,
     /// The snapshot to start the enumerator from.
     restored: Option<Vec<u8>>,
+    /// How often each reader was given splits.
+    n_given: BTreeMap<SubtaskIndex, u64>,
+    /// The readers that have read all that they were given.
+    drained: BTreeMap<SubtaskIndex, SpanEnd>,
+}
+
+impl HostedSource {
+    /// Whether the source has no end of its own, but all readers have read what is there, and what the job reads of it has ended.
+    fn has_passed_its_span(&self) -> bool {
+        let all = self.drained.len() == self.spec.parallelism as usize;
+        let ends = || self.drained.values();
+        all && self.spec.span.until != Until::End
+            && (ends().any(|end| *end == SpanEnd::Passed) || ends().all(|end| *end == SpanEnd::TimedOut))
+    }
+
+    /// An enumerator may come to look for new splits only later, when a chain of sources switches to one that does.
+    fn schedule_discovery(&mut self, now: Instant) {
+        let interval = self.host.as_ref().and_then(|host| host.discovery_interval());
+        if let (None, Some(interval)) = (self.discover_at, interval) {
+            self.discover_at = Some(now + interval);
+        }
+    }
 }
 
 pub(crate) struct Attempt {
@@ -69,6 +91,8 @@ impl Attempt {
             host: None,
             discover_at: None,
             restored: restored.get(&spec.uid).cloned(),
+            n_given: BTreeMap::new(),
+            drained: BTreeMap::new(),
         };
         let sources = sources.iter().map(hosted).collect();
         Self {
@@ -217,15 +241,7 @@ impl Attempt {
     /// What an event means for sources, beyond the state of the job.
     async fn follow(&mut self, event: &TaskEvent) -> Result<()> {
         match event {
-            TaskEvent::SplitRequested(id) => {
-                let found = self.sources.iter_mut().find(|source| source.spec.vertex == id.vertex);
-                if let Some(HostedSource { spec, host: Some(host), .. }) = found {
-                    let instructions =
-                        host.split_requested(id.subtask).map_err(|error| of_source(error, spec))?;
-                    let vertex = spec.vertex;
-                    self.instruct(vertex, instructions).await;
-                }
-            }
+            TaskEvent::SplitRequested(request) => self.on_split_request(*request).await?,
             TaskEvent::WatermarkReported(id, watermark) => {
                 let group = self.groups.values_mut().find(|group| group.contains(*id));
                 let limits = group.map(|group| group.on_report(*id, *watermark)).unwrap_or_default();
@@ -246,6 +262,29 @@ impl Attempt {
         Ok(())
     }
 
+    async fn on_split_request(&mut self, request: SplitRequest) -> Result<()> {
+        let SplitRequest { subtask: SubtaskId { vertex, subtask }, n_seen, max_timestamp, end } = request;
+        let Some(source) = self.sources.iter_mut().find(|source| source.spec.vertex == vertex) else {
+            return Ok(());
+        };
+        // There are splits on their way to it: it asks again when it has read them.
+        if source.n_given.get(&subtask).copied().unwrap_or_default() != n_seen {
+            return Ok(());
+        }
+        let HostedSource { spec, host: Some(host), .. } = source else { return Ok(()) };
+        let requested = host.split_requested(subtask, max_timestamp);
+        let mut instructions = requested.map_err(|error| of_source(error, spec))?;
+        source.schedule_discovery(self.env.now());
+        source.drained.insert(subtask, end);
+        if instructions.is_empty() && source.has_passed_its_span() {
+            source.discover_at = Some(Instant(std::time::Duration::MAX));
+            instructions =
+                (0..source.spec.parallelism).map(SubtaskIndex).map(Instruction::NoMoreSplits).collect();
+        }
+        self.instruct(vertex, instructions).await;
+        Ok(())
+    }
+
     async fn limit(&mut self, limits: Vec<(SubtaskId, i64)>) {
         for (member, limit) in limits {
             if self.state.is_running(member) {
@@ -257,7 +296,7 @@ impl Attempt {
     /// Starts the enumerators that have not been, now that all readers run.
     pub(crate) async fn start_enumerators(&mut self) -> Result<()> {
         for idx in 0..self.sources.len() {
-            let Some(HostedSource { spec, host: host @ None, discover_at, restored }) =
+            let Some(HostedSource { spec, host: host @ None, discover_at, restored, .. }) =
                 self.sources.get_mut(idx)
             else {
                 continue;
@@ -320,6 +359,13 @@ impl Attempt {
             }
         }
         let has_regions = self.regions.len() > 1;
+        let source = self.sources.iter_mut().find(|source| source.spec.vertex == vertex);
+        if let Some(source) = source {
+            for subtask in splits.keys() {
+                *source.n_given.entry(*subtask).or_default() += 1;
+                source.drained.remove(subtask);
+            }
+        }
         for (subtask, splits) in splits {
             if has_regions {
                 self.assignments.assigned(reader(vertex, subtask), &splits);

@@ -1,7 +1,7 @@
 //! Hosts split enumerators: their splits become bytes on the way to the readers.
 
 use flott_api::{EnumeratorInit, Source, SplitEnumerator, SplitEnumeratorContext};
-use flott_types::{Result, SubtaskIndex};
+use flott_types::{Result, SubtaskIndex, Timestamp};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,11 +22,15 @@ pub trait EnumeratorHost: Send {
     /// # Errors
     /// The enumerator's; fails the job.
     fn start(&mut self) -> Result<Vec<Instruction>>;
-    /// A reader has read all it has.
+    /// A reader has read all it has, up to this timestamp if it reads a chain of sources.
     ///
     /// # Errors
     /// The enumerator's; fails the job.
-    fn split_requested(&mut self, subtask: SubtaskIndex) -> Result<Vec<Instruction>>;
+    fn split_requested(
+        &mut self,
+        subtask: SubtaskIndex,
+        max_timestamp: Option<Timestamp>,
+    ) -> Result<Vec<Instruction>>;
     /// How often to look for new splits.
     fn discovery_interval(&self) -> Option<Duration>;
     /// Looks for new splits.
@@ -67,6 +71,7 @@ struct Instructions<S> {
     parallelism: u32,
     assigned: Vec<(SubtaskIndex, S)>,
     finished: Vec<SubtaskIndex>,
+    max_timestamp: Option<Timestamp>,
 }
 
 impl<S> SplitEnumeratorContext<S> for Instructions<S> {
@@ -80,15 +85,19 @@ impl<S> SplitEnumeratorContext<S> for Instructions<S> {
     fn signal_no_more_splits(&mut self, subtask: SubtaskIndex) {
         self.finished.push(subtask);
     }
+    fn max_timestamp(&self) -> Option<Timestamp> {
+        self.max_timestamp
+    }
 }
 
 impl<S: flott_api::SourceSplit> Host<S> {
     fn call(
         &mut self,
+        max_timestamp: Option<Timestamp>,
         f: impl FnOnce(&mut dyn SplitEnumerator<S>, &mut Instructions<S>) -> Result<()>,
     ) -> Result<Vec<Instruction>> {
-        let mut ctx =
-            Instructions { parallelism: self.parallelism, assigned: Vec::new(), finished: Vec::new() };
+        let parallelism = self.parallelism;
+        let mut ctx = Instructions { parallelism, assigned: Vec::new(), finished: Vec::new(), max_timestamp };
         f(self.enumerator.as_mut(), &mut ctx)?;
         let mut instructions = Vec::with_capacity(ctx.assigned.len() + ctx.finished.len());
         for (subtask, split) in ctx.assigned {
@@ -101,16 +110,20 @@ impl<S: flott_api::SourceSplit> Host<S> {
 
 impl<S: flott_api::SourceSplit> EnumeratorHost for Host<S> {
     fn start(&mut self) -> Result<Vec<Instruction>> {
-        self.call(|enumerator, ctx| enumerator.start(ctx))
+        self.call(None, |enumerator, ctx| enumerator.start(ctx))
     }
-    fn split_requested(&mut self, subtask: SubtaskIndex) -> Result<Vec<Instruction>> {
-        self.call(|enumerator, ctx| enumerator.handle_split_request(subtask, ctx))
+    fn split_requested(
+        &mut self,
+        subtask: SubtaskIndex,
+        max_timestamp: Option<Timestamp>,
+    ) -> Result<Vec<Instruction>> {
+        self.call(max_timestamp, |enumerator, ctx| enumerator.handle_split_request(subtask, ctx))
     }
     fn discovery_interval(&self) -> Option<Duration> {
         self.enumerator.discovery_interval()
     }
     fn discover(&mut self) -> Result<Vec<Instruction>> {
-        self.call(|enumerator, ctx| enumerator.discover(ctx))
+        self.call(None, |enumerator, ctx| enumerator.discover(ctx))
     }
     fn snapshot(&self) -> Result<Vec<u8>> {
         self.enumerator.snapshot()

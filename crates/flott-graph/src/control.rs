@@ -43,6 +43,31 @@ pub enum TaskCommand {
     Finish,
 }
 
+/// A source reader has nothing left to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SplitRequest {
+    /// The subtask.
+    pub subtask: SubtaskId,
+    /// How many commands [`TaskCommand::AddSplits`] it has got: with fewer than were sent it does not know yet of what is on its way, and asks
+    /// again.
+    pub n_seen: u64,
+    /// The greatest timestamp that it has read, of a chain of sources.
+    pub max_timestamp: Option<Timestamp>,
+    /// Whether there can be more for it in what the job reads.
+    pub end: SpanEnd,
+}
+
+/// What a reader without splits knows of the end of what the job reads. Ordered by certainty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SpanEnd {
+    /// More may come.
+    Open,
+    /// The wall clock is behind the end, and nothing has come for the idle timeout.
+    TimedOut,
+    /// A split has ended because its watermark was behind the end.
+    Passed,
+}
+
 /// What a subtask reports.
 #[derive(Debug)]
 pub enum TaskEvent {
@@ -55,7 +80,7 @@ pub enum TaskEvent {
     /// It cannot go on.
     Failed(SubtaskId, Error),
     /// A source reader has read all it has.
-    SplitRequested(SubtaskId),
+    SplitRequested(SplitRequest),
     /// How far the slowest split of the reader is, for its alignment group.
     WatermarkReported(SubtaskId, Watermark),
     /// It has processed all its input, and waits for the last checkpoint to be complete.

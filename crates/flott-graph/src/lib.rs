@@ -17,7 +17,7 @@ mod job_graph;
 mod regions;
 mod stream_graph;
 
-pub use control::{SubtaskId, TaskCommand, TaskEvent};
+pub use control::{SpanEnd, SplitRequest, SubtaskId, TaskCommand, TaskEvent};
 pub use execution_graph::{Channel, ExecutionGraph};
 pub use job_graph::{JobGraph, JobVertex, VertexId};
 pub use regions::pipelined_regions;

@@ -352,6 +352,7 @@ impl<S: Source> OperatorFactory for SourceFactory<S> {
             periodic_interval: config.auto_watermark_interval,
             alignment_interval: config.alignment_interval,
             span: SpanFilter::new(&ctx.span),
+            is_chain: self.source.is_chain(),
         };
         let (metrics, events) = (Arc::clone(&ctx.metrics), ctx.events.clone());
         let mut task = SourceTask::<S>::new(

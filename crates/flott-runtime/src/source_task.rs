@@ -6,16 +6,16 @@ use crate::span_filter::{Columns, SpanFilter};
 use crate::subtask::{Clock, Step, TaskInput};
 use flott_api::{
     BadRecord, Boundedness, GeneratorContext, Idleness, InputStatus, OnError, OutputTag, Source,
-    SourceOutput, SourceReader, SourceSplit, TimestampMode, WatermarkGenerator, WatermarkStrategy,
+    SourceOutput, SourceReader, SourceSplit, SplitSpan, TimestampMode, WatermarkGenerator, WatermarkStrategy,
 };
 use flott_env::sync::mpsc;
 use flott_env::{Instant, canary};
-use flott_graph::{SubtaskId, TaskCommand, TaskEvent};
+use flott_graph::{SpanEnd, SplitRequest, SubtaskId, TaskCommand, TaskEvent};
 use flott_operators::{OperatorOutput, Output, OutputControl, OutputMetrics, SideChannels};
 use flott_state::{BegunSnapshot, OperatorSnapshot, SnapshotProgress};
 use flott_types::{
-    CheckpointBarrier, CheckpointId, CheckpointKind, Data, OperatorUid, RecordBatch, Result, SplitId,
-    StreamStatus, Timestamp, Watermark, duration_ms,
+    CheckpointBarrier, CheckpointId, CheckpointKind, Data, NO_TIMESTAMP, OperatorUid, RecordBatch, Result,
+    SplitId, StreamStatus, Timestamp, Watermark, duration_ms,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -38,6 +38,7 @@ pub(crate) struct SourceSettings {
     pub(crate) periodic_interval: Duration,
     pub(crate) alignment_interval: Duration,
     pub(crate) span: SpanFilter,
+    pub(crate) is_chain: bool,
 }
 
 struct SplitState<T> {
@@ -46,6 +47,8 @@ struct SplitState<T> {
     idle: bool,
     /// Since when there has been nothing to read.
     caught_up_since: Option<Instant>,
+    /// Which of its records belong to the source.
+    span: SplitSpan,
 }
 
 /// What the source emits into: the chain and its side outputs.
@@ -54,6 +57,9 @@ struct SourceEnd<T> {
     sides: SideChannels,
     metrics: Arc<OutputMetrics>,
 }
+
+/// Until a request for splits is sent again that the master had no room for.
+const REQUEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// A reader and the chain behind it.
 pub(crate) struct SourceTask<S: Source> {
@@ -80,8 +86,18 @@ pub(crate) struct SourceTask<S: Source> {
     /// What this task adds to the snapshot of the barrier at hand: taken when the master says so, since splits that are assigned
     /// later are in the enumerator's part of that checkpoint.
     positions: Vec<Vec<u8>>,
-    /// When the time until which the source is read has come, if a split waits for that.
-    until_at: Option<Instant>,
+    /// When to look again whether the time until which the source is read has come.
+    look_again_at: Option<Instant>,
+    /// How often it was given splits.
+    n_given: u64,
+    /// What it said last when it had nothing left to read.
+    requested: Option<(u64, SpanEnd)>,
+    /// Since when it has had nothing left to read.
+    drained_since: Option<Instant>,
+    /// A split has ended because the source is not read any further.
+    has_passed_span: bool,
+    /// The greatest timestamp that was read, of a chain of sources.
+    max_timestamp: Option<Timestamp>,
     /// A barrier that goes behind the end of data, which operators may still hold back.
     due: Option<CheckpointBarrier>,
 }
@@ -90,6 +106,9 @@ pub(crate) struct SourceTask<S: Source> {
 const SPLITS: &str = "_splits";
 /// The broadcast state with the time from which on the source is read.
 const FROM: &str = "_from";
+
+/// The list state with the greatest timestamp that a reader of a chain of sources has read.
+const MAX_TIMESTAMP: &str = "_max_timestamp";
 
 /// A split in a snapshot: its bytes, and the watermark that it had reached.
 type HeldSplit = (Vec<u8>, Watermark);
@@ -128,7 +147,12 @@ impl<S: Source> SourceTask<S> {
             last_reported: None,
             aligned_to: Timestamp::MAX,
             positions: Vec::new(),
-            until_at: None,
+            look_again_at: None,
+            n_given: 0,
+            requested: None,
+            drained_since: None,
+            has_passed_span: false,
+            max_timestamp: None,
             due: None,
         }
     }
@@ -139,12 +163,18 @@ impl<S: Source> SourceTask<S> {
         let from = snapshot.broadcast.get(FROM);
         self.settings.span.from =
             from.map(|bytes| flott_state::decode("the start of a source", bytes)).transpose()?;
+        for bytes in snapshot.list.get(MAX_TIMESTAMP).into_iter().flatten() {
+            let read: Timestamp = flott_state::decode("the greatest timestamp of a source", bytes)?;
+            self.max_timestamp = self.max_timestamp.max(Some(read));
+        }
         let mut splits = Vec::new();
         for entry in snapshot.list.get(SPLITS).into_iter().flatten() {
             let (bytes, watermark): HeldSplit = flott_state::decode("a split with its watermark", entry)?;
             let split: S::Split = flott_state::decode("a split", &bytes)?;
             let ahead = if canary("restore-watermark-too-far") { 60 } else { 0 };
-            self.split_state(&split.split_id()).watermark = Watermark(watermark.0.saturating_add(ahead));
+            let state = self.split_state(&split.split_id());
+            state.watermark = Watermark(watermark.0.saturating_add(ahead));
+            state.span = split.span();
             splits.push(split);
         }
         let reader = &mut self.reader;
@@ -215,8 +245,13 @@ impl<S: Source> SourceTask<S> {
         let granularity_ms = duration_ms(self.settings.granularity).max(1);
         if !self.splits.contains_key(id) {
             let generator = self.strategy.create_generator(GeneratorContext { granularity_ms });
-            let state =
-                SplitState { generator, watermark: Watermark::MIN, idle: false, caught_up_since: None };
+            let state = SplitState {
+                generator,
+                watermark: Watermark::MIN,
+                idle: false,
+                caught_up_since: None,
+                span: SplitSpan::default(),
+            };
             self.splits.insert(id.clone(), state);
         }
         self.splits.get_mut(id).expect("it was just inserted")
@@ -246,7 +281,7 @@ impl<S: Source> SourceTask<S> {
         if missing_ms <= 0 {
             return self.end_splits(BTreeSet::from([id.clone()]));
         }
-        self.until_at = Some(clock.now + Duration::from_millis(missing_ms.unsigned_abs()));
+        self.look_again(clock.now + Duration::from_millis(missing_ms.unsigned_abs()));
         Ok(())
     }
 
@@ -266,7 +301,51 @@ impl<S: Source> SourceTask<S> {
         }
         let behind = self.splits.iter().filter(|(_, split)| span.is_behind(split.watermark));
         let behind: BTreeSet<_> = behind.map(|(id, _)| id.clone()).collect();
-        if behind.is_empty() { Ok(()) } else { self.end_splits(behind) }
+        if behind.is_empty() {
+            return Ok(());
+        }
+        self.has_passed_span = true;
+        self.end_splits(behind)
+    }
+
+    fn look_again(&mut self, at: Instant) {
+        self.look_again_at = Some(self.look_again_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    /// Tells the enumerator when there is nothing left to read, once, and whether more of what the job reads can come.
+    fn request_splits(&mut self, clock: Clock) {
+        if !self.reader.needs_splits() {
+            self.drained_since = None;
+            return;
+        }
+        let since = *self.drained_since.get_or_insert(clock.now);
+        let end = self.span_end(since, clock);
+        if self.requested == Some((self.n_given, end)) {
+            return;
+        }
+        let (subtask, n_seen, max_timestamp) = (self.id, self.n_given, self.max_timestamp);
+        let request = SplitRequest { subtask, n_seen, max_timestamp, end };
+        match self.events.try_send(TaskEvent::SplitRequested(request)) {
+            Ok(()) => self.requested = Some((n_seen, end)),
+            // The master is behind.
+            Err(_) => self.look_again(clock.now + REQUEST_PAUSE),
+        }
+    }
+
+    /// Whether more can come of what the job reads, to a reader that has had nothing `since`.
+    fn span_end(&mut self, since: Instant, clock: Clock) -> SpanEnd {
+        let Some(until) = self.settings.span.until else { return SpanEnd::Open };
+        if self.has_passed_span {
+            return SpanEnd::Passed;
+        }
+        let Some(timeout) = self.idle_timeout() else { return SpanEnd::Open };
+        let missing_ms = until.saturating_sub(clock.processing_time).max(0);
+        let at = (since + timeout).max(clock.now + Duration::from_millis(missing_ms.unsigned_abs()));
+        if at <= clock.now {
+            return SpanEnd::TimedOut;
+        }
+        self.look_again(at);
+        SpanEnd::Open
     }
 
     fn on_bad_record(&mut self, bad: BadRecord) -> Result<()> {
@@ -274,7 +353,7 @@ impl<S: Source> SourceTask<S> {
             OnError::Fail => return Err(bad.to_error()),
             OnError::Skip => {}
             OnError::SideOutput => {
-                self.end.sides.outputs.push(&bad_records_tag(), bad, flott_types::NO_TIMESTAMP);
+                self.end.sides.outputs.push(&bad_records_tag(), bad, NO_TIMESTAMP);
                 self.end.sides.flush()?;
             }
         }
@@ -304,8 +383,13 @@ impl<S: Source> SourceTask<S> {
             self.advance()?;
         }
         let mut batch = Columns { records, timestamps };
-        if !self.settings.span.is_everything() {
-            self.settings.span.apply(&mut batch, &mut jumps)?;
+        let span = self.settings.span.of_split(self.split_state(id).span);
+        if !span.is_everything() {
+            span.apply(&mut batch, &mut jumps)?;
+        }
+        if self.settings.is_chain {
+            let read = batch.timestamps.iter().copied().filter(|timestamp| *timestamp != NO_TIMESTAMP);
+            self.max_timestamp = self.max_timestamp.max(read.max());
         }
         let batch = RecordBatch::from_columns(batch.records, batch.timestamps);
         if jumps.is_empty() {
@@ -346,7 +430,7 @@ impl<S: Source> SourceTask<S> {
             self.end.with(|out| out.emit_status(status))?;
         }
         // Splits that nobody has opened may hold records of any age.
-        let bounded = self.settings.boundedness == Boundedness::Bounded;
+        let bounded = self.settings.boundedness == Boundedness::Bounded && !self.settings.is_chain;
         if self.reader.has_waiting_splits() || (bounded && self.more_splits_come) {
             return Ok(());
         }
@@ -362,15 +446,16 @@ impl<S: Source> SourceTask<S> {
     fn on_clock(&mut self, clock: Clock) -> Result<()> {
         if clock.now - *self.last_periodic.get_or_insert(clock.now) >= self.settings.periodic_interval {
             self.last_periodic = Some(clock.now);
+            let span = self.settings.span;
             for split in self.splits.values_mut() {
                 if let Some(watermark) = split.generator.on_periodic_emit() {
-                    split.watermark = split.watermark.max(watermark);
+                    split.watermark = split.watermark.max(span.of_split(split.span).capped(watermark));
                 }
             }
             self.advance()?;
         }
-        // Set again if a split is idle before its time.
-        self.until_at = self.until_at.filter(|at| *at > clock.now);
+        // Set again if the time has not come.
+        self.look_again_at = self.look_again_at.filter(|at| *at > clock.now);
         self.end_behind_span()?;
         self.align(clock)
     }
@@ -510,6 +595,7 @@ impl<S: Source> TaskInput for SourceTask<S> {
         self.starved = polled.is_pending();
         // Records that were read before an error are still sent, so that the error's position is true.
         self.drain(clock)?;
+        self.request_splits(clock);
         match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(InputStatus::MoreAvailable)) => Poll::Ready(Ok(Step::Progress)),
@@ -525,8 +611,9 @@ impl<S: Source> TaskInput for SourceTask<S> {
                 let splits = splits.collect::<Result<Vec<S::Split>>>()?;
                 // Known from here on: a split that has not been read yet holds the watermark back (FLINK-26018).
                 for split in &splits {
-                    self.split_state(&split.split_id());
+                    self.split_state(&split.split_id()).span = split.span();
                 }
+                self.n_given += 1;
                 let reader = &mut self.reader;
                 crate::chain::guard(|| reader.add_splits(splits))?;
             }
@@ -558,6 +645,10 @@ impl<S: Source> TaskInput for SourceTask<S> {
         if let Some(from) = self.settings.span.from {
             snapshot.broadcast.insert(FROM.to_owned(), flott_state::encode("the start of a source", &from)?);
         }
+        if let Some(read) = self.max_timestamp {
+            let bytes = flott_state::encode("the greatest timestamp of a source", &read)?;
+            snapshot.list.insert(MAX_TIMESTAMP.to_owned(), vec![bytes]);
+        }
         snapshots.push((self.uid.clone(), snapshot.into()));
         self.end.barrier(barrier, snapshots)
     }
@@ -578,6 +669,6 @@ impl<S: Source> TaskInput for SourceTask<S> {
             .alignment()
             .and(self.last_reported)
             .map(|last| last + self.settings.alignment_interval);
-        idle_at.into_iter().chain(periodic).chain(aligned).chain(self.until_at).min()
+        idle_at.into_iter().chain(periodic).chain(aligned).chain(self.look_again_at).min()
     }
 }

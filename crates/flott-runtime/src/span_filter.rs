@@ -3,7 +3,7 @@
 //! Watermarks are derived before anything is left out: within the span they are those of a job that reads everything, so that a record is
 //! late in one exactly if it is late in the other.
 
-use flott_api::SourceSpan;
+use flott_api::{SourceSpan, SplitSpan};
 use flott_types::{Error, NO_TIMESTAMP, Result, Timestamp, Watermark, duration_ms};
 
 /// Which records belong to the job.
@@ -14,6 +14,8 @@ pub(crate) struct SpanFilter {
     /// The least timestamp that does not belong to it any more.
     pub(crate) until: Option<Timestamp>,
     allowed_lateness_ms: i64,
+    /// What belongs to the source of the split that is looked at.
+    part: SplitSpan,
 }
 
 /// A batch of one split on its way.
@@ -26,12 +28,27 @@ pub(crate) struct Columns<T> {
 impl SpanFilter {
     pub(crate) fn new(span: &SourceSpan) -> Self {
         let allowed_lateness_ms = duration_ms(span.allowed_lateness);
-        Self { from: span.start_ms(), until: span.until_ms(), allowed_lateness_ms }
+        Self {
+            from: span.start_ms(),
+            until: span.until_ms(),
+            allowed_lateness_ms,
+            part: SplitSpan::default(),
+        }
     }
 
     /// Whether every record belongs to it.
     pub(crate) fn is_everything(&self) -> bool {
-        self.from.is_none() && self.until.is_none()
+        self.from.is_none() && self.until.is_none() && self.part == SplitSpan::default()
+    }
+
+    /// The same for a split that has bounds of its own.
+    pub(crate) fn of_split(self, part: SplitSpan) -> Self {
+        Self { part, ..self }
+    }
+
+    /// A watermark of the split, which stays below the split's own end: another source goes on from there.
+    pub(crate) fn capped(&self, watermark: Watermark) -> Watermark {
+        self.part.until.map_or(watermark, |until| watermark.min(Watermark(until.saturating_sub(1))))
     }
 
     /// Whether a split with this watermark has nothing more that belongs to it.
@@ -42,7 +59,12 @@ impl SpanFilter {
     }
 
     fn contains(&self, timestamp: Timestamp) -> bool {
-        self.from.is_none_or(|from| timestamp >= from) && self.until.is_none_or(|until| timestamp < until)
+        let is_behind = |from: Option<Timestamp>| from.is_none_or(|from| timestamp >= from);
+        let is_before = |until: Option<Timestamp>| until.is_none_or(|until| timestamp < until);
+        is_behind(self.from)
+            && is_behind(self.part.from)
+            && is_before(self.until)
+            && is_before(self.part.until)
     }
 
     /// Leaves out what does not belong to the span: records before and behind it, and all after the watermark has gone behind it. `jumps`
@@ -53,6 +75,7 @@ impl SpanFilter {
                 "records without timestamps cannot be read from or until a time: give the watermark strategy of the source a timestamp assigner",
             ));
         }
+        jumps.iter_mut().for_each(|(_, watermark)| *watermark = self.capped(*watermark));
         if let Some(last) = jumps.iter().position(|(_, watermark)| self.is_behind(*watermark)) {
             jumps.truncate(last + 1);
             let len = jumps.last().map_or(0, |(after, _)| *after);

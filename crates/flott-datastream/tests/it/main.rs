@@ -6,6 +6,7 @@ mod basics;
 mod checkpoints;
 mod evolution;
 mod failover;
+mod hybrid;
 mod life_cycle;
 mod programs;
 mod savepoints;

@@ -31,8 +31,8 @@ pub(crate) struct PacedSource {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct PacedSplit {
-    split: u32,
-    next: u64,
+    pub(crate) split: u32,
+    pub(crate) next: u64,
 }
 
 impl SourceSplit for PacedSplit {
@@ -55,8 +55,7 @@ impl SplitSource for PacedSource {
         Ok((0..self.n_splits).map(|split| PacedSplit { split, next: 0 }).collect())
     }
     fn open(&self, split: PacedSplit, ctx: &SourceReaderContext) -> Result<PacedReader> {
-        let (env, count, pause_ms_max) = (ctx.env.clone(), self.count, self.pause_ms_max);
-        Ok(PacedReader { env, split, count, pause_ms_max, pause: None })
+        Ok(PacedReader::new(split, self.count, self.pause_ms_max, ctx))
     }
 }
 
@@ -66,6 +65,13 @@ pub(crate) struct PacedReader {
     count: u64,
     pause_ms_max: u64,
     pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl PacedReader {
+    /// Reads the split up to the number `count`.
+    pub(crate) fn new(split: PacedSplit, count: u64, pause_ms_max: u64, ctx: &SourceReaderContext) -> Self {
+        Self { env: ctx.env.clone(), split, count, pause_ms_max, pause: None }
+    }
 }
 
 impl SplitReader for PacedReader {
