@@ -38,6 +38,11 @@ pub trait SplitSource: Send + Sync + 'static {
         self.splits(parallelism)
     }
 
+    /// Whether a split that somebody names can be read: not if the source does not keep its records.
+    fn keeps_records(&self) -> bool {
+        true
+    }
+
     /// Starts reading a split at its position.
     ///
     /// # Errors
@@ -84,6 +89,11 @@ impl<S: SplitSource + Clone> Source for S {
             return Ok(Box::new(StaticSplitEnumerator::restore(&bytes)?));
         }
         let splits = match (init.start.splits()?, init.start) {
+            (Some(_), _) if !self.keeps_records() => {
+                return Err(Error::user(
+                    "the source cannot start at positions: it does not keep its records",
+                ));
+            }
             (Some(splits), _) => splits,
             (None, StartingPosition::Timestamp(from)) => self.splits_from(init.parallelism, from)?,
             (None, _) => self.splits(init.parallelism)?,

@@ -37,6 +37,9 @@ use flott_state::OperatorSnapshot;
 use flott_types::{CheckpointKind, FileHandle, OperatorUid, Result, SubtaskIndex};
 use std::collections::BTreeMap;
 
+/// The name under which sources record their splits as JSON, for people and for other jobs: a list state from which nothing is restored.
+pub const SOURCE_POSITIONS: &str = "_positions";
+
 /// A snapshot's kind in the words of the command line.
 pub(crate) const fn kind_name(kind: CheckpointKind) -> &'static str {
     match kind {

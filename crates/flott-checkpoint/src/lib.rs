@@ -39,9 +39,10 @@ pub use coordinator::{
 };
 pub use inspect::{
     Change, Completeness, Disposal, FileCheck, ListChange, ListedSnapshot, OperatorDescription,
-    OperatorDifference, Refusal, STATE_SCHEMAS, Scope, SnapshotDescription, SnapshotDifference,
-    StateDescription, StateDifference, StateKind, SubtaskDescription, Verification, compare_snapshots,
-    describe_snapshot, list_snapshots, plan_disposal, verify_snapshot, visit_operator, visit_operators,
+    OperatorDifference, Refusal, SOURCE_POSITIONS, STATE_SCHEMAS, Scope, SnapshotDescription,
+    SnapshotDifference, StateDescription, StateDifference, StateKind, SubtaskDescription, Verification,
+    compare_snapshots, describe_snapshot, list_snapshots, plan_disposal, verify_snapshot, visit_operator,
+    visit_operators,
 };
 pub use manifest::{Manifest, OperatorManifest, SubtaskManifest};
 pub use owner::{Attempt, Base, Generation, JobEnding};

@@ -8,6 +8,7 @@ mod dispose;
 mod export;
 mod inspect;
 mod list;
+mod positions;
 mod schemas;
 mod verify;
 
@@ -41,6 +42,7 @@ Examples:
   flott savepoint verify chk-17                        reads every file, names the first broken one
   flott savepoint diff chk-17 chk-18
   flott savepoint export chk-17 --operator counts --state total --format jsonl --output total.jsonl
+  flott savepoint positions chk-17                     where its sources go on
   flott savepoint dispose savepoint-abcdef-28774723d06f
 
 Exit codes: 0 if it worked, 1 if it did not (verify: if anything is broken), 2 if the command line is wrong.
@@ -54,6 +56,7 @@ enum Action {
     List(list::ListArgs),
     Dispose(dispose::DisposeArgs),
     Export(export::ExportArgs),
+    Positions(positions::PositionsArgs),
 }
 
 pub(crate) fn run(args: &SavepointArgs) -> Result<ExitCode> {
@@ -65,6 +68,7 @@ pub(crate) fn run(args: &SavepointArgs) -> Result<ExitCode> {
         Action::List(args) => list::run(&env, args),
         Action::Dispose(args) => dispose::run(&env, args),
         Action::Export(args) => export::run(&env, args),
+        Action::Positions(args) => positions::run(&env, args),
     }
 }
 

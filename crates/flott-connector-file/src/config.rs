@@ -185,6 +185,7 @@ impl<T: Data> Source for FileSource<T> {
             split_bytes: self.split_bytes,
             discovery_interval: self.discovery_interval,
             parallelism: init.parallelism,
+            start: init.start,
         };
         Ok(Box::new(FileEnumerator::new(config, init.restored.as_deref())?))
     }

@@ -3,7 +3,7 @@
 use crate::config::NameFilter;
 use crate::split::FileSplit;
 use flott_api::format::{ByteRange, DecodeFormat};
-use flott_api::{SplitEnumerator, SplitEnumeratorContext};
+use flott_api::{SplitEnumerator, SplitEnumeratorContext, StartingPosition};
 use flott_env::FileSystem;
 use flott_types::{Error, Result, SubtaskIndex};
 use serde::{Deserialize, Serialize};
@@ -140,22 +140,47 @@ pub(crate) struct FileEnumeratorConfig<T> {
     pub(crate) split_bytes: u64,
     pub(crate) discovery_interval: Option<Duration>,
     pub(crate) parallelism: u32,
+    pub(crate) start: StartingPosition,
 }
 
 impl<T: 'static> FileEnumerator<T> {
     /// An enumerator of the files that are there now, or one that goes on from a snapshot.
     pub(crate) fn new(config: FileEnumeratorConfig<T>, restored: Option<&[u8]>) -> Result<Self> {
-        let FileEnumeratorConfig { fs, selection, format, split_bytes, discovery_interval, parallelism } =
-            config;
+        let FileEnumeratorConfig {
+            fs,
+            selection,
+            format,
+            split_bytes,
+            discovery_interval,
+            parallelism,
+            start,
+        } = config;
         let bytes_assigned = vec![0; parallelism as usize];
         let state = EnumeratorState::default();
         let mut enumerator =
             Self { fs, selection, format, split_bytes, discovery_interval, state, bytes_assigned };
-        match restored {
-            Some(bytes) => enumerator.state = flott_state::decode("the files of an enumerator", bytes)?,
-            None => enumerator.find_files()?,
+        match (restored, start.splits()?) {
+            (Some(bytes), _) => enumerator.state = flott_state::decode("the files of an enumerator", bytes)?,
+            (None, None) => enumerator.find_files()?,
+            (None, Some(splits)) => enumerator.start_at(splits)?,
         }
         Ok(enumerator)
+    }
+
+    /// Queues these splits and no others.
+    fn start_at(&mut self, splits: Vec<FileSplit>) -> Result<()> {
+        if self.discovery_interval.is_some() {
+            return Err(Error::user(
+                "a watched directory cannot start at positions, which do not say what was read to its end: restore the source's snapshot, or do not watch",
+            ));
+        }
+        let bytes =
+            |split: &FileSplit| split.range().end.map_or(1, |end| end.saturating_sub(split.range().start));
+        self.state.unassigned.extend(splits.into_iter().map(|split| {
+            let bytes = bytes(&split);
+            (split, bytes)
+        }));
+        Ok(())
     }
 
     /// Queues the files that were not there before.

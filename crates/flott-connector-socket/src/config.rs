@@ -57,6 +57,10 @@ impl SplitSource for SocketSource {
         Ok(vec![SocketSplit { address: self.address.clone(), n_lines: 0 }])
     }
 
+    fn keeps_records(&self) -> bool {
+        false
+    }
+
     fn open(&self, split: SocketSplit, ctx: &SourceReaderContext) -> Result<SocketReader> {
         Ok(SocketReader::new(self, split, ctx.env.clone()))
     }

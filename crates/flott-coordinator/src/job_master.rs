@@ -12,7 +12,7 @@ use crate::inbox::Inbox;
 use crate::job_state::JobStatus;
 use crate::metrics::JobMetrics;
 use crate::restart::RestartStrategy;
-use flott_api::{SourceSpan, WatermarkAlignment};
+use flott_api::{SourceSpan, StartingPosition, WatermarkAlignment};
 use flott_checkpoint::{
     CheckpointOwner, EndReport, EndedJob, Input as CheckpointInput, JobEnding, JobStart, RestoredState,
 };
@@ -490,6 +490,15 @@ impl JobMaster {
                     let report = restored.report();
                     if !report.migrated.is_empty() || !report.dropped.is_empty() {
                         warn!(%report, "not all state is as it was");
+                    }
+                    for source in &self.setup.sources {
+                        if number == 0 && source.span.start != StartingPosition::Earliest {
+                            let source = &source.name;
+                            info!(
+                                source,
+                                "it goes on from the snapshot, and not where it is configured to start"
+                            );
+                        }
                     }
                 }
                 None => info!(generation, "the job starts from nothing"),

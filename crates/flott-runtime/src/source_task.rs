@@ -7,6 +7,7 @@ use crate::subtask::{Clock, Step, TaskInput};
 use flott_api::{
     BadRecord, Boundedness, GeneratorContext, Idleness, InputStatus, OnError, OutputTag, Source,
     SourceOutput, SourceReader, SourceSplit, SplitSpan, TimestampMode, WatermarkGenerator, WatermarkStrategy,
+    split_to_json,
 };
 use flott_env::sync::mpsc;
 use flott_env::{Instant, canary};
@@ -58,6 +59,13 @@ struct SourceEnd<T> {
     metrics: Arc<OutputMetrics>,
 }
 
+/// The splits of a reader for a snapshot.
+#[derive(Clone, Default)]
+struct Positions {
+    splits: Vec<Vec<u8>>,
+    as_json: Vec<Vec<u8>>,
+}
+
 /// Until a request for splits is sent again that the master had no room for.
 const REQUEST_PAUSE: Duration = Duration::from_millis(10);
 
@@ -85,7 +93,7 @@ pub(crate) struct SourceTask<S: Source> {
     aligned_to: Timestamp,
     /// What this task adds to the snapshot of the barrier at hand: taken when the master says so, since splits that are assigned
     /// later are in the enumerator's part of that checkpoint.
-    positions: Vec<Vec<u8>>,
+    positions: Positions,
     /// When to look again whether the time until which the source is read has come.
     look_again_at: Option<Instant>,
     /// How often it was given splits.
@@ -109,6 +117,9 @@ const FROM: &str = "_from";
 
 /// The list state with the greatest timestamp that a reader of a chain of sources has read.
 const MAX_TIMESTAMP: &str = "_max_timestamp";
+
+/// The list state with the splits as JSON, for people and for other jobs to start at: nothing is restored from it.
+const POSITIONS: &str = "_positions";
 
 /// A split in a snapshot: its bytes, and the watermark that it had reached.
 type HeldSplit = (Vec<u8>, Watermark);
@@ -146,7 +157,7 @@ impl<S: Source> SourceTask<S> {
             last_periodic: None,
             last_reported: None,
             aligned_to: Timestamp::MAX,
-            positions: Vec::new(),
+            positions: Positions::default(),
             look_again_at: None,
             n_given: 0,
             requested: None,
@@ -182,7 +193,7 @@ impl<S: Source> SourceTask<S> {
     }
 
     /// The splits with the positions behind what was emitted.
-    fn positions(&mut self) -> Result<Vec<Vec<u8>>> {
+    fn positions(&mut self) -> Result<Positions> {
         let reader = &mut self.reader;
         let splits = crate::chain::guard(|| reader.snapshot())?;
         let entries = splits.iter().map(|split| {
@@ -191,12 +202,20 @@ impl<S: Source> SourceTask<S> {
             let held: HeldSplit = (flott_state::encode("a split", split)?, watermark);
             flott_state::encode("a split with its watermark", &held)
         });
-        entries.collect()
+        Ok(Positions {
+            splits: entries.collect::<Result<_>>()?,
+            // A split that JSON cannot say is restored as well as others.
+            as_json: splits
+                .iter()
+                .filter_map(|split| split_to_json(split).ok())
+                .map(String::into_bytes)
+                .collect(),
+        })
     }
 
     fn trigger(&mut self, barrier: CheckpointBarrier) -> Result<Option<Step>> {
         let positions = self.positions()?;
-        if !canary("stale-positions") || self.positions.is_empty() {
+        if !canary("stale-positions") || self.positions.splits.is_empty() {
             self.positions = positions;
         }
         if barrier.kind == CheckpointKind::SavepointTerminate && !self.ended {
@@ -641,7 +660,8 @@ impl<S: Source> TaskInput for SourceTask<S> {
         if canary("stale-positions") {
             self.positions.clone_from(&positions);
         }
-        snapshot.list.insert(SPLITS.to_owned(), positions);
+        snapshot.list.insert(SPLITS.to_owned(), positions.splits);
+        snapshot.list.insert(POSITIONS.to_owned(), positions.as_json);
         if let Some(from) = self.settings.span.from {
             snapshot.broadcast.insert(FROM.to_owned(), flott_state::encode("the start of a source", &from)?);
         }

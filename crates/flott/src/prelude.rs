@@ -3,7 +3,7 @@
 //! It leaves out `Result` and `Error`, which would hide those of other crates: say `flott::Result`.
 
 pub use crate::sinks::{BlackholeSink, FnSink, PrintSink, channel_sink, collect_sink};
-pub use crate::sources::{CollectionSource, GeneratorSource, IteratorSource, channel_source};
+pub use crate::sources::{CollectionSource, GeneratorSource, HybridSource, IteratorSource, channel_source};
 pub use crate::state::{
     AggregatingState, BroadcastState, ListState, MapState, OperatorListState, OperatorStateBackend,
     ReducingState, StateTtlConfig, TtlUpdate, TtlVisibility, ValueState,
@@ -20,8 +20,8 @@ pub use crate::{
     BroadcastProcessFunction, CoProcessFunction, Collector, Configuration, DataStream, Either, JobStatus,
     KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, KeyedStream,
     OnError, OutputTag, ProcessContext, ProcessFunction, ProcessWindowFunction, RuntimeContext,
-    StreamExecutionEnvironment, TimeDomain, Timestamp, UserResult, Watermark, WatermarkStrategy,
-    WindowContext, WindowedStream, options,
+    StartingPosition, StreamExecutionEnvironment, TimeDomain, Timestamp, Until, UserResult, Watermark,
+    WatermarkStrategy, WindowContext, WindowedStream, options,
 };
 pub use std::time::Duration;
 

@@ -184,6 +184,10 @@ impl<T: Data> SplitSource for ChannelSource<T> {
         Ok(vec![ChannelSplit { n_read: 0 }])
     }
 
+    fn keeps_records(&self) -> bool {
+        false
+    }
+
     fn open(&self, split: ChannelSplit, _: &SourceReaderContext) -> Result<ChannelReader<T>> {
         let taken = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take();
         let receiver = taken.ok_or_else(|| {

@@ -1,6 +1,6 @@
 //! What a state is: by the kind of map it is in, its name if the engine gave it, else its first byte.
 
-use crate::inspect::STATE_SCHEMAS;
+use crate::inspect::{SOURCE_POSITIONS, STATE_SCHEMAS};
 use flott_state::KeyGroupBytes;
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -64,6 +64,10 @@ kinds! {
     ProcessingTimers = "processing-time timers",
     /// Positions of splits.
     Positions = "source positions",
+    /// The same for people.
+    PositionsText = "source positions, as JSON",
+    /// From when on a source is read.
+    Span = "source start",
     /// What a sink's writer goes on from.
     SinkWriter = "sink writer",
     /// What is to be committed once the snapshot is complete.
@@ -130,6 +134,9 @@ impl StateKind {
             "_sink_committables" => Self::Committables,
             "_async_wait" => Self::AsyncWait,
             "_watermark" | "_async_wait/watermarks" | "_closed" => Self::Watermark,
+            SOURCE_POSITIONS => Self::PositionsText,
+            "_from" => Self::Span,
+            "_max_timestamp" => Self::Watermark,
             STATE_SCHEMAS => Self::Schemas,
             _ if name.starts_with('_') => Self::Engine,
             _ => match scope {

@@ -272,6 +272,7 @@ fn a_directory_that_may_not_be_read_is_an_error() {
         split_bytes: 1,
         discovery_interval: None,
         parallelism: 1,
+        start: flott_api::StartingPosition::Earliest,
     };
     let error =
         crate::enumerator::FileEnumerator::new(config, None).err().expect("it may not be read").report();

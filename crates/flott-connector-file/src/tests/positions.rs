@@ -1,7 +1,7 @@
 use super::{Flight, env_with, flight, put, read_all};
 use crate::{CsvFormat, FileSink, FileSource, FileSplit};
-use flott_api::SourceSplit;
 use flott_api::testing::SourceDriver;
+use flott_api::{SourceSplit, StartingPosition};
 use flott_env::Env;
 use flott_env::sim::Simulation;
 use flott_types::Data;
@@ -9,7 +9,7 @@ use std::fmt::Debug;
 use std::task::{Context, Poll, Waker};
 
 /// Reads `n_calls` times, takes a snapshot, sends it through bytes and reads the rest from there.
-fn read_interrupted<T: Data + Debug>(
+fn read_interrupted<T: Data + Debug + PartialEq>(
     source: &FileSource<T>,
     env: &Env,
     n_calls: usize,
@@ -26,7 +26,13 @@ fn read_interrupted<T: Data + Debug>(
     let mut snapshot = driver.snapshot().expect("a snapshot");
     let bytes = flott_state::encode("splits", &snapshot.splits).expect("encodes");
     snapshot.splits = flott_state::decode("splits", &bytes).expect("decodes");
+    let start = StartingPosition::of_splits(&snapshot.splits).expect("JSON");
     let mut driver = SourceDriver::restore(source, env, 2, snapshot).expect("restores");
+    let rest = driver.read_available(100).expect("reads").into_records();
+    // Another job that is told the positions reads the same.
+    let mut other = SourceDriver::start_at(source, env, 2, start).expect("starts");
+    assert_eq!(other.read_available(100).expect("reads").into_records(), rest);
+    records.extend(rest);
     records.extend(driver.read_available(100).expect("reads").into_records());
     records
 }

@@ -6,12 +6,15 @@ use crate::checkpoints::{
     windows,
 };
 use crate::support::{directory, simulated};
-use crate::transactional::{ENDLESS, Numbered, PacedSource, Transactions};
+use crate::transactional::{ENDLESS, Numbered, PacedSource, PacedSplit, Transactions};
 use flott_api::windowing::TumblingEventTimeWindows;
-use flott_api::{StartingPosition, Until, WatermarkStrategy};
+use flott_api::{
+    Boundedness, EnumeratorInit, Source, SourceReader, SourceReaderContext, SplitEnumerator,
+    SplitEnumeratorContext, SplitSource, StartingPosition, StaticSplitEnumerator, Until, WatermarkStrategy,
+};
 use flott_datastream::{AtStop, JobClient, StreamExecutionEnvironment};
 use flott_env::sim::SimRng;
-use flott_types::{Configuration, options};
+use flott_types::{Configuration, Result, SubtaskIndex, options};
 use std::time::Duration;
 
 /// A part of the sources of the tests: from when, until when.
@@ -206,6 +209,103 @@ fn sources_without_event_time_refuse_and_say_what_is_missing() {
     env.from_source(records(), WatermarkStrategy::for_ingestion_time(), "now").map(|_| ()).for_each(|()| {});
     let error = env.execute("ingestion").unwrap_err();
     assert!(error.report().contains("cannot start at a time"), "{}", error.report());
+}
+
+#[test]
+fn a_split_without_records_ends_when_its_time_is_over_and_it_has_been_silent_for_long() {
+    let mut env = simulated(1, 4);
+    env.set(options::SOURCE_IDLE_TIMEOUT, Duration::from_secs(20));
+    let now = env.env().processing_time();
+    // Of the time until which it is read, and of the time that the job takes.
+    for (until, expected_s) in [(now - 60_000, 20), (now + 60_000, 60)] {
+        let (sender, source) = flott_api::sources::channel_source(8);
+        (0..3).for_each(|n| assert!(sender.try_send(until - 10 + n).is_ok()));
+        let strategy = WatermarkStrategy::for_bounded_out_of_orderness(Duration::from_secs(1))
+            .with_timestamp_assigner(|at: &i64, _| *at);
+        let (sink, records) = flott_api::sinks::collect_sink();
+        let stream = env.from_source(source, strategy, "channel").until(Until::Timestamp(until)).stream();
+        stream.sink_to(sink);
+        let result = finished(env.execute("silent"));
+        assert_eq!(records.take().len(), 3);
+        assert_eq!(result.net_runtime.as_secs(), expected_s);
+        drop(sender);
+    }
+}
+
+/// Looks for new splits for ever.
+#[derive(Clone)]
+struct Watching(PacedSource);
+
+struct WatchingEnumerator(StaticSplitEnumerator<PacedSplit>);
+
+struct WithoutEnd<'a>(&'a mut dyn SplitEnumeratorContext<PacedSplit>);
+
+impl SplitEnumeratorContext<PacedSplit> for WithoutEnd<'_> {
+    fn parallelism(&self) -> u32 {
+        self.0.parallelism()
+    }
+    fn assign_split(&mut self, subtask: SubtaskIndex, split: PacedSplit) {
+        self.0.assign_split(subtask, split);
+    }
+    fn signal_no_more_splits(&mut self, _: SubtaskIndex) {}
+}
+
+impl SplitEnumerator<PacedSplit> for WatchingEnumerator {
+    fn start(&mut self, ctx: &mut dyn SplitEnumeratorContext<PacedSplit>) -> Result<()> {
+        self.0.start(&mut WithoutEnd(ctx))
+    }
+    fn add_splits_back(&mut self, splits: Vec<PacedSplit>, subtask: SubtaskIndex) {
+        self.0.add_splits_back(splits, subtask);
+    }
+    fn discovery_interval(&self) -> Option<Duration> {
+        Some(Duration::from_secs(1))
+    }
+    fn snapshot(&self) -> Result<Vec<u8>> {
+        self.0.snapshot()
+    }
+}
+
+impl Source for Watching {
+    type Record = Numbered;
+    type Split = PacedSplit;
+    fn boundedness(&self) -> Boundedness {
+        Boundedness::ContinuousUnbounded
+    }
+    fn create_enumerator(&self, init: EnumeratorInit) -> Result<Box<dyn SplitEnumerator<PacedSplit>>> {
+        Ok(Box::new(WatchingEnumerator(match init.restored {
+            Some(bytes) => StaticSplitEnumerator::restore(&bytes)?,
+            None => StaticSplitEnumerator::new(self.0.splits(init.parallelism)?),
+        })))
+    }
+    fn create_reader(
+        &self,
+        ctx: SourceReaderContext,
+    ) -> Result<Box<dyn SourceReader<Record = Numbered, Split = PacedSplit>>> {
+        self.0.create_reader(ctx)
+    }
+}
+
+#[test]
+fn a_source_that_looks_for_new_splits_for_ever_ends_when_what_there_is_was_read() {
+    let until = 1_000;
+    // Splits that reach beyond the end, and ones that do not: then the wall clock decides.
+    for (count, expected_s) in [(COUNT, 0), (100, 30)] {
+        for (seed, parallelism) in [(1, 1), (2, 2), (3, 3), (4, 4), (5, 4)] {
+            let mut env = simulated(parallelism, seed);
+            configure(&mut env, 10);
+            let strategy = WatermarkStrategy::for_bounded_out_of_orderness(Duration::from_millis(60))
+                .with_timestamp_assigner(|record: &Numbered, _| timestamp(record));
+            let source = Watching(PacedSource { n_splits: N_SPLITS, count, pause_ms_max: 4 });
+            let stream =
+                env.from_source(source, strategy, "watching").until(Until::Timestamp(until)).stream();
+            let sink = Transactions::new();
+            windows(&stream, &Kills::at(&[50]), &sink);
+            let result = finished(env.execute("watching"));
+            let expected = expected_rows(numbers(N_SPLITS, count).filter(|record| timestamp(record) < until));
+            assert_eq!(sink.committed(), expected, "seed {seed}, {count} records");
+            assert_eq!(result.net_runtime.as_secs(), expected_s, "seed {seed}, {count} records");
+        }
+    }
 }
 
 #[test]
