@@ -104,6 +104,8 @@ pub(crate) struct SourceTask<S: Source> {
     drained_since: Option<Instant>,
     /// A split has ended because the source is not read any further.
     has_passed_span: bool,
+    /// Splits were taken from the reader, which may have nothing else to wait for: it has to be asked again.
+    has_ended_splits: bool,
     /// The greatest timestamp that was read, of a chain of sources.
     max_timestamp: Option<Timestamp>,
     /// A barrier that goes behind the end of data, which operators may still hold back.
@@ -163,6 +165,7 @@ impl<S: Source> SourceTask<S> {
             requested: None,
             drained_since: None,
             has_passed_span: false,
+            has_ended_splits: false,
             max_timestamp: None,
             due: None,
         }
@@ -307,6 +310,7 @@ impl<S: Source> SourceTask<S> {
     fn end_splits(&mut self, ids: BTreeSet<SplitId>) -> Result<()> {
         let reader = &mut self.reader;
         crate::chain::guard(|| reader.end_splits(&ids))?;
+        self.has_ended_splits = true;
         self.splits.retain(|id, _| !ids.contains(id));
         self.read.splits_mut().retain(|output| !ids.contains(&output.id));
         self.advance()
@@ -609,6 +613,7 @@ impl<S: Source> TaskInput for SourceTask<S> {
             return Poll::Pending;
         }
         self.on_clock(clock)?;
+        self.has_ended_splits = false;
         let (reader, read, batch_size) = (&mut self.reader, &mut self.read, self.settings.batch_size);
         let polled = crate::chain::guard(|| Ok(reader.poll_next(cx, batch_size, read)))?;
         self.starved = polled.is_pending();
@@ -616,8 +621,8 @@ impl<S: Source> TaskInput for SourceTask<S> {
         self.drain(clock)?;
         self.request_splits(clock);
         match polled {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(InputStatus::MoreAvailable)) => Poll::Ready(Ok(Step::Progress)),
+            Poll::Pending if !self.has_ended_splits => Poll::Pending,
+            Poll::Pending | Poll::Ready(Ok(InputStatus::MoreAvailable)) => Poll::Ready(Ok(Step::Progress)),
             Poll::Ready(Ok(InputStatus::EndOfInput)) => Poll::Ready(self.end().map(|()| Step::Ended)),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
         }
