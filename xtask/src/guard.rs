@@ -114,6 +114,8 @@ pub(crate) struct TestReport {
     pub(crate) passed: usize,
     pub(crate) failed: usize,
     pub(crate) ignored: usize,
+    /// Tests that could not be run here, with the reason: they have not passed.
+    pub(crate) skipped: Vec<String>,
     /// What cargo announced last, usually a test binary.
     binary: String,
     last_line: String,
@@ -122,7 +124,14 @@ pub(crate) struct TestReport {
 impl Default for TestReport {
     fn default() -> Self {
         let unknown = || "the command".to_owned();
-        Self { passed: 0, failed: 0, ignored: 0, binary: unknown(), last_line: String::new() }
+        Self {
+            passed: 0,
+            failed: 0,
+            ignored: 0,
+            skipped: Vec::new(),
+            binary: unknown(),
+            last_line: String::new(),
+        }
     }
 }
 
@@ -131,6 +140,7 @@ impl TestReport {
         self.passed += other.passed;
         self.failed += other.failed;
         self.ignored += other.ignored;
+        self.skipped.extend(other.skipped.iter().cloned());
     }
 
     /// Reads one line; returns the name of a test that libtest reports as hanging.
@@ -139,6 +149,9 @@ impl TestReport {
         let line = plain.trim();
         if let Some(binary) = line.strip_prefix("Running ").or_else(|| line.strip_prefix("Doc-tests ")) {
             self.binary = binary.to_owned();
+        }
+        if let Some(what) = line.strip_prefix("skipped: ") {
+            self.skipped.push(what.to_owned());
         }
         if let Some(counts) = line.strip_prefix("test result: ") {
             self.passed += count(counts, "passed");
@@ -195,6 +208,15 @@ mod tests {
         );
         assert_eq!((report.passed, report.failed, report.ignored), (7, 2, 1));
         assert_eq!(hanging, None);
+    }
+
+    #[test]
+    fn tests_that_could_not_run_are_kept_with_their_reason() {
+        let (report, _) = observed("skipped: 12 tests with a server: no python3\n");
+        assert_eq!(
+            (report.passed, report.skipped),
+            (0, vec!["12 tests with a server: no python3".to_owned()])
+        );
     }
 
     #[test]

@@ -4,13 +4,13 @@
 //! checkpoint counts if its generation is in the chain and it is not newer than what the next generation in the chain went on from.
 //! Others were completed by owners that had been fenced off, and are void; or they are from before the chain, and are the user's.
 
+use crate::location::Location;
 use crate::manifest::Manifest;
 use crate::owner::{Base, Generation, Listing};
 use crate::restore::{OpenSnapshot, open_snapshot};
 use crate::storage::CheckpointStorage;
 use flott_types::{CheckpointId, Error, ErrorKind, Result};
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// The history of a job since it last started from nothing or from what the user named.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl Chain {
                 chain.open(storage, checkpoint_id)?
             }
             (None, Some(Base::Snapshot { path, checksum, .. })) => {
-                let snapshot = open_snapshot(&storage.env, Path::new(&path))?;
+                let snapshot = open_snapshot(&storage.env, Location::parse(&path)?)?;
                 if snapshot.checksum() != checksum {
                     let message = format!("'{path}' is not the snapshot any more that the job started from");
                     return Err(Error::new(ErrorKind::Corruption, message));

@@ -5,10 +5,10 @@
 //!
 //! * `config`: Flink's keys as one value. `plan`: the subtasks and operators that take part.
 //! * `coordinator`: the pure state machine that decides what happens when. No IO, no clock.
-//! * `store`: whole objects by path, local for now. `codec`: frames with a checksum. `part`: the file of one subtask.
+//! * `store`: whole objects by path. `location`: where a store is, local or by a URI. `codec`: frames with a checksum. `part`: the file of one subtask.
 //! * `manifest`: what a checkpoint consists of.
 //! * `owner`: who may complete checkpoints of a job. `chain`: which of them count. `storage`: the same three for one job, as the engine uses them.
-//! * `restore`: state for new subtasks. `gc`: what may be deleted. `inspect`: for tools that look at snapshots.
+//! * `restore`: state for new subtasks. `gc`: what may be deleted. `inspect`: for tools that look at snapshots. `copy`: a savepoint to another place.
 //!
 //! It is *not* where barriers flow or operators are snapshotted: that is the data plane. It starts no thread: who calls it
 //! decides on which thread files are written.
@@ -22,8 +22,10 @@ mod chain;
 mod codec;
 mod config;
 mod coordinator;
+mod copy;
 mod gc;
 mod inspect;
+mod location;
 mod manifest;
 mod owner;
 mod part;
@@ -37,6 +39,7 @@ pub use coordinator::{
     AbortReason, Action, CheckpointCoordinator, Input, JobStart, ManifestRequest, Now, SavepointRequest,
     SubtaskPart,
 };
+pub use copy::copy_savepoint;
 pub use inspect::{
     Change, Completeness, Disposal, FileCheck, ListChange, ListedSnapshot, OperatorDescription,
     OperatorDifference, Refusal, SOURCE_POSITIONS, STATE_SCHEMAS, Scope, SnapshotDescription,
@@ -44,6 +47,7 @@ pub use inspect::{
     compare_snapshots, describe_snapshot, list_snapshots, plan_disposal, verify_snapshot, visit_operator,
     visit_operators,
 };
+pub use location::{Location, ObjectStoreFactory, ObjectStores, RemoteLocation, feature_of, unsupported};
 pub use manifest::{Manifest, OperatorManifest, SubtaskManifest};
 pub use owner::{Attempt, Base, Generation, JobEnding};
 pub use plan::{CheckpointPlan, PlannedOperator, PlannedSubtask};
@@ -52,4 +56,4 @@ pub use restore::{
     open_snapshot,
 };
 pub use storage::{CheckpointOwner, CheckpointStorage, EndReport, EndedJob, StartFrom, Started};
-pub use store::{LocalStore, ObjectStore};
+pub use store::{LocalStore, ObjectStore, PrefixedStore, check_store_contract};

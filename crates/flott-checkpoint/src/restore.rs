@@ -5,6 +5,7 @@
 mod open;
 mod report;
 
+pub(crate) use open::directory_of;
 pub use open::{OpenSnapshot, open_snapshot};
 pub use report::{ChangedState, DroppedState, RestoreReport};
 

@@ -1,6 +1,12 @@
 //! Whole objects by path: the little that checkpoints need from a file system or an object store.
 
-use flott_env::{FileSystem, canary};
+mod contract;
+mod prefixed;
+
+pub use contract::check_store_contract;
+pub use prefixed::PrefixedStore;
+
+use flott_env::{FileSystem, Metadata, canary};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, Read};
@@ -15,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// * an object whose put has returned survives any failure that the store survives;
 /// * [`list`](Self::list) shows every object whose put had returned, or was visible to anybody, before the call began.
 ///
-/// Local disks and the object stores of today (S3 since 2020, GCS, Azure) can do this.
+/// Local disks and the object stores of today (S3 since 2020, GCS, Azure) can do this. [`check_store_contract`] checks it.
 pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// Creates an object and makes it durable.
     ///
@@ -28,6 +34,12 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`io::ErrorKind::NotFound`] if there is none, [`io::ErrorKind::FileTooLarge`] if it has more than `len_max` bytes.
     fn get(&self, path: &str, len_max: u64) -> io::Result<Vec<u8>>;
+
+    /// Length of an object, and when it was made.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] if there is none.
+    fn metadata(&self, path: &str) -> io::Result<Metadata>;
 
     /// The names (not paths) of objects and directories directly in a directory, sorted; none if the directory does not exist. The root is `""`.
     ///
@@ -176,6 +188,10 @@ impl ObjectStore for LocalStore {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
         }
         Ok(bytes)
+    }
+
+    fn metadata(&self, path: &str) -> io::Result<Metadata> {
+        self.fs.metadata(&self.full(path))
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {

@@ -13,10 +13,12 @@ mod schemas;
 mod verify;
 
 use crate::progress::grouped;
+use crate::settings::{checked_pair, configuration};
 use anyhow::{Context, Result, anyhow};
 use clap::Subcommand;
 use flott::env::Env;
-use flott_checkpoint::{OpenSnapshot, open_snapshot};
+use flott::with_object_stores;
+use flott_checkpoint::{Location, OpenSnapshot, open_snapshot};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,7 +26,8 @@ use std::process::ExitCode;
 /// Looks at checkpoints and savepoints, compares, verifies, exports and deletes them.
 ///
 /// A savepoint is a directory `savepoint-...`, a checkpoint one named `chk-N` in the directory of its job; both have a file
-/// _metadata that says what belongs to them. Every action takes either, by the directory or by that file.
+/// _metadata that says what belongs to them. Every action takes either, by the directory or by that file; directories may also be in an
+/// object store: s3://bucket/path, gs://bucket/path, abfs://container@account.dfs.core.windows.net/path.
 ///
 /// Savepoints are triggered by the program itself (JobClient::trigger_savepoint, stop_with_savepoint), and restored with
 /// -D execution.state-recovery.path=DIRECTORY.
@@ -33,6 +36,9 @@ use std::process::ExitCode;
 pub(crate) struct SavepointArgs {
     #[command(subcommand)]
     action: Action,
+    /// Sets a configuration key, such as s3.endpoint for s3: paths; may be repeated.
+    #[arg(short = 'D', value_name = "KEY=VALUE", value_parser = checked_pair, global = true)]
+    define: Vec<String>,
 }
 
 const EXAMPLES: &str = "\
@@ -61,6 +67,8 @@ enum Action {
 
 pub(crate) fn run(args: &SavepointArgs) -> Result<ExitCode> {
     let env = Env::real().context("cannot start the runtime")?;
+    let config = configuration(&env, &args.define)?;
+    let env = with_object_stores(&env, &config);
     match &args.action {
         Action::Inspect(args) => inspect::run(&env, args),
         Action::Verify(args) => verify::run(&env, args),
@@ -72,23 +80,27 @@ pub(crate) fn run(args: &SavepointArgs) -> Result<ExitCode> {
     }
 }
 
+/// Where a snapshot is, as the configuration says it: a path, made absolute, or a URI.
+fn location(path: &Path) -> Result<Location> {
+    match path.to_str() {
+        Some(text) => Ok(Location::parse(text)?),
+        // Only paths of this machine can be other than text.
+        None => std::path::absolute(path)
+            .map(Location::Local)
+            .with_context(|| format!("'{}' is not a path", path.display())),
+    }
+}
+
 /// A path of this machine, absolute, also if it is given as a `file:` URI as in the configuration.
 fn local_path(path: &Path) -> Result<PathBuf> {
-    let text = path.to_string_lossy();
-    let plain = match text.split_once(':') {
-        Some(("file", rest)) => Path::new(rest.strip_prefix("//").unwrap_or(rest)).to_owned(),
-        Some((scheme, rest)) if rest.starts_with("//") => {
-            return Err(anyhow!(
-                "'{text}': there is no storage for '{scheme}:' paths yet, only local directories"
-            ));
-        }
-        Some(_) | None => path.to_owned(),
-    };
-    std::path::absolute(&plain).with_context(|| format!("'{text}' is not a path"))
+    match location(path)? {
+        Location::Local(path) => Ok(path),
+        Location::Remote(remote) => Err(anyhow!("'{remote}' is not a path of this machine")),
+    }
 }
 
 fn open(env: &Env, path: &Path) -> Result<OpenSnapshot> {
-    Ok(open_snapshot(env, &local_path(path)?)?)
+    Ok(open_snapshot(env, location(path)?)?)
 }
 
 fn print(env: &Env, text: &str) -> Result<ExitCode> {
@@ -134,8 +146,9 @@ mod tests {
         {
             assert_eq!(local_path(Path::new(path)).ok().as_deref(), expected.map(Path::new));
         }
-        let error = local_path(Path::new("s3://bucket/key")).expect_err("not yet");
-        assert!(error.to_string().contains("'s3:' paths"), "{error}");
+        let error = local_path(Path::new("s3://bucket/key")).expect_err("it is elsewhere");
+        assert!(error.to_string().contains("not a path of this machine"), "{error}");
+        assert_eq!(location(Path::new("s3://bucket/key/")).expect("a URI").to_string(), "s3://bucket/key");
         assert!(local_path(Path::new("chk-1")).expect("a path").is_absolute());
     }
 

@@ -19,13 +19,18 @@ pub(crate) struct Settings {
 impl Settings {
     /// The configuration of `config.yaml`, the environment variables and the command line; later ones win.
     pub(crate) fn load(&self, env: &Env) -> Result<Configuration> {
-        let arguments = self.define.iter().map(|pair| format!("-D{pair}"));
-        let mut config = load_configuration(env, |name| std::env::var(name).ok(), arguments)?;
+        let mut config = configuration(env, &self.define)?;
         if let Some(parallelism) = self.parallelism {
             config.set_option(flott::options::PARALLELISM_DEFAULT, &parallelism);
         }
         Ok(config)
     }
+}
+
+/// The configuration of `config.yaml`, the environment variables and `-D` of the command line; later ones win.
+pub(crate) fn configuration(env: &Env, define: &[String]) -> Result<Configuration> {
+    let arguments = define.iter().map(|pair| format!("-D{pair}"));
+    Ok(load_configuration(env, |name| std::env::var(name).ok(), arguments)?)
 }
 
 /// A `key=value` of which any key is accepted: the program it is for knows its keys.
@@ -36,7 +41,7 @@ pub(crate) fn pair(text: &str) -> Result<String, String> {
     }
 }
 
-fn checked_pair(text: &str) -> Result<String, String> {
+pub(crate) fn checked_pair(text: &str) -> Result<String, String> {
     let pair = pair(text)?;
     let (key, value) = pair.split_once('=').unwrap_or_default();
     Configuration::default().set(key.trim(), value.trim()).map_err(|error| error.to_string())?;

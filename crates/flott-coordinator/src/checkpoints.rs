@@ -8,15 +8,14 @@ mod worker;
 use crate::metrics::JobMetrics;
 use flott_checkpoint::{
     AbortReason, Action, CheckpointConfig, CheckpointCoordinator, CheckpointOwner, CheckpointPlan,
-    CheckpointStorage, EndedJob, Input, JobStart, ManifestRequest, Now, OpenSnapshot, RestoreOptions,
-    RestoredState, SavepointRequest, StartFrom, open_snapshot,
+    CheckpointStorage, EndedJob, Input, JobStart, Location, ManifestRequest, Now, OpenSnapshot,
+    RestoreOptions, RestoredState, SavepointRequest, StartFrom, open_snapshot,
 };
 use flott_env::sync::{mpsc, oneshot};
 use flott_env::{Env, Instant, TaskHandle, canary};
 use flott_types::{CheckpointId, CheckpointKind, Error, ErrorKind, FileHandle, OperatorUid, Result};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use tracing::{Instrument, Span, info, warn};
 pub(crate) use worker::{ManifestOutcome, report_cleanup};
@@ -32,7 +31,7 @@ pub struct CheckpointSetup {
     /// Where checkpoints and savepoints are.
     pub storage: CheckpointStorage,
     /// The snapshot to start from, if the user named one (`execution.state-recovery.path`).
-    pub recovery_path: Option<PathBuf>,
+    pub recovery_path: Option<Location>,
     /// What a restore may do.
     pub restore_options: RestoreOptions,
 }

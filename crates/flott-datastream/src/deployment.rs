@@ -2,13 +2,13 @@
 
 use flott_api::SinkGeneration;
 use flott_checkpoint::{
-    CheckpointConfig, CheckpointOwner, CheckpointPlan, CheckpointStorage, LocalStore, PlannedOperator,
-    PlannedSubtask, RestoreOptions, RestoreReport,
+    CheckpointConfig, CheckpointOwner, CheckpointPlan, CheckpointStorage, LocalStore, Location, ObjectStore,
+    PlannedOperator, PlannedSubtask, RestoreOptions, RestoreReport,
 };
 use flott_coordinator::{AttemptStart, CheckpointSetup, Deployer};
+use flott_env::Env;
 use flott_env::sim::MemoryFs;
 use flott_env::sync::{mpsc, oneshot};
-use flott_env::{Env, FileSystem};
 use flott_graph::{ExecutionGraph, SubtaskId, TaskCommand, TaskEvent, VertexId, pipelined_regions};
 use flott_runtime::{
     AtEnd, AttemptCheckpoints, AttemptSpec, JobSpec, OperatorMetrics, RestoredSnapshots, TaskManager,
@@ -19,8 +19,6 @@ use flott_types::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The counters of the attempt that runs.
@@ -215,7 +213,7 @@ const CHECKPOINTING_DIR_DEFAULT: &str = "flott-checkpoints";
 
 /// Where the savepoints of a job are.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SavepointRoot(pub(crate) Option<PathBuf>);
+pub(crate) struct SavepointRoot(pub(crate) Option<Location>);
 
 /// How a job takes checkpoints and what it goes on from; `None` if neither was asked for.
 pub(crate) fn checkpoint_setup(
@@ -224,7 +222,7 @@ pub(crate) fn checkpoint_setup(
     spec: &JobSpec,
 ) -> Result<Option<(CheckpointSetup, SavepointRoot)>> {
     let settings = CheckpointConfig::new(config)?;
-    let path = |text: Option<String>| text.map(|text| local_path(&text)).transpose();
+    let path = |text: Option<String>| text.map(|text| Location::parse(&text)).transpose();
     let dir = checkpoint_dir(config)?;
     let savepoint_dir = path(config.get(options::CHECKPOINTING_SAVEPOINT_DIR))?;
     let recovery_path = path(config.get(options::STATE_RECOVERY_PATH))?;
@@ -233,12 +231,11 @@ pub(crate) fn checkpoint_setup(
         return Ok(None);
     }
     let savepoint_dir = savepoint_dir.or_else(|| dir.clone());
-    let on_disk = |root: &PathBuf| Arc::new(LocalStore::new(env.fs(), root, env.random_u64()));
-    // As Flink's storage of the job manager: a restart in this process goes on from it, one of the process begins anew.
-    let in_memory =
-        || Arc::new(LocalStore::new(Arc::new(MemoryFs::default()), "checkpoints", env.random_u64()));
-    let checkpoints = dir.as_ref().map_or_else(in_memory, on_disk);
-    let savepoints = savepoint_dir.as_ref().map_or_else(in_memory, on_disk);
+    let checkpoints = open_store(env, dir.as_ref())?;
+    let savepoints = open_store(env, savepoint_dir.as_ref())?;
+    if let Some(Location::Remote(_)) = &recovery_path {
+        open_store(env, recovery_path.as_ref())?;
+    }
     let setup = CheckpointSetup {
         config: settings,
         plan: checkpoint_plan(env, spec),
@@ -251,12 +248,43 @@ pub(crate) fn checkpoint_setup(
     Ok(Some((setup, SavepointRoot(savepoint_dir))))
 }
 
+/// An environment with the object stores that this build has the features for (`s3`, `gcs`, `azure`), used with the keys of `config`, so that
+/// `s3:` paths and the like can be opened in it. One that has stores already keeps them.
+pub fn with_object_stores(env: &Env, config: &Configuration) -> Env {
+    #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+    if env.settings::<flott_checkpoint::ObjectStores>().is_none() {
+        let stores = flott_objectstore::CloudStores::new(env, config);
+        return env.with_settings(flott_checkpoint::ObjectStores(Arc::new(stores)));
+    }
+    let _without_features = config;
+    env.clone()
+}
+
+/// The store at a location. Without one it is in memory, as Flink's storage of the job manager: a restart in this process goes on from it,
+/// one of the process begins anew.
+fn open_store(env: &Env, location: Option<&Location>) -> Result<Arc<dyn ObjectStore>> {
+    match location {
+        Some(location) => {
+            let store = location.open(env)?;
+            if let Location::Remote(_) = location {
+                // A wrong bucket or key is a mistake of who starts the job, and is told at once; later it is a failure to get over.
+                let refused = |error| Error::user(format!("cannot use '{location}'")).with_source(error);
+                store.list("").map_err(refused)?;
+            }
+            Ok(store)
+        }
+        None => Ok(Arc::new(LocalStore::new(Arc::new(MemoryFs::default()), "checkpoints", env.random_u64()))),
+    }
+}
+
 /// The directory of checkpoints; `None` if there are none, or only in memory.
-pub(crate) fn checkpoint_dir(config: &Configuration) -> Result<Option<PathBuf>> {
+pub(crate) fn checkpoint_dir(config: &Configuration) -> Result<Option<Location>> {
     let is_on = config.get(options::CHECKPOINTING_INTERVAL).is_some_and(|interval| !interval.is_zero());
     match (config.get(options::CHECKPOINTING_DIR), config.get(options::CHECKPOINTING_STORAGE)) {
-        (Some(dir), CheckpointStorageType::Filesystem) => local_path(&dir).map(Some),
-        (None, CheckpointStorageType::Filesystem) if is_on => local_path(CHECKPOINTING_DIR_DEFAULT).map(Some),
+        (Some(dir), CheckpointStorageType::Filesystem) => Location::parse(&dir).map(Some),
+        (None, CheckpointStorageType::Filesystem) if is_on => {
+            Location::parse(CHECKPOINTING_DIR_DEFAULT).map(Some)
+        }
         (None, _) => Ok(None),
         (Some(dir), CheckpointStorageType::JobManager) => Err(Error::user(format!(
             "configuration key '{}' is '{dir}', but '{}' says that checkpoints are kept in memory: leave out one of them",
@@ -286,47 +314,16 @@ fn refuse_unsupported(config: &Configuration) -> Result<()> {
     }
 }
 
-/// The path of a directory given as a path or as a `file:` URI. Absolute: it is recorded, and read by later processes.
-pub(crate) fn local_path(text: &str) -> Result<PathBuf> {
-    let path = match text.split_once(':') {
-        Some(("file", rest)) => rest.strip_prefix("//").unwrap_or(rest),
-        Some((scheme, rest)) if rest.starts_with("//") => {
-            return Err(Error::user(format!("'{text}': there is no storage for '{scheme}:' paths")));
-        }
-        Some(_) | None => text,
-    };
-    std::path::absolute(path).map_err(|error| Error::user(format!("'{text}' is no path")).with_source(error))
-}
-
-/// Copies a complete savepoint below another directory, its manifest last: without that it is none.
-pub(crate) async fn copy_savepoint(env: &Env, from: PathBuf, dir: PathBuf) -> Result<String> {
+/// Copies a complete savepoint below another directory, on a thread of its own.
+pub(crate) async fn copy_savepoint(env: &Env, from: Location, dir: Location) -> Result<String> {
     let (sender, copied) = oneshot::channel();
-    let fs = env.fs();
-    let to = dir.join(from.file_name().unwrap_or_default());
-    let shown = to.display().to_string();
-    let context = format!("cannot copy savepoint '{}' to '{shown}'", from.display());
+    let context = format!("cannot copy savepoint '{from}' to '{dir}'");
+    let copying = env.clone();
     env.spawn_subtask("savepoint copy", async move {
-        drop(sender.send(copy_files(fs.as_ref(), &from, &dir, &to)));
+        drop(sender.send(flott_checkpoint::copy_savepoint(&copying, &from, &dir)));
     });
-    let copied = copied.await.unwrap_or_else(|_| Err(io::Error::other("the copying task stopped")));
-    copied.map(|()| shown).map_err(|error| Error::new(ErrorKind::Retry, context).with_source(error))
-}
-
-fn copy_files(fs: &dyn FileSystem, from: &Path, dir: &Path, to: &Path) -> io::Result<()> {
-    fs.create_dir_all(to)?;
-    let (manifests, parts): (Vec<_>, Vec<_>) =
-        fs.list(from)?.into_iter().partition(|path| path.file_name().is_some_and(|name| name == "_metadata"));
-    for group in [parts, manifests] {
-        for path in group {
-            let mut bytes = Vec::new();
-            fs.open(&path)?.read_to_end(&mut bytes)?;
-            let mut file = fs.create(&to.join(path.file_name().unwrap_or_default()))?;
-            file.write_all(&bytes)?;
-            file.sync()?;
-        }
-        fs.sync_dir(to)?;
-    }
-    fs.sync_dir(dir)
+    let copied = copied.await.unwrap_or_else(|_| Err(Error::subtask("the copying task stopped")));
+    copied.map(|to| to.to_string()).map_err(|error| error.context(context))
 }
 
 /// The identity of a job: configured, or the same for all jobs of that name if there is a directory in which checkpoints of an

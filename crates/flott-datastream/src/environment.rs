@@ -2,6 +2,7 @@
 
 use crate::config_source::load_configuration;
 use crate::data_stream::DataStream;
+use crate::deployment::with_object_stores;
 use crate::job::{JobClient, JobExecutionResult, launch};
 use crate::program::{Origins, ProgramSource, SharedProgram};
 use flott_api::sources::{CollectionSource, GeneratorSource};
@@ -203,7 +204,7 @@ impl StreamExecutionEnvironment {
         // that (the receiver of a channel sink, say) need not wait for the environment.
         let program = std::mem::take(&mut *self.program.lock());
         // Where keyed state is kept goes with the environment to all that keep it.
-        let env = self.env.with_settings(StateSettings::new(&self.config));
+        let env = with_object_stores(&self.env.with_settings(StateSettings::new(&self.config)), &self.config);
         launch(&env, &self.config, program, job_graph, name)
     }
 }

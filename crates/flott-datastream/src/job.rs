@@ -2,11 +2,11 @@
 
 use crate::deployment::{
     LocalDeployer, SavepointRoot, SharedMetrics, SharedReport, checkpoint_dir, checkpoint_setup,
-    copy_savepoint, failover_regions, job_id, local_path,
+    copy_savepoint, failover_regions, job_id,
 };
 use crate::program::Program;
 use crate::spans::source_spans;
-use flott_checkpoint::{EndReport, RestoreReport};
+use flott_checkpoint::{EndReport, Location, RestoreReport};
 use flott_coordinator::{
     JobControl, JobCounts, JobEnd, JobMaster, JobMetrics, JobResult, JobSetup, JobStatus, RestartStrategy,
     SourceSpec,
@@ -268,10 +268,10 @@ impl JobHandle {
         let ended = || Error::user("the job has ended before the savepoint was complete");
         self.control.send(JobControl::Savepoint(kind, reply)).await.map_err(|_| ended())?;
         let relative = answer.await.map_err(|_| ended())??;
-        let path = root.join(relative);
-        match dir.map(local_path).transpose()? {
+        let path = root.join(&relative);
+        match dir.map(Location::parse).transpose()? {
             Some(dir) if dir != root => copy_savepoint(&self.env, path, dir).await,
-            Some(_) | None => Ok(path.display().to_string()),
+            Some(_) | None => Ok(path.to_string()),
         }
     }
 }

@@ -32,6 +32,7 @@ pub use connected::{
     KeyedConnectedStreams,
 };
 pub use data_stream::{DataStream, DataStreamSink};
+pub use deployment::with_object_stores;
 pub use environment::{SourceStream, StreamExecutionEnvironment};
 pub use flott_checkpoint::{ChangedState, DroppedState, RestoreReport};
 pub use job::{AtStop, JobCanceler, JobClient, JobExecutionResult, JobHandle, OperatorReport};

@@ -3,7 +3,8 @@
 use crate::fs::FileSystem;
 use crate::net::AsyncStream;
 use crate::real::RealEnv;
-use std::any::Any;
+use std::any::{Any, TypeId};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -71,7 +72,10 @@ pub trait EnvBackend: Send + Sync {
 
 /// A cheap handle to the outside world; clones share it.
 #[derive(Clone)]
-pub struct Env(Arc<dyn EnvBackend>, Option<Arc<dyn Any + Send + Sync>>);
+pub struct Env(Arc<dyn EnvBackend>, Settings);
+
+/// At most one value of each type.
+type Settings = Arc<BTreeMap<TypeId, Arc<dyn Any + Send + Sync>>>;
 
 impl fmt::Debug for Env {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -85,24 +89,26 @@ impl Env {
     /// # Errors
     /// If the operating system refuses threads or an event queue.
     pub fn real() -> io::Result<Self> {
-        Ok(Self(Arc::new(RealEnv::new()?), None))
+        Ok(Self(Arc::new(RealEnv::new()?), Settings::default()))
     }
 
     /// A handle to another implementation.
     pub fn from_backend(backend: Arc<dyn EnvBackend>) -> Self {
-        Self(backend, None)
+        Self(backend, Settings::default())
     }
 
     /// The same world with settings that concern what it is used for, such as where state lies: they go wherever the
-    /// handle goes. Settings of an earlier call are replaced.
+    /// handle goes. Settings of the same type of an earlier call are replaced, others stay.
     #[must_use]
     pub fn with_settings<T: Any + Send + Sync>(&self, settings: T) -> Self {
-        Self(Arc::clone(&self.0), Some(Arc::new(settings)))
+        let mut all = BTreeMap::clone(&self.1);
+        all.insert(TypeId::of::<T>(), Arc::new(settings));
+        Self(Arc::clone(&self.0), Arc::new(all))
     }
 
-    /// The settings of [`Env::with_settings`], if they are of this type.
+    /// The settings of this type, if [`Env::with_settings`] was given any.
     pub fn settings<T: Any + Send + Sync>(&self) -> Option<&T> {
-        self.1.as_ref()?.downcast_ref()
+        self.1.get(&TypeId::of::<T>())?.downcast_ref()
     }
 
     /// Now, on the monotonic clock.
@@ -235,4 +241,19 @@ pub async fn yield_now() {
         Poll::Pending
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::Simulation;
+
+    #[test]
+    fn settings_of_different_types_stay_beside_each_other() {
+        let env = Simulation::new(1).env().with_settings(1_u8).with_settings("one");
+        assert_eq!((env.settings::<u8>(), env.settings::<&str>()), (Some(&1), Some(&"one")));
+        let changed = env.with_settings(2_u8);
+        assert_eq!((changed.settings::<u8>(), changed.settings::<&str>()), (Some(&2), Some(&"one")));
+        assert_eq!((env.settings::<u8>(), env.settings::<u16>()), (Some(&1), None));
+    }
 }

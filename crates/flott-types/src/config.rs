@@ -6,9 +6,25 @@ use std::fmt;
 use std::time::Duration;
 
 /// Settings of a job or a process, as text by key; later settings replace earlier ones.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Configuration {
     values: BTreeMap<String, String>,
+}
+
+/// Values of keys that hold secrets are not shown.
+impl fmt::Debug for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.iter().map(|(key, value)| (key, if is_sensitive(key) { "******" } else { value }));
+        f.debug_map().entries(shown).finish()
+    }
+}
+
+/// Whether the value of a key is nobody's business: a password, a key of a store, a token. By Flink's list of words.
+fn is_sensitive(key: &str) -> bool {
+    const WORDS: &[&str] =
+        &["password", "secret", "access-key", "account.key", "apikey", "api-key", "token", "service-key"];
+    let key = key.to_ascii_lowercase();
+    WORDS.iter().any(|word| key.contains(word))
 }
 
 impl Configuration {
@@ -18,6 +34,13 @@ impl Configuration {
     /// [`ErrorKind::UserError`](crate::ErrorKind::UserError) that names the key and either the nearest known key or
     /// the expected form of the value.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        if options::FAMILIES
+            .iter()
+            .any(|(family, _)| key.strip_prefix(family).is_some_and(|rest| !rest.is_empty()))
+        {
+            self.values.insert(key.to_owned(), value.to_owned());
+            return Ok(());
+        }
         let of_all = of_one_source(key).map(|(_, of_all)| of_all);
         let of_all = of_all.as_deref().unwrap_or(key);
         let Some((_, check)) = options::ALL.iter().find(|(known, _)| *known == of_all) else {
@@ -264,10 +287,21 @@ pub mod options {
             pub(super) const ALL: &[(&str, fn(&str, &str) -> Result<()>)] = &[$(($key, check::<$type>)),*];
             /// Key, default (as text) and description of every option, for `--help` and the reference page.
             pub fn reference() -> Vec<(&'static str, String, String)> {
-                vec![$(($key, super::ConfigValue::to_text(&($default as $type)), [$($doc.trim()),+].join(" "))),*]
+                let mut all = vec![$(($key, super::ConfigValue::to_text(&($default as $type)), [$($doc.trim()),+].join(" "))),*];
+                all.extend(FAMILIES.iter().map(|(key, doc)| (*key, "(none)".to_owned(), (*doc).to_owned())));
+                all
             }
         };
     }
+
+    /// The key of a storage account of Azure, `fs.azure.account.key.<account>.dfs.core.windows.net`.
+    pub const AZURE_ACCOUNT_KEY: &str = "fs.azure.account.key.";
+
+    /// Keys of which the rest is a name that the user chooses: how they begin, and their description.
+    pub const FAMILIES: &[(&str, &str)] = &[(
+        AZURE_ACCOUNT_KEY,
+        "The key of the storage account of Azure whose name follows, such as account.dfs.core.windows.net.",
+    )];
 
     options! {
         /// Parallelism of operators that do not say; 0 means one subtask per core.
@@ -359,6 +393,20 @@ pub mod options {
         /// How much further the watermark goes before a source ends, for late records; without it the longest allowed lateness of the
         /// job's windows.
         SOURCE_BOUNDED_LATENESS: Option<Duration> = "source.scan.bounded.allowed-lateness", None;
+        /// The key with which requests to S3 are signed. Without it the usual variables count (AWS_ACCESS_KEY_ID, ...), or the role of the machine.
+        S3_ACCESS_KEY: Option<String> = "s3.access-key", None;
+        /// The secret that belongs to s3.access-key.
+        S3_SECRET_KEY: Option<String> = "s3.secret-key", None;
+        /// Where an S3-compatible store is, such as https://minio.example:9000; Amazon's if it is not set.
+        S3_ENDPOINT: Option<String> = "s3.endpoint", None;
+        /// The region of the buckets; without it AWS_REGION counts, else us-east-1.
+        S3_REGION: Option<String> = "s3.region", None;
+        /// Whether the bucket is a part of the path of requests and not of the name of the host. Always so if s3.endpoint is set.
+        S3_PATH_STYLE_ACCESS: bool = "s3.path-style-access", false;
+        /// The same as s3.path-style-access, as older versions of Flink write it.
+        S3_PATH_STYLE_ACCESS_OLD: bool = "s3.path.style.access", false;
+        /// Whether requests to S3 are not signed at all.
+        S3_ANONYMOUS_CREDENTIALS: bool = "s3.anonymous-credentials", false;
 
         /// none, fixed-delay, exponential-delay or failure-rate. Without it: exponential-delay if checkpoints are on, else none.
         RESTART_STRATEGY: Option<RestartStrategyType> = "restart-strategy.type", None;
@@ -404,6 +452,18 @@ mod tests {
     fn a_wrong_value_says_what_was_expected() {
         let error = Configuration::default().set("execution.buffer-timeout.interval", "soon").unwrap_err();
         assert!(error.to_string().contains("is 'soon': expected a duration such as"), "{error}");
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let mut configuration = Configuration::default();
+        for key in ["s3.access-key", "s3.secret-key", "fs.azure.account.key.mine.dfs.core.windows.net"] {
+            configuration.set(key, "hunter2").expect("a key");
+        }
+        configuration.set("s3.endpoint", "http://here").expect("a key");
+        let shown = format!("{configuration:?}");
+        assert!(!shown.contains("hunter2") && shown.contains("http://here"), "{shown}");
+        assert!(configuration.set("fs.azure.account.key.", "x").is_err(), "an account has a name");
     }
 
     #[test]

@@ -50,6 +50,7 @@
 //! | `file` | [`connectors::file`]: text lines, CSV, JSON lines, gzip and zstd | yes |
 //! | `nexmark` | `connectors::nexmark`: the generator of the Nexmark benchmark | no |
 //! | `parquet` | `connectors::parquet`: Parquet files for the file source and sink; builds Arrow | no |
+//! | `s3`, `gcs`, `azure` | checkpoints and savepoints under `s3:`, `gs:`, `abfs:` URIs; each builds an HTTP client | no |
 //! | `socket` | `connectors::socket`: text lines from a TCP connection | no |
 
 #![deny(missing_docs)]
@@ -74,7 +75,7 @@ pub use flott_datastream::{
     AtStop, BroadcastStream, BroadcastStreams, ChangedState, ConnectedStreams, DataStream, DataStreamSink,
     DroppedState, IntervalJoin, JobCanceler, JobClient, JobExecutionResult, JobHandle, JoinedStreams,
     KeyedBroadcastStreams, KeyedConnectedStreams, KeyedStream, OperatorReport, RestoreReport, SourceStream,
-    StreamExecutionEnvironment, WindowedStream, load_configuration,
+    StreamExecutionEnvironment, WindowedStream, load_configuration, with_object_stores,
 };
 pub use flott_operators::{AsyncOutputMode, AsyncWaitConfig, Either};
 pub use flott_types::{

@@ -4,23 +4,23 @@
 //! happens in between, there is never a manifest without its files.
 
 use crate::inspect::list::checkpoint_number;
+use crate::location::Location;
 use crate::manifest::MANIFEST_NAME;
 use crate::owner::failed;
-use crate::restore::open_snapshot;
+use crate::restore::{directory_of, open_snapshot};
 use crate::storage::delete;
-use crate::store::{LocalStore, TEMP_PREFIX};
+use crate::store::TEMP_PREFIX;
 use flott_env::Env;
 use flott_types::{Error, ErrorKind, Result};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
 
 /// What disposing of a snapshot would delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disposal {
     /// The directory of the snapshot.
-    pub dir: PathBuf,
+    pub dir: Location,
     /// Names of files in it that go, the manifest first.
     pub files: Vec<String>,
     /// Names in it that stay, because the snapshot does not own them.
@@ -83,9 +83,8 @@ impl fmt::Display for Refusal {
 /// # Errors
 /// [`ErrorKind::UserError`] if there is nothing that looks like a snapshot, [`ErrorKind::Corruption`] if the manifest of another checkpoint of
 /// the job cannot be read: it might name files of this one. [`ErrorKind::Retry`] if a directory cannot be listed.
-pub fn plan_disposal(env: &Env, path: &Path) -> Result<Disposal> {
-    let is_manifest = path.file_name().is_some_and(|name| name == MANIFEST_NAME);
-    let dir = if is_manifest { path.parent().unwrap_or(path) } else { path }.to_owned();
+pub fn plan_disposal(env: &Env, path: impl Into<Location>) -> Result<Disposal> {
+    let dir = directory_of(path.into());
     let names = names_in(env, &dir)?;
     let mut disposal = Disposal { dir: dir.clone(), files: Vec::new(), left: Vec::new(), refusal: None };
     let owned: BTreeSet<String> = if names.iter().any(|name| name == MANIFEST_NAME) {
@@ -113,7 +112,7 @@ pub fn plan_disposal(env: &Env, path: &Path) -> Result<Disposal> {
         names.iter().filter(|name| is_part(name)).cloned().collect()
     };
     if disposal.refusal == Some(Refusal::Incomplete) && owned.is_empty() {
-        return Err(Error::user(format!("there is no savepoint or checkpoint in '{}'", dir.display())));
+        return Err(Error::user(format!("there is no savepoint or checkpoint in '{dir}'")));
     }
     let (files, left) = names.into_iter().partition(|name| name == MANIFEST_NAME || owned.contains(name));
     disposal.files = files;
@@ -128,44 +127,56 @@ impl Disposal {
     /// # Errors
     /// [`ErrorKind::Retry`] if the store refuses; done again, it goes on where it stopped.
     pub fn execute(&self, env: &Env) -> Result<()> {
-        let parent = self.dir.parent().unwrap_or(Path::new("/"));
-        let name = self.dir.file_name().map(|name| name.to_string_lossy().into_owned());
-        let Some(name) = name else {
-            return Err(Error::user(format!("'{}' is not the directory of a snapshot", self.dir.display())));
+        let (Some(name), Some(parent)) = (self.dir.name(), self.dir.parent()) else {
+            return Err(Error::user(format!("'{}' is not the directory of a snapshot", self.dir)));
         };
-        let store = LocalStore::new(env.fs(), parent, env.random_u64());
+        let store = parent.open(env)?;
         let (manifest, parts): (Vec<_>, Vec<_>) =
             self.files.iter().cloned().partition(|name| name == MANIFEST_NAME);
-        delete(&store, &name, &manifest)?;
-        delete(&store, &name, &parts)
+        delete(store.as_ref(), &name, &manifest)?;
+        delete(store.as_ref(), &name, &parts)
     }
 }
 
-fn names_in(env: &Env, dir: &Path) -> Result<Vec<String>> {
-    let entries = env.fs().list(dir).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Error::user(format!("there is no directory '{}'", dir.display())),
-        io::ErrorKind::NotADirectory => {
-            Error::user(format!("'{}' is not the directory of a snapshot", dir.display()))
-        }
-        _ => failed(&format!("list '{}'", dir.display()), error),
+fn names_in(env: &Env, dir: &Location) -> Result<Vec<String>> {
+    let names = dir.open(env)?.list("").map_err(|error| match error.kind() {
+        io::ErrorKind::NotADirectory => Error::user(format!("'{dir}' is not the directory of a snapshot")),
+        _ => failed(&format!("list '{dir}'"), error),
     })?;
-    let name = |path: &PathBuf| Some(path.file_name()?.to_string_lossy().into_owned());
-    Ok(entries.iter().filter_map(name).collect())
+    if names.is_empty() {
+        return Err(Error::user(format!("there is nothing in '{dir}'")));
+    }
+    Ok(names)
+}
+
+/// The directory of the job that a checkpoint is in.
+fn job_dir(dir: &Location) -> Option<Location> {
+    checkpoint_number(&dir.name()?)?;
+    dir.parent()
 }
 
 /// Names in `directory` that the manifests of other checkpoints of the same job refer to.
-fn named_by_others(env: &Env, dir: &Path, directory: &str) -> Result<BTreeSet<String>> {
+fn named_by_others(env: &Env, dir: &Location, directory: &str) -> Result<BTreeSet<String>> {
     let mut named = BTreeSet::new();
-    let Some(parent) = dir.parent().filter(|_| checkpoint_number(dir).is_some()) else { return Ok(named) };
-    for sibling in names_in(env, parent)?.into_iter().map(|name| parent.join(name)) {
-        let is_other = sibling != dir && checkpoint_number(&sibling).is_some();
-        if !is_other || env.fs().metadata(&sibling.join(MANIFEST_NAME)).is_err() {
+    let Some(parent) = job_dir(dir) else { return Ok(named) };
+    let store = parent.open(env)?;
+    for name in names_in(env, &parent)?.into_iter().filter(|name| checkpoint_number(name).is_some()) {
+        let sibling = parent.join(&name);
+        let damaged = |error: Error| {
+            let message = format!("nothing is deleted, because '{sibling}' may need files of it");
+            Error::new(ErrorKind::Corruption, message).with_source(error)
+        };
+        if sibling == *dir {
             continue;
         }
-        let other = open_snapshot(env, &sibling).map_err(|error| {
-            let message = format!("nothing is deleted, because '{}' may need files of it", sibling.display());
-            Error::new(ErrorKind::Corruption, message).with_source(error)
-        })?;
+        match store.metadata(&format!("{name}/{MANIFEST_NAME}")) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                continue;
+            }
+            Err(error) => return Err(damaged(failed(&format!("look at '{sibling}'"), error))),
+            Ok(_) => {}
+        }
+        let other = open_snapshot(env, &sibling).map_err(damaged)?;
         let inside = |path: &str| Some(path.strip_prefix(directory)?.strip_prefix('/')?.to_owned());
         named.extend(other.manifest().files().into_iter().filter_map(|file| inside(&file.path)));
     }
@@ -173,9 +184,9 @@ fn named_by_others(env: &Env, dir: &Path, directory: &str) -> Result<BTreeSet<St
 }
 
 /// What speaks against deleting a checkpoint in the directory of its job; a copy elsewhere is the user's.
-fn owner_of(env: &Env, dir: &Path, job_id: &str) -> Result<Option<Refusal>> {
-    let Some(job_dir) = dir.parent().filter(|_| checkpoint_number(dir).is_some()) else { return Ok(None) };
-    let names = names_in(env, job_dir)?;
+fn owner_of(env: &Env, dir: &Location, job_id: &str) -> Result<Option<Refusal>> {
+    let Some(job_dir) = job_dir(dir) else { return Ok(None) };
+    let names = names_in(env, &job_dir)?;
     let number = |name: &String| name.strip_prefix("owner-")?.parse::<u64>().ok();
     let Some(generation) = names.iter().filter_map(number).max() else { return Ok(None) };
     let has_ended = names.contains(&format!("owner-{generation}.end"));

@@ -1,6 +1,7 @@
 //! The checkpoints and savepoints below a directory, complete or not.
 
 use crate::inspect::kind_name;
+use crate::location::Location;
 use crate::manifest::MANIFEST_NAME;
 use crate::owner::failed;
 use crate::restore::open_snapshot;
@@ -50,28 +51,25 @@ pub enum Completeness {
 ///
 /// # Errors
 /// [`UserError`](flott_types::ErrorKind::UserError) if there is no such directory, [`Retry`](flott_types::ErrorKind::Retry) if it cannot be listed.
-pub fn list_snapshots(env: &Env, dir: &Path) -> Result<Vec<ListedSnapshot>> {
-    let fs = env.fs();
-    let shown = dir.display();
-    match fs.metadata(dir) {
-        Ok(metadata) if metadata.is_dir => {}
-        Ok(_) => return Err(Error::user(format!("'{shown}' is not a directory"))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Error::user(format!("there is no directory '{shown}'")));
-        }
-        Err(error) => return Err(failed(&format!("look at '{shown}'"), error)),
+pub fn list_snapshots(env: &Env, dir: impl Into<Location>) -> Result<Vec<ListedSnapshot>> {
+    let dir = dir.into();
+    check_exists(env, &dir)?;
+    let names = entries(env, &dir)?;
+    if names.is_empty() {
+        // It was there just now: that it is gone is not that it is empty.
+        check_exists(env, &dir)?;
     }
     let mut found = Vec::new();
-    // It was there just now: that it is gone is not that it is empty.
-    let in_dir = fs.list(dir).map_err(|error| failed(&format!("list '{shown}'"), error))?;
-    if in_dir.iter().any(|entry| name(entry) == MANIFEST_NAME) {
-        found.push(dir.to_owned());
+    if names.iter().any(|name| name == MANIFEST_NAME) {
+        found.push(dir.clone());
     }
-    for entry in in_dir {
-        if is_snapshot(&entry) {
-            found.push(entry);
-        } else if is_job(&entry) {
-            found.extend(entries(fs.as_ref(), &entry)?.into_iter().filter(|entry| is_snapshot(entry)));
+    for name in names {
+        if is_snapshot(&name) {
+            found.push(dir.join(&name));
+        } else if is_job(&name) {
+            let job = dir.join(&name);
+            let of_job = entries(env, &job)?;
+            found.extend(of_job.iter().filter(|entry| is_snapshot(entry)).map(|entry| job.join(entry)));
         }
     }
     let mut listed = found.iter().map(|path| look_at(env, path)).collect::<Result<Vec<_>>>()?;
@@ -82,37 +80,59 @@ pub fn list_snapshots(env: &Env, dir: &Path) -> Result<Vec<ListedSnapshot>> {
     Ok(listed)
 }
 
-/// What is in a directory that was listed; nothing if it is no directory or has been deleted meanwhile, and only if that is certain.
-fn entries(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<PathBuf>> {
-    fs.list(dir).or_else(|error| match fs.metadata(dir) {
-        Ok(metadata) if !metadata.is_dir => Ok(Vec::new()),
-        Err(gone) if gone.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        _ => Err(failed(&format!("list '{}'", dir.display()), error)),
-    })
+/// A local directory that does not exist is most likely a mistake; in an object store there are none, only names.
+fn check_exists(env: &Env, dir: &Location) -> Result<()> {
+    let Location::Local(path) = dir else { return Ok(()) };
+    match env.fs().metadata(path) {
+        Ok(metadata) if metadata.is_dir => Ok(()),
+        Ok(_) => Err(Error::user(format!("'{dir}' is not a directory"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Error::user(format!("there is no directory '{dir}'")))
+        }
+        Err(error) => Err(failed(&format!("look at '{dir}'"), error)),
+    }
 }
 
-fn name(path: &Path) -> String {
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+/// The names in a directory.
+fn entries(env: &Env, dir: &Location) -> Result<Vec<String>> {
+    match dir {
+        Location::Local(path) => local_entries(env.fs().as_ref(), path),
+        Location::Remote(_) => {
+            dir.open(env)?.list("").map_err(|error| failed(&format!("list '{dir}'"), error))
+        }
+    }
+}
+
+/// What is in a directory that was listed; nothing if it is no directory or has been deleted meanwhile, and only if that is certain.
+fn local_entries(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<String>> {
+    let name = |path: PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    match fs.list(dir) {
+        Ok(entries) => Ok(entries.into_iter().filter_map(name).collect()),
+        Err(error) => match fs.metadata(dir) {
+            Ok(metadata) if !metadata.is_dir => Ok(Vec::new()),
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            _ => Err(failed(&format!("list '{}'", dir.display()), error)),
+        },
+    }
 }
 
 /// The number in a name `chk-<n>`.
-pub(super) fn checkpoint_number(path: &Path) -> Option<u64> {
-    name(path).strip_prefix("chk-")?.parse().ok()
+pub(super) fn checkpoint_number(name: &str) -> Option<u64> {
+    name.strip_prefix("chk-")?.parse().ok()
 }
 
-fn is_snapshot(path: &Path) -> bool {
-    checkpoint_number(path).is_some() || name(path).starts_with("savepoint-")
+fn is_snapshot(name: &str) -> bool {
+    checkpoint_number(name).is_some() || name.starts_with("savepoint-")
 }
 
-fn is_job(path: &Path) -> bool {
-    let name = name(path);
-    name.len() == 32 && u128::from_str_radix(&name, 16).is_ok()
+fn is_job(name: &str) -> bool {
+    name.len() == 32 && u128::from_str_radix(name, 16).is_ok()
 }
 
-fn look_at(env: &Env, path: &Path) -> Result<ListedSnapshot> {
-    let fs = env.fs();
-    let files = entries(fs.as_ref(), path)?;
-    let has_manifest = files.iter().any(|file| name(file) == MANIFEST_NAME);
+fn look_at(env: &Env, path: &Location) -> Result<ListedSnapshot> {
+    let store = path.open(env)?;
+    let files = entries(env, path)?;
+    let has_manifest = files.iter().any(|file| file == MANIFEST_NAME);
     let (completeness, problem) = match has_manifest.then(|| open_snapshot(env, path)) {
         None => {
             (Completeness::Incomplete, "it has no manifest: it is being written, or was aborted".to_owned())
@@ -121,7 +141,7 @@ fn look_at(env: &Env, path: &Path) -> Result<ListedSnapshot> {
             let manifest = snapshot.manifest();
             let files = manifest.files();
             return Ok(ListedSnapshot {
-                path: path.display().to_string(),
+                path: path.to_string(),
                 completeness: Completeness::Complete,
                 problem: None,
                 kind: kind_name(manifest.kind),
@@ -134,22 +154,23 @@ fn look_at(env: &Env, path: &Path) -> Result<ListedSnapshot> {
         }
         Some(Err(error)) => (Completeness::Damaged, error.to_string()),
     };
-    let parts = files.iter().filter(|file| name(file) != MANIFEST_NAME);
-    let parts = parts.filter_map(|file| match fs.metadata(file) {
+    let parts = files.iter().filter(|file| *file != MANIFEST_NAME);
+    let parts = parts.filter_map(|file| match store.metadata(file) {
         Ok(found) => (!found.is_dir).then_some(Ok(found)),
         // A file that is gone by now has no length.
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => Some(Err(failed(&format!("look at '{}'", file.display()), error))),
+        Err(error) => Some(Err(failed(&format!("look at '{}'", path.join(file)), error))),
     });
     let parts = parts.collect::<Result<Vec<_>>>()?;
-    let job = path.parent().filter(|parent| is_job(parent)).map(name);
+    let name = path.name().unwrap_or_default();
+    let checkpoint_id = checkpoint_number(&name);
     Ok(ListedSnapshot {
-        path: path.display().to_string(),
+        path: path.to_string(),
         completeness,
         problem: Some(problem),
-        kind: if checkpoint_number(path).is_some() { "checkpoint" } else { "savepoint" },
-        job_id: job,
-        checkpoint_id: checkpoint_number(path),
+        kind: if checkpoint_id.is_some() { "checkpoint" } else { "savepoint" },
+        job_id: path.parent().and_then(|parent| parent.name()).filter(|parent| is_job(parent)),
+        checkpoint_id,
         timestamp_ms: parts.iter().map(|part| part.modified_ms).max().unwrap_or_default(),
         bytes: parts.iter().map(|part| part.len).sum(),
         files: parts.len(),
@@ -173,7 +194,7 @@ mod tests {
             Err(io::ErrorKind::NotFound.into())
         }
         fn metadata(&self, path: &Path) -> io::Result<Metadata> {
-            match name(path).as_str() {
+            match path.file_name().and_then(|name| name.to_str()).unwrap_or_default() {
                 "gone" => Err(io::ErrorKind::NotFound.into()),
                 it => Ok(Metadata { len: 0, is_dir: it != "chk-1", modified_ms: 0 }),
             }
@@ -202,9 +223,9 @@ mod tests {
             [Kind::NotFound, Kind::NotADirectory, Kind::PermissionDenied, Kind::StaleNetworkFileHandle]
         {
             let disk = Unlistable(kind);
-            assert_eq!(entries(&disk, Path::new("/jobs/gone")).expect("it is gone"), Vec::<PathBuf>::new());
-            assert_eq!(entries(&disk, Path::new("/jobs/chk-1")).expect("a file"), Vec::<PathBuf>::new());
-            let error = entries(&disk, Path::new("/jobs/job")).expect_err("it is there");
+            assert_eq!(local_entries(&disk, Path::new("/jobs/gone")).expect("it is gone"), [""; 0]);
+            assert_eq!(local_entries(&disk, Path::new("/jobs/chk-1")).expect("a file"), [""; 0]);
+            let error = local_entries(&disk, Path::new("/jobs/job")).expect_err("it is there");
             assert_eq!(error.to_string(), "cannot list '/jobs/job'", "{kind:?}");
         }
     }

@@ -1,14 +1,14 @@
 //! A complete checkpoint or savepoint with its manifest read, wherever it is.
 
 use crate::codec::checksum;
+use crate::location::Location;
 use crate::manifest::{MANIFEST_LEN_MAX, MANIFEST_NAME, Manifest};
 use crate::owner::{Base, failed};
 use crate::storage::CheckpointStorage;
-use crate::store::{LocalStore, ObjectStore};
+use crate::store::ObjectStore;
 use flott_env::Env;
 use flott_types::{Error, ErrorKind, FileHandle, Result};
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A manifest that was read and found whole, and the way to the files it names.
@@ -35,20 +35,15 @@ enum Place {
     },
 }
 
-/// Opens the savepoint or checkpoint in the directory `path`, or whose `_metadata` is `path`. The path should be absolute: it is
+/// Opens the savepoint or checkpoint in the directory `path`, or whose `_metadata` is `path`. A local path should be absolute: it is
 /// recorded and used again after a crash.
 ///
 /// # Errors
 /// [`ErrorKind::UserError`] if there is none, [`ErrorKind::Corruption`] if its manifest is not what was written.
-pub fn open_snapshot(env: &Env, path: &Path) -> Result<OpenSnapshot> {
-    let dir = if path.file_name().is_some_and(|name| name == MANIFEST_NAME) {
-        path.parent().unwrap_or(path)
-    } else {
-        path
-    };
-    let store = |root: PathBuf| Arc::new(LocalStore::new(env.fs(), root, env.random_u64()));
-    let here = store(dir.to_owned());
-    let shown = dir.display().to_string();
+pub fn open_snapshot(env: &Env, path: impl Into<Location>) -> Result<OpenSnapshot> {
+    let dir = directory_of(path.into());
+    let here = dir.open(env)?;
+    let shown = dir.to_string();
     let file = format!("{shown}/{MANIFEST_NAME}");
     let bytes = here.get(MANIFEST_NAME, MANIFEST_LEN_MAX).map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound {
@@ -60,18 +55,36 @@ pub fn open_snapshot(env: &Env, path: &Path) -> Result<OpenSnapshot> {
     })?;
     let manifest = Arc::new(Manifest::decode(&file, &bytes)?);
     // A savepoint that stopped the job is a checkpoint too: its manifest lies there once more, its files do not.
-    let is_checkpoint = dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with("chk-"));
+    let is_checkpoint = dir.name().is_some_and(|name| name.starts_with("chk-"));
     let is_copy = is_checkpoint && manifest.directory.starts_with("savepoint-");
     let depth = if is_copy { 2 } else { manifest.directory.split('/').count() };
-    let root = dir.ancestors().nth(depth).unwrap_or(dir);
-    let below = dir.strip_prefix(root).unwrap_or(dir).to_string_lossy().into_owned();
-    let savepoints = manifest.savepoints.as_ref().map_or(root, Path::new);
-    let here = if is_copy { store(savepoints.join(&manifest.directory)) } else { here };
+    let (root, below) = split(&dir, depth);
+    let here = if is_copy {
+        let savepoints = manifest.savepoints.as_deref().map(Location::parse).transpose()?;
+        savepoints.as_ref().unwrap_or(&root).join(&manifest.directory).open(env)?
+    } else {
+        here
+    };
     Ok(OpenSnapshot {
         manifest,
         checksum: checksum(&bytes),
-        place: Place::Named { path: shown, here, around: store(root.to_owned()), dir: below },
+        place: Place::Named { path: shown, here, around: root.open(env)?, dir: below },
     })
+}
+
+/// A directory as the one that is `depth` above and the way from there; if there is none, as itself.
+fn split(dir: &Location, depth: usize) -> (Location, String) {
+    let mut ancestors = std::iter::successors(Some(dir.clone()), Location::parent);
+    let names: Vec<_> = ancestors.by_ref().take(depth).filter_map(|ancestor| ancestor.name()).collect();
+    match ancestors.next() {
+        Some(root) => (root, names.into_iter().rev().collect::<Vec<_>>().join("/")),
+        None => (dir.clone(), String::new()),
+    }
+}
+
+/// The directory of a snapshot that is named by it, or by the manifest in it.
+pub(crate) fn directory_of(path: Location) -> Location {
+    if path.name().is_some_and(|name| name == MANIFEST_NAME) { path.parent().unwrap_or(path) } else { path }
 }
 
 impl OpenSnapshot {

@@ -71,3 +71,20 @@ fn what_is_not_there_is_told_from_what_cannot_be_read() {
     store.delete("x/long").expect_err("the power fails");
     store.list("x").expect_err("that is not empty");
 }
+
+#[test]
+fn local_directories_keep_the_contract() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let env = flott_env::Env::real().expect("threads");
+    let store: Arc<dyn ObjectStore> = Arc::new(LocalStore::new(env.fs(), dir.path(), env.random_u64()));
+    check_store_contract(&env, &store, "here").expect("the contract holds");
+    let prefixed: Arc<dyn ObjectStore> = Arc::new(PrefixedStore::new(store, "a/b".to_owned()));
+    check_store_contract(&env, &prefixed, "there").expect("the contract holds");
+}
+
+#[test]
+fn directories_in_memory_keep_the_contract() {
+    let env = flott_env::Env::real().expect("threads");
+    let store: Arc<dyn ObjectStore> = Arc::new(store(&MemoryFs::default(), 1));
+    check_store_contract(&env, &store, "here").expect("the contract holds");
+}

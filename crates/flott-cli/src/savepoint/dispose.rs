@@ -1,6 +1,6 @@
 //! `flott savepoint dispose`: deletes a snapshot.
 
-use crate::savepoint::{counted, local_path, print, print_json};
+use crate::savepoint::{counted, location, print, print_json};
 use anyhow::{Result, anyhow};
 use flott::env::Env;
 use flott_checkpoint::plan_disposal;
@@ -50,8 +50,8 @@ struct Disposed<'a> {
 }
 
 pub(crate) fn run(env: &Env, args: &DisposeArgs) -> Result<ExitCode> {
-    let disposal = plan_disposal(env, &local_path(&args.path)?)?;
-    let path = disposal.dir.display().to_string();
+    let disposal = plan_disposal(env, location(&args.path)?)?;
+    let path = disposal.dir.to_string();
     if let Some(refusal) = &disposal.refusal
         && !args.force
         && !args.dry_run

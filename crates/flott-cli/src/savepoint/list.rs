@@ -1,12 +1,12 @@
 //! `flott savepoint list`: the snapshots below a directory.
 
 use crate::progress::grouped;
-use crate::savepoint::{local_path, print, print_json, time};
+use crate::savepoint::{location, print, print_json, time};
 use anyhow::Result;
 use flott::env::Env;
 use flott_checkpoint::{Completeness, ListedSnapshot, list_snapshots};
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Lists the checkpoints and savepoints in a directory, newest first, complete or not.
@@ -29,14 +29,15 @@ Only manifests are read: `flott savepoint verify` looks at the other files. One 
 its time is that of its newest file.";
 
 pub(crate) fn run(env: &Env, args: &ListArgs) -> Result<ExitCode> {
-    let directory = local_path(&args.directory)?;
+    let directory = location(&args.directory)?;
     let listed = list_snapshots(env, &directory)?;
+    let directory = directory.to_string();
     if args.json { print_json(env, &listed) } else { print(env, &table(&directory, &listed)) }
 }
 
-fn table(directory: &Path, listed: &[ListedSnapshot]) -> String {
+fn table(directory: &str, listed: &[ListedSnapshot]) -> String {
     if listed.is_empty() {
-        return format!("no checkpoints or savepoints in '{}'\n", directory.display());
+        return format!("no checkpoints or savepoints in '{directory}'\n");
     }
     let mut text = format!(
         "{:<26}{:<28}{:>6}  {:<11}{:>6}{:>16}  path\n",
@@ -49,9 +50,8 @@ fn table(directory: &Path, listed: &[ListedSnapshot]) -> String {
             Completeness::Damaged => "damaged",
         };
         let number = snapshot.checkpoint_id.map_or_else(|| "-".to_owned(), |id| id.to_string());
-        let path = Path::new(&snapshot.path);
-        let path =
-            path.strip_prefix(directory).ok().filter(|path| !path.as_os_str().is_empty()).unwrap_or(path);
+        let below = snapshot.path.strip_prefix(directory).map(|path| path.trim_start_matches('/'));
+        let path = below.filter(|path| !path.is_empty()).unwrap_or(&snapshot.path);
         // Writing to a string does not fail.
         writeln!(
             text,
@@ -60,7 +60,7 @@ fn table(directory: &Path, listed: &[ListedSnapshot]) -> String {
             snapshot.kind,
             snapshot.files,
             grouped(snapshot.bytes),
-            path.display(),
+            path,
         )
         .ok();
     }

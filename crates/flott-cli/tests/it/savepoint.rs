@@ -172,7 +172,7 @@ fn inspect_shows_operators_states_and_schemas() {
     assert!(message.contains("no operator with uid 'count' in it; it has: 'counts'"), "{message}");
     let message = job.fails(&["inspect", "nowhere"]);
     assert!(message.contains("there is no complete savepoint or checkpoint in"), "{message}");
-    assert!(job.fails(&["inspect", "s3://bucket/x"]).contains("only local directories"));
+    assert!(job.fails(&["inspect", "hdfs://host/x"]).contains("no storage for 'hdfs:'"));
 }
 
 #[test]

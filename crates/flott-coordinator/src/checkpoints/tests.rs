@@ -31,6 +31,12 @@ impl ObjectStore for Undeletable {
     fn remove_empty_dir(&self, dir: &str) -> io::Result<()> {
         self.0.remove_empty_dir(dir)
     }
+    fn metadata(&self, path: &str) -> io::Result<flott_env::Metadata> {
+        self.0.metadata(path)
+    }
+    fn location(&self) -> String {
+        self.0.location()
+    }
 }
 
 fn checkpointing(env: &Env, metrics: &Arc<JobMetrics>) -> Checkpointing {

@@ -8,6 +8,7 @@ mod evolution;
 mod failover;
 mod hybrid;
 mod life_cycle;
+mod objects;
 mod programs;
 mod savepoints;
 mod support;

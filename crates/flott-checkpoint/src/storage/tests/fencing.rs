@@ -63,6 +63,9 @@ impl ObjectStore for Scheduled {
     fn get(&self, path: &str, len_max: u64) -> io::Result<Vec<u8>> {
         self.schedule.turn(self.actor, || self.store.get(path, len_max))
     }
+    fn metadata(&self, path: &str) -> io::Result<flott_env::Metadata> {
+        self.store.metadata(path)
+    }
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
         self.schedule.turn(self.actor, || self.store.list(dir))
     }

@@ -1,0 +1,151 @@
+//! What every [`ObjectStore`] must do, as a check that is run against each of them.
+
+use super::ObjectStore;
+use flott_env::Env;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+/// Writers that want the same object at the same time.
+const RACERS: usize = 48;
+
+/// Checks the contract of a store in a directory of it that nobody else uses; says what does not hold.
+///
+/// # Errors
+/// The first promise that the store breaks, with what was seen.
+pub fn check_store_contract(env: &Env, store: &Arc<dyn ObjectStore>, dir: &str) -> Result<(), String> {
+    let check = Check { store: store.as_ref(), dir };
+    check.missing()?;
+    check.one_object()?;
+    check.lengths()?;
+    check.listing()?;
+    check.deletion()?;
+    race(env, store, dir)
+}
+
+struct Check<'a> {
+    store: &'a dyn ObjectStore,
+    dir: &'a str,
+}
+
+fn broken(what: &str, seen: impl fmt::Debug) -> String {
+    format!("{what}: {seen:?}")
+}
+
+fn expect(is_kept: bool, what: &str, seen: impl fmt::Debug) -> Result<(), String> {
+    if is_kept { Ok(()) } else { Err(broken(what, seen)) }
+}
+
+impl Check<'_> {
+    fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.dir)
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), String> {
+        let put = self.store.put_if_absent(&self.path(name), bytes);
+        put.map_err(|error| broken(&format!("a put of '{name}' fails"), error))
+    }
+
+    fn missing(&self) -> Result<(), String> {
+        let got = self.store.get(&self.path("missing"), 10);
+        let is_named = matches!(&got, Err(error) if error.kind() == io::ErrorKind::NotFound);
+        expect(is_named, "a missing object is NotFound, never empty", got)?;
+        let seen = self.store.metadata(&self.path("missing"));
+        let is_named = matches!(&seen, Err(error) if error.kind() == io::ErrorKind::NotFound);
+        expect(is_named, "a missing object has no metadata", seen)?;
+        let listed = self.store.list(&self.path("nothing-here"));
+        expect(matches!(&listed, Ok(names) if names.is_empty()), "a missing directory is empty", listed)
+    }
+
+    fn one_object(&self) -> Result<(), String> {
+        self.put("one", b"first")?;
+        let again = self.store.put_if_absent(&self.path("one"), b"second");
+        let is_refused = matches!(&again, Err(error) if error.kind() == io::ErrorKind::AlreadyExists);
+        expect(is_refused, "a second put is refused as AlreadyExists", again)?;
+        let got = self.store.get(&self.path("one"), 5);
+        expect(matches!(&got, Ok(bytes) if bytes == b"first"), "the first put stays", got)?;
+        let seen = self.store.metadata(&self.path("one"));
+        expect(matches!(&seen, Ok(seen) if seen.len == 5 && !seen.is_dir), "its length is known", seen)
+    }
+
+    fn lengths(&self) -> Result<(), String> {
+        // Around what implementations read or write at once; the last needs several of each.
+        for len in [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, (5 << 20) + 7] {
+            let name = format!("length-{len}");
+            let bytes: Vec<u8> = (0..len).map(|at: u64| (at % 251) as u8).collect();
+            self.put(&name, &bytes)?;
+            let got = self.store.get(&self.path(&name), len);
+            let got = got.map_err(|error| broken(&format!("an object of {len} bytes is not read"), error))?;
+            expect(got == bytes, "an object is read as it was written", (len, got.len()))?;
+            if len > 0 {
+                let got = self.store.get(&self.path(&name), len - 1).map(|bytes| bytes.len());
+                let is_refused = matches!(&got, Err(error) if error.kind() == io::ErrorKind::FileTooLarge);
+                expect(is_refused, "an object that is too long is FileTooLarge", got)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn listing(&self) -> Result<(), String> {
+        for name in ["list/b", "list/a", "list/c/d", "list/c/e", "list-2/f"] {
+            self.put(name, b"x")?;
+            let (dir, name) = name.rsplit_once('/').unwrap_or(("", name));
+            let listed = self.store.list(&self.path(dir));
+            let is_listed = matches!(&listed, Ok(names) if names.iter().any(|listed| listed == name));
+            expect(is_listed, "a list after a put sees it", listed)?;
+        }
+        let listed = self.store.list(&self.path("list"));
+        let is_sorted = matches!(&listed, Ok(names) if names == &["a", "b", "c"]);
+        expect(is_sorted, "a list has the names in the directory, sorted, once each", listed)
+    }
+
+    fn deletion(&self) -> Result<(), String> {
+        self.put("gone", b"x")?;
+        for _ in 0..2 {
+            let deleted = self.store.delete(&self.path("gone"));
+            expect(deleted.is_ok(), "a delete works, of what is gone, too", deleted)?;
+        }
+        let synced = self.store.sync(self.dir).and_then(|()| self.store.remove_empty_dir(self.dir));
+        expect(synced.is_ok(), "a directory that is not empty stays, and that is no error", synced)?;
+        let got = self.store.get(&self.path("gone"), 10);
+        let is_gone = matches!(&got, Err(error) if error.kind() == io::ErrorKind::NotFound);
+        expect(is_gone, "what was deleted is gone", got)?;
+        self.put("gone", b"again")
+    }
+}
+
+/// Many writers, one object: one is told that it made it, all others that it exists, and what is there is of the one.
+fn race(env: &Env, store: &Arc<dyn ObjectStore>, dir: &str) -> Result<(), String> {
+    let path = format!("{dir}/race");
+    let (sender, mut outcomes) = flott_env::sync::mpsc::channel(RACERS);
+    let tasks: Vec<_> = (0..RACERS)
+        .map(|racer| {
+            let (store, path, sender) = (Arc::clone(store), path.clone(), sender.clone());
+            env.spawn_subtask("racer", async move {
+                let put = store.put_if_absent(&path, format!("racer {racer:02}").as_bytes());
+                sender.send((racer, put)).await.ok();
+            })
+        })
+        .collect();
+    drop(sender);
+    let outcomes = env.block_on(async move {
+        let mut seen = Vec::new();
+        while let Some(outcome) = outcomes.recv().await {
+            seen.push(outcome);
+        }
+        for task in tasks {
+            task.await.ok();
+        }
+        seen
+    });
+    expect(outcomes.len() == RACERS, "every racer answers", outcomes.len())?;
+    let won: Vec<_> = outcomes.iter().filter(|(_, put)| put.is_ok()).map(|(racer, _)| *racer).collect();
+    let [winner] = won.as_slice() else { return Err(broken("of many puts one succeeds", outcomes)) };
+    let lost = outcomes.iter().filter_map(|(_, put)| put.as_ref().err());
+    for error in lost {
+        expect(error.kind() == io::ErrorKind::AlreadyExists, "the others see AlreadyExists", error)?;
+    }
+    let got = store.get(&path, 100);
+    let is_winners = matches!(&got, Ok(bytes) if bytes == format!("racer {winner:02}").as_bytes());
+    expect(is_winners, "the object is the winner's", (winner, got))
+}

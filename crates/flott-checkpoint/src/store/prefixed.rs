@@ -1,0 +1,51 @@
+//! A part of a store as a store.
+
+use super::ObjectStore;
+use flott_env::Metadata;
+use std::io;
+use std::sync::Arc;
+
+/// What is below a prefix in another store.
+#[derive(Debug)]
+pub struct PrefixedStore {
+    store: Arc<dyn ObjectStore>,
+    prefix: String,
+}
+
+impl PrefixedStore {
+    /// What is below `prefix`, which is a path of `store`.
+    pub fn new(store: Arc<dyn ObjectStore>, prefix: String) -> Self {
+        Self { store, prefix }
+    }
+
+    fn full(&self, path: &str) -> String {
+        if path.is_empty() { self.prefix.clone() } else { format!("{}/{path}", self.prefix) }
+    }
+}
+
+impl ObjectStore for PrefixedStore {
+    fn put_if_absent(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        self.store.put_if_absent(&self.full(path), bytes)
+    }
+    fn get(&self, path: &str, len_max: u64) -> io::Result<Vec<u8>> {
+        self.store.get(&self.full(path), len_max)
+    }
+    fn metadata(&self, path: &str) -> io::Result<Metadata> {
+        self.store.metadata(&self.full(path))
+    }
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        self.store.list(&self.full(dir))
+    }
+    fn delete(&self, path: &str) -> io::Result<()> {
+        self.store.delete(&self.full(path))
+    }
+    fn sync(&self, dir: &str) -> io::Result<()> {
+        self.store.sync(&self.full(dir))
+    }
+    fn remove_empty_dir(&self, dir: &str) -> io::Result<()> {
+        self.store.remove_empty_dir(&self.full(dir))
+    }
+    fn location(&self) -> String {
+        format!("{}/{}", self.store.location(), self.prefix)
+    }
+}
