@@ -492,7 +492,7 @@ impl JobMaster {
                         warn!(%report, "not all state is as it was");
                     }
                     for source in &self.setup.sources {
-                        if number == 0 && source.span.start != StartingPosition::Earliest {
+                        if self.restarts == 0 && source.span.start != StartingPosition::Earliest {
                             let source = &source.name;
                             info!(
                                 source,

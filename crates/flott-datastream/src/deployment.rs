@@ -14,8 +14,8 @@ use flott_runtime::{
     AtEnd, AttemptCheckpoints, AttemptSpec, JobSpec, OperatorMetrics, RestoredSnapshots, TaskManager,
 };
 use flott_types::{
-    CheckpointStorageType, Configuration, Error, ErrorKind, FailoverStrategy, JobId, RecoveryClaimMode,
-    Result, SubtaskIndex, key_hash, options,
+    CheckpointStorageType, Configuration, Error, FailoverStrategy, JobId, RecoveryClaimMode, Result,
+    SubtaskIndex, key_hash, options,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -163,7 +163,7 @@ impl Deployer for LocalDeployer {
 }
 
 /// What can be started again by itself: only with checkpoints up to the end of all input, as else what has finished has committed what a restart would
-/// do again.
+/// do again. Not in a job with a chain of sources: its readers switch together, and one that goes back would have splits of two of them.
 pub(crate) fn failover_regions(
     config: &Configuration,
     checkpoints: Option<&CheckpointConfig>,

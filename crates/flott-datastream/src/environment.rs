@@ -142,6 +142,7 @@ impl StreamExecutionEnvironment {
     ) -> SourceStream<S::Record> {
         let source = Arc::new(source);
         let alignment = strategy.alignment().cloned();
+        let is_chain = source.is_chain();
         let factory = SourceFactory::new(Arc::clone(&source), strategy, on_error);
         let node = self.program.add(name, NodeKind::Source, Arc::new(factory));
         let enumerator = enumerator_factory(source);
@@ -149,6 +150,7 @@ impl StreamExecutionEnvironment {
             node,
             enumerator,
             alignment,
+            is_chain,
             start: None,
             until: None,
         });

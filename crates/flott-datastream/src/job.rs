@@ -192,7 +192,7 @@ impl JobClient {
             told.await.ok();
         }
         let savepoint = end.savepoint.and_then(|relative| {
-            self.control.savepoints.0.as_ref().map(|root| root.join(relative).display().to_string())
+            self.control.savepoints.0.as_ref().map(|root| root.join(&relative).to_string())
         });
         Ok(JobExecutionResult {
             job_id: self.job_id,
@@ -329,6 +329,7 @@ pub(crate) fn launch(
     name: String,
 ) -> Result<JobClient> {
     let spans = source_spans(config, &program)?;
+    let has_chains = program.sources.iter().any(|source| source.is_chain);
     let sources = program.sources.iter().filter_map(|source| {
         let vertex = job_graph.vertex_of(source.node)?;
         Some(SourceSpec {
@@ -357,7 +358,7 @@ pub(crate) fn launch(
     let settings = checkpoints.as_ref().map(|setup| setup.config.clone());
     let has_checkpoints = settings.as_ref().is_some_and(|settings| settings.interval.is_some());
     let metrics = SharedMetrics::default();
-    let regions = failover_regions(config, settings.as_ref(), &spec);
+    let regions = if has_chains { Vec::new() } else { failover_regions(config, settings.as_ref(), &spec) };
     let restored = SharedReport::default();
     let deployer = LocalDeployer {
         env: env.clone(),
@@ -366,7 +367,6 @@ pub(crate) fn launch(
         has_durable_checkpoints: checkpoint_dir(config)?.is_some(),
         metrics: metrics.clone(),
         execution: Mutex::default(),
-        metrics: metrics.clone(),
         restored: restored.clone(),
     };
     let job_metrics = Arc::new(JobMetrics::default());

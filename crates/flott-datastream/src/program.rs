@@ -19,6 +19,7 @@ pub(crate) struct ProgramSource {
     pub(crate) node: NodeId,
     pub(crate) enumerator: EnumeratorFactory,
     pub(crate) alignment: Option<WatermarkAlignment>,
+    pub(crate) is_chain: bool,
     /// What the program itself says is to be read of it.
     pub(crate) start: Option<StartingPosition>,
     pub(crate) until: Option<Until>,

@@ -245,7 +245,6 @@ pub async fn yield_now() {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::sim::Simulation;
 
     #[test]

@@ -108,11 +108,11 @@ impl TaskEvent {
             | Self::Finished(id)
             | Self::Canceled(id)
             | Self::Failed(id, _)
-            | Self::SplitRequested(id)
             | Self::WatermarkReported(id, _)
             | Self::Ended(id)
             | Self::CheckpointAcknowledged { subtask: id, .. }
             | Self::CheckpointDeclined(id, ..) => *id,
+            Self::SplitRequested(request) => request.subtask,
         }
     }
 }

@@ -31,6 +31,7 @@ impl JobSpec {
                     parallelism: vertex.parallelism,
                     max_parallelism: vertex.max_parallelism,
                     config: self.config,
+                    span: self.spans.get(node).cloned().unwrap_or_default(),
                     metrics: Arc::new(OutputMetrics::default()),
                     events: events.clone(),
                     attempt: Arc::clone(&attempt),

@@ -306,7 +306,7 @@ fn snapshots_are_listed_newest_first_with_those_that_are_not_complete() {
     let error = list_snapshots(&world.env, Path::new("/nowhere")).expect_err("not there");
     assert_eq!(error.to_string(), "there is no directory '/nowhere'");
     world.take(6, CheckpointKind::Checkpoint, 1, 5);
-    let newest = &list_snapshots(&world.env, &job_dir()).expect("listed")[0];
+    let newest = &list_snapshots(&world.env, job_dir()).expect("listed")[0];
     assert!(newest.timestamp_ms >= 6_000);
 }
 
@@ -315,7 +315,7 @@ fn exactly_the_files_of_a_savepoint_are_disposed_of() {
     let world = World::new();
     let path = world.take(1, CheckpointKind::Savepoint, 2, 5);
     let other = world.take(2, CheckpointKind::Savepoint, 2, 5);
-    let disposal = plan_disposal(&world.env, &path.join(MANIFEST_NAME)).expect("planned");
+    let disposal = plan_disposal(&world.env, path.join(MANIFEST_NAME)).expect("planned");
     assert_eq!((disposal.refusal.clone(), disposal.files.len(), disposal.left.len()), (None, 3, 0));
     disposal.execute(&world.env).expect("deleted");
     assert!(world.env.fs().metadata(&path).is_err(), "with its directory");

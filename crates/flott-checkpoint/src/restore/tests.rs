@@ -72,7 +72,7 @@ fn savepoint(disk: &MemoryFs, finished: &[SubtaskId]) -> OpenSnapshot {
     let request = ManifestRequest { barrier, is_final: false, parts: parts.collect() };
     let manifest = owner.manifest(&plan, &request, &[(uid("source"), b"position".to_vec())].into());
     owner.complete(&manifest).expect("complete");
-    open_snapshot(&env, &Path::new("/s").join(manifest.directory)).expect("it is whole")
+    open_snapshot(&env, Path::new("/s").join(manifest.directory)).expect("it is whole")
 }
 
 fn id(vertex: usize, subtask: u32) -> SubtaskId {

@@ -1,6 +1,6 @@
 //! The regions of an attempt that are being started again while the others go on.
 
-use super::{Attempt, Mailboxes};
+use super::{Attempt, Mailboxes, reader};
 use crate::checkpoints::Checkpointing;
 use flott_checkpoint::{Input, JobStart};
 use flott_env::Instant;
@@ -43,6 +43,10 @@ impl Attempt {
         let actions = self.state.leave(&region, failed);
         self.act(actions).await;
         self.mailboxes.retain(|id, _| !region.contains(id));
+        // They go back to before the end of what they were given.
+        for source in &mut self.sources {
+            source.drained.retain(|subtask, _| !region.contains(&reader(source.spec.vertex, *subtask)));
+        }
         let Recovering { waiting, due: known, starting, .. } = &mut self.recovering;
         *known = Some(known.map_or(due, |known| known.max(due)));
         starting.retain(|id| !region.contains(id));
@@ -83,6 +87,10 @@ impl Attempt {
         let is_reader = |id: &&SubtaskId| self.sources.iter().any(|source| source.spec.vertex == id.vertex);
         for reader in subtasks.iter().filter(is_reader).copied().collect::<Vec<_>>() {
             let (splits, is_all) = self.assignments.since_complete(reader);
+            let source = self.sources.iter_mut().find(|source| source.spec.vertex == reader.vertex);
+            if let Some(source) = source {
+                source.n_given.insert(reader.subtask, u64::from(!splits.is_empty()));
+            }
             if !splits.is_empty() {
                 self.send(reader, TaskCommand::AddSplits(splits)).await;
             }

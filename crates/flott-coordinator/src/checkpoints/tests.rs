@@ -34,9 +34,6 @@ impl ObjectStore for Undeletable {
     fn metadata(&self, path: &str) -> io::Result<flott_env::Metadata> {
         self.0.metadata(path)
     }
-    fn location(&self) -> String {
-        self.0.location()
-    }
 }
 
 fn checkpointing(env: &Env, metrics: &Arc<JobMetrics>) -> Checkpointing {

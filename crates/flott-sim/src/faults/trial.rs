@@ -55,7 +55,7 @@ pub struct FaultTrial {
 /// How a life ended.
 enum End {
     Died,
-    Finished(JobExecutionResult),
+    Finished(Box<JobExecutionResult>),
     /// Somebody has stopped it; perhaps with a savepoint.
     Stopped(Option<String>),
     Failed(flott_types::Error),
@@ -407,18 +407,18 @@ async fn drive(client: JobClient, world: World, successor: StartAgain) -> (End, 
             Poll::Pending => true,
         });
         if let Some(result) = has_finished {
-            return Poll::Ready((End::Finished(result), None));
+            return Poll::Ready((End::Finished(Box::new(result)), None));
         }
         let Poll::Ready(result) = result.as_mut().poll(cx) else { return Poll::Pending };
         let end = match result {
             Err(error) => End::Failed(error),
-            Ok(result) if result.is_recorded => End::Finished(result),
+            Ok(result) if result.is_recorded => End::Finished(Box::new(result)),
             Ok(result) if result.status == JobStatus::Canceled => {
                 assert!(is_stopped, "nobody has cancelled the job");
                 End::Stopped(None)
             }
             Ok(_) if stopped_with.is_some() => End::Stopped(stopped_with.take()),
-            Ok(result) => End::Finished(result),
+            Ok(result) => End::Finished(Box::new(result)),
         };
         // What was asked for, and has not been done before the job ended by itself, is not done.
         let asked = if matches!(end, End::Finished(_)) { None } else { asked };

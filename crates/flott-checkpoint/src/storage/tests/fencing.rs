@@ -184,6 +184,9 @@ impl ObjectStore for Interrupted {
     fn delete(&self, path: &str) -> io::Result<()> {
         self.store.delete(path)
     }
+    fn metadata(&self, path: &str) -> io::Result<flott_env::Metadata> {
+        self.store.metadata(path)
+    }
     fn sync(&self, dir: &str) -> io::Result<()> {
         self.store.sync(dir)
     }
@@ -209,7 +212,7 @@ fn an_owner_that_is_taken_over_while_it_ends_deletes_nothing() {
     };
     let storage = CheckpointStorage { checkpoints: Arc::new(store), ..owner.storage.clone() };
     let owner = CheckpointOwner { storage, ..owner };
-    assert_eq!(owner.end(false).expect_err("it was fenced off").kind(), ErrorKind::Fenced);
+    assert_eq!(owner.end(false, None).expect_err("it was fenced off").kind(), ErrorKind::Fenced);
     let again = process(&disk, 3).1.start(StartFrom::Latest).expect("started");
     assert_eq!(check_restores(again.restore_from.as_ref().expect("one")), CheckpointId(1));
 }
