@@ -5,6 +5,9 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// How often somebody else may be in the way of the switch to WAL.
+const SWITCHES_MAX: usize = 100;
+
 /// A connection to the database, and what messages say about it.
 pub(crate) struct Database {
     connection: Connection,
@@ -22,8 +25,7 @@ impl Database {
             let connection = Connection::open_with_flags(path, flags)?;
             // First, as the others may have to wait.
             connection.busy_timeout(busy_timeout)?;
-            // Readers do not wait for writers, nor writers for readers.
-            connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+            switch_to_wal(&connection)?;
             // A transaction is durable when it has been committed. NORMAL would lose the newest when the power fails, and with them what a
             // checkpoint counts as prepared.
             connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")?;
@@ -45,6 +47,21 @@ impl Database {
         statements.transaction.commit().map_err(|error| fail("COMMIT", error))?;
         Ok(result)
     }
+}
+
+/// In this mode readers do not wait for writers, nor writers for readers. Who switches a new database while another one does is refused without
+/// having waited, as each could wait for the other. So it waits as for any lock, and looks again: most often it is done then.
+fn switch_to_wal(connection: &Connection) -> rusqlite::Result<()> {
+    let switch = || connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()));
+    for _ in 0..SWITCHES_MAX {
+        match switch() {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+                connection.execute_batch("BEGIN IMMEDIATE; COMMIT")?;
+            }
+            done => return done,
+        }
+    }
+    switch()
 }
 
 /// Statements in a transaction.

@@ -1,6 +1,7 @@
 //! Errors name table, statement and remedy.
 
 use super::{Attempt, CREATE, Row, context, database, sink};
+use crate::database::Database;
 use crate::{SqliteSink, SqliteValue};
 use flott_api::{Sink, SinkWriter};
 use flott_env::sim::Simulation;
@@ -17,6 +18,21 @@ fn refused(sink: &SqliteSink<Row>) -> String {
 fn plain(path: &Path, table: &str, columns: &[&str]) -> SqliteSink<Row> {
     let n = columns.len();
     SqliteSink::with_row(path, table, columns.iter().copied(), move |_: &Row| vec![SqliteValue::Null; n])
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "SQLite's locks are those of real threads")]
+fn many_that_open_a_new_database_at_once_all_get_it() {
+    for _ in 0..30 {
+        let (_directory, path) = database();
+        let open = || Database::open(&path, "results", Duration::from_secs(60)).map(drop);
+        std::thread::scope(|scope| {
+            let threads = [(); 8].map(|()| scope.spawn(open));
+            for opened in threads.map(|thread| thread.join().expect("it does not panic")) {
+                opened.expect("it waits for the others");
+            }
+        });
+    }
 }
 
 #[test]

@@ -181,10 +181,6 @@ impl FileSystem for ProbedFs {
     }
     fn hard_link(&self, existing: &Path, link: &Path) -> io::Result<()> {
         let step = self.step(Operation::Link, link);
-        // The harness needs to know, also when nobody is halted there.
-        if step == Some(Step::CLAIM) {
-            self.probe.say("claiming");
-        }
         self.take(Operation::Link, link, || {
             let linked = self.fs.hard_link(existing, link);
             if linked.is_ok() && step == Some(Step::MANIFEST) {

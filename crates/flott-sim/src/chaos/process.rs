@@ -16,8 +16,6 @@ pub(crate) enum Said {
     Started,
     /// It is halted at its point.
     At,
-    /// It is about to claim the job, for a start or a restart.
-    Claiming,
     /// A manifest was made visible.
     Checkpoint,
     /// There is a savepoint.
@@ -43,7 +41,6 @@ impl Said {
         Some(match word {
             "started" => Self::Started,
             "at" => Self::At,
-            "claiming" => Self::Claiming,
             "checkpoint" => Self::Checkpoint,
             "savepoint" => Self::Savepoint(rest.to_owned()),
             "stopped" => Self::Stopped(rest.to_owned()),
@@ -64,7 +61,6 @@ impl Said {
             Self::Finished | Self::Canceled | Self::Failed(..) | Self::Gone => true,
             Self::Started
             | Self::At
-            | Self::Claiming
             | Self::Checkpoint
             | Self::Savepoint(_)
             | Self::Stopped(_)
@@ -93,8 +89,6 @@ pub(crate) struct Process {
     heard: Arc<Heard>,
     /// Whether its disk was full at any time.
     pub(crate) has_suffered: bool,
-    /// Whether it has written a checkpoint since it last started the job.
-    pub(crate) has_restored: bool,
     /// The newest generation of the job when it was started.
     pub(crate) owner_before: u64,
 }
@@ -126,7 +120,7 @@ impl Process {
             }
             into.push(Said::Gone);
         });
-        Ok(Self { child, stdin, heard, has_suffered: false, has_restored: false, owner_before: 0 })
+        Ok(Self { child, stdin, heard, has_suffered: false, owner_before: 0 })
     }
 
     /// The next thing that is said, if it is within `limit`.

@@ -294,11 +294,7 @@ impl Round<'_> {
                 continue;
             };
             match &said {
-                Said::Claiming => current.has_restored = false,
-                Said::Checkpoint => {
-                    current.has_restored = true;
-                    self.counts.n_checkpoints += 1;
-                }
+                Said::Checkpoint => self.counts.n_checkpoints += 1,
                 Said::Savepoint(path) => {
                     let path = path.clone();
                     self.verify(&path)?;

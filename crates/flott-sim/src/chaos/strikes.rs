@@ -76,11 +76,9 @@ impl Round<'_> {
     /// The process is halted at a point.
     fn strike_at(&mut self, point: Point) -> Done {
         self.armed = None;
-        // One that has not restored its sinks yet would take the tables of SQLite from its successor (docs/guarantees.md).
-        let has_restored = self.current.as_ref().is_some_and(|current| current.has_restored);
         match self.rng.below(10) {
-            6..=8 if has_restored => self.replace(Strike::ZombieAtPoint, Some(point)),
-            9 if has_restored => self.replace(Strike::TwinAtPoint, Some(point)),
+            6..=8 => self.replace(Strike::ZombieAtPoint, Some(point)),
+            9 => self.replace(Strike::TwinAtPoint, Some(point)),
             _ => {
                 self.counts.points.entry((point.step, point.side)).or_default().n_killed += 1;
                 // The others go on for a while, or not.
@@ -116,9 +114,8 @@ impl Round<'_> {
             Ok(())
         };
         let generation = self.newest_owner();
-        if self.has_ended()? || generation == zombie.owner_before || !zombie.has_restored {
-            // It is about to end, and to start it again would be to run it anew; or it does not own the job yet, and will when it goes on; or see
-            // `strike_at`.
+        if self.has_ended()? || generation == zombie.owner_before {
+            // It is about to end, and to start it again would be to run it anew; or it does not own the job yet, and will when it goes on.
             self.count(Strike::Pause);
             revive(&mut zombie)?;
             self.current = Some(zombie);
