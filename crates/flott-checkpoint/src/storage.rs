@@ -148,7 +148,10 @@ impl CheckpointStorage {
         let attempt = self.starts.next(self.env.random_u64(), self.env.random_u64());
         let generation = self.ownership().claim(attempt, &self.starts)?;
         // Only now: what an earlier owner completes from here on it will not believe in itself.
-        let chain = self.chain(generation)?;
+        let chain = self.chain(generation).or_else(|error| {
+            // A later owner deletes what this one would miss.
+            self.ownership().verify(generation).and(Err(error))
+        })?;
         let ending = self.ownership().unreported(&chain.listing, generation)?;
         if ending.is_some_and(|ending| from.is_same_order(&ending)) {
             let message = format!("job {} has ended, and nobody has heard of it yet", self.job_id);

@@ -2,11 +2,12 @@
 //!
 //! Until it is committed a file is in the subdirectory `.flott` of the sink's directory, whatever its partition: so a restart finds what
 //! earlier attempts left by listing one directory, and a checkpoint syncs one. Its name there says whose it is and how old:
-//! `<final name>.<sink>-<subtask>-<mark>`, where the mark is the last checkpoint whose barrier came before the file was begun. Files never span a
-//! barrier, so a file belongs to a checkpoint `c` or an earlier one exactly if its mark is less than `c`.
+//! `<final name>.<sink>-<subtask>-<mark>-<history>-<generation>`, where the mark is the last checkpoint whose barrier came before the file was begun.
+//! Files never span a barrier, so a file belongs to a checkpoint `c` or an earlier one exactly if its mark is less than `c`. History and generation
+//! are those of [`SinkGeneration`](flott_api::SinkGeneration), and are missing if the job has none.
 
 use crate::directory::{cannot, create_durably_below};
-use flott_api::SinkContext;
+use flott_api::{SinkContext, SinkGeneration};
 use flott_env::FileSystem;
 use flott_types::{CheckpointId, Error, ErrorKind, Result, SubtaskIndex, key_hash};
 use serde::{Deserialize, Serialize};
@@ -30,28 +31,57 @@ pub(crate) struct SinkKey {
     pub(crate) run: u64,
     /// The same for all subtasks from one start of the whole job to the next.
     pub(crate) execution: u64,
+    generation: Option<SinkGeneration>,
+}
+
+/// Whose a hidden file is.
+struct HiddenOwner {
+    subtask: u32,
+    mark: CheckpointId,
+    /// The history and the generation.
+    generation: Option<(u128, u64)>,
 }
 
 impl SinkKey {
     pub(crate) fn new(ctx: &SinkContext) -> Self {
         let (job, uid) = (ctx.job_id.0, ctx.uid.0.as_str());
         let of = |number: u64| key_hash(&(number, job, uid));
-        Self { sink: key_hash(&(job, uid)), run: of(ctx.run_id), execution: of(ctx.execution_id) }
+        Self {
+            sink: key_hash(&(job, uid)),
+            run: of(ctx.run_id),
+            execution: of(ctx.execution_id),
+            generation: ctx.generation,
+        }
     }
 
     pub(crate) fn hidden_name(self, name: &str, subtask: SubtaskIndex, mark: CheckpointId) -> String {
-        format!("{name}.{:016x}-{}-{}", self.sink, subtask.0, mark.0)
+        let generation = self.generation.map(|of| format!("-{:032x}-{}", of.history, of.subtask));
+        format!("{name}.{:016x}-{}-{}{}", self.sink, subtask.0, mark.0, generation.unwrap_or_default())
     }
 
-    /// Subtask and mark of a file of this sink, if it is one.
-    fn parse(self, hidden_name: &str) -> Option<(u32, CheckpointId)> {
+    /// Whose a file is, if it is of this sink.
+    fn parse(self, hidden_name: &str) -> Option<HiddenOwner> {
         let (_, owner) = hidden_name.rsplit_once('.')?;
-        let (sink, rest) = owner.split_once('-')?;
-        let (subtask, mark) = rest.split_once('-')?;
-        if sink != format!("{:016x}", self.sink) {
+        let mut parts = owner.split('-');
+        if parts.next()? != format!("{:016x}", self.sink) {
             return None;
         }
-        Some((subtask.parse().ok()?, CheckpointId(mark.parse().ok()?)))
+        let (subtask, mark) = (parts.next()?.parse().ok()?, CheckpointId(parts.next()?.parse().ok()?));
+        let generation = match (parts.next(), parts.next()) {
+            (Some(history), Some(number)) => {
+                Some((u128::from_str_radix(history, 16).ok()?, number.parse().ok()?))
+            }
+            _ => None,
+        };
+        Some(HiddenOwner { subtask, mark, generation })
+    }
+
+    /// Whether a file is of a later attempt, to which this one, which was believed dead and wakes up, would do harm.
+    fn is_older_than(self, owner: &HiddenOwner) -> bool {
+        let (Some(mine), Some((history, generation))) = (self.generation, owner.generation) else {
+            return false;
+        };
+        mine.history == history && mine.subtask < generation
     }
 
     /// The file in which a subtask says how far it has committed; see `partition_commit`.
@@ -229,8 +259,9 @@ pub(crate) fn remove_leftovers(
     let from = restored.unwrap_or(CheckpointId(0));
     for path in listed {
         let owner = path.file_name().and_then(|name| name.to_str()).and_then(|name| key.parse(name));
-        let Some((subtask, mark)) = owner else { continue };
-        if subtask % ctx.parallelism == ctx.subtask.0 && mark >= from {
+        let Some(owner) = owner else { continue };
+        let is_mine = owner.subtask % ctx.parallelism == ctx.subtask.0 && !key.is_older_than(&owner);
+        if is_mine && owner.mark >= from {
             match fs.remove(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 removed => removed.map_err(|error| cannot("remove file", &path, error))?,

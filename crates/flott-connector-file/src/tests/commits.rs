@@ -123,6 +123,21 @@ fn a_writer_that_is_believed_dead_changes_nothing_that_its_successor_writes() {
 }
 
 #[test]
+fn an_attempt_that_wakes_up_after_its_successor_began_deletes_nothing_of_it() {
+    let disk = MemoryFs::default();
+    let mut first = start(&disk, 1);
+    first.write().expect("written");
+    let checkpoint = first.barrier(1, false).expect("prepared");
+    let mut successor = Attempt::start(&sink(), &disk, 2, 3, Some(&checkpoint)).expect("starts");
+    successor.write().expect("written");
+    successor.barrier(2, false).expect("prepared");
+    // It was to restore its sinks when it was taken for dead.
+    Attempt::start(&sink(), &disk, 1, 2, Some(&checkpoint)).expect("nobody has told it");
+    successor.commit().expect("its files are there");
+    assert_eq!(lines(&disk), records(2));
+}
+
+#[test]
 fn a_restore_deletes_what_this_sink_began_later_and_nothing_of_others() {
     let disk = MemoryFs::default();
     disk.create_dir_all(&Path::new(BASE).join(".flott")).expect("created");

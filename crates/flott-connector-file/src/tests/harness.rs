@@ -2,7 +2,9 @@
 //! complete checkpoint. Its own storage never fails: only the sink's disk does.
 
 use crate::FileSink;
-use flott_api::{Committable, CommittableId, Committer, Sink, SinkContext, SinkWriter, UserResult};
+use flott_api::{
+    Committable, CommittableId, Committer, Sink, SinkContext, SinkGeneration, SinkWriter, UserResult,
+};
 use flott_env::sim::{MemoryFs, SimRng, Simulation};
 use flott_types::{CheckpointId, JobId, RecordBatch, SubtaskIndex, Watermark};
 use std::collections::BTreeMap;
@@ -97,6 +99,7 @@ impl Attempt {
         for subtask in 0..parallelism {
             let mut ctx = SinkContext::new(env.clone(), SubtaskIndex(subtask), parallelism, run);
             (ctx.job_id, ctx.has_checkpoints) = (JobId(7), true);
+            ctx.generation = Some(SinkGeneration { history: 1, job: run, subtask: run });
             ctx.restored_checkpoint = from.map(|checkpoint| checkpoint.id);
             let writer = sink.create_writer(ctx.clone())?;
             let committer = sink.create_committer(ctx)?.expect("file sinks commit");

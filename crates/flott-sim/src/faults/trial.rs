@@ -240,7 +240,8 @@ impl Run {
         let failed = |error: flott_types::Error| Failure::Job(error.report());
         let retained = checkpoints(disk);
         self.known_end = ended(disk).map_err(failed)?.map(|(start, _)| start);
-        match self.asked {
+        // It is done with this, whatever becomes of the next.
+        match self.asked.take() {
             Some(Request::Rescale(parallelism)) => {
                 // The name of the savepoint, if nobody was told.
                 if let Some(path) = path.or_else(|| newest_savepoint(disk, &self.job)) {

@@ -7,6 +7,10 @@ use std::time::Duration;
 /// Plans that have found a bug, each with what it was.
 const REGRESSIONS: &[(&str, &str)] = &[
     (
+        "who_restores_its_sinks_late_deletes_no_files_of_its_successor",
+        include_str!("../plans/sinks_are_restored_late.json"),
+    ),
+    (
         "who_was_replaced_does_not_start_again_and_fight_its_successor",
         include_str!("../plans/who_was_replaced_starts_again.json"),
     ),
