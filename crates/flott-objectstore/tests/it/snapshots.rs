@@ -1,5 +1,5 @@
 use crate::contract::{config, env_at, limits, open};
-use crate::program::{Job, committed, expected};
+use crate::program::{Job, committed, expected, totals};
 use crate::server::{Server, profile_dir};
 use flott::AtStop;
 use flott::prelude::*;
@@ -69,7 +69,11 @@ pub(crate) fn savepoints_go_there_and_come_back(server: &Server) {
     let mut env = job(3).env();
     env.set(options::STATE_RECOVERY_PATH, Some(path.clone()));
     env.execute("job").unwrap();
-    assert_eq!(committed(output.path()), expected());
+    // At another parallelism, calls that were under way may change their order, and with it the sums on the way.
+    let rows = committed(output.path());
+    assert_eq!(rows.len(), expected().len());
+    let missing: Vec<_> = totals().into_iter().filter(|total| !rows.contains(total)).collect();
+    assert_eq!(missing, [""; 0]);
 
     command_line.succeeds(&["dispose", &path]);
     let store = open(&env_at(&server.address, limits()), &place);

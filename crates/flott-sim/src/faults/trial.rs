@@ -165,6 +165,8 @@ impl Run {
                     self.asked = asked_before;
                     self.trial.n_unreported += 1;
                     match (result.status, result.savepoint) {
+                        // Somebody had heard of it, but that could not be recorded: the same command once more.
+                        (JobStatus::Canceled, _) if self.asked.is_none() => true,
                         (JobStatus::Canceled, _) => self.resume(None)?,
                         (_, Some(path)) => self.resume(Some(path))?,
                         (_, None) => false,
