@@ -397,7 +397,7 @@ pub mod options {
         S3_ACCESS_KEY: Option<String> = "s3.access-key", None;
         /// The secret that belongs to s3.access-key.
         S3_SECRET_KEY: Option<String> = "s3.secret-key", None;
-        /// Where an S3-compatible store is, such as https://minio.example:9000; Amazon's if it is not set.
+        /// Where an S3-compatible store is, such as `https://minio.example:9000`; Amazon's if it is not set.
         S3_ENDPOINT: Option<String> = "s3.endpoint", None;
         /// The region of the buckets; without it AWS_REGION counts, else us-east-1.
         S3_REGION: Option<String> = "s3.region", None;
