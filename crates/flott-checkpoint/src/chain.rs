@@ -4,11 +4,13 @@
 //! checkpoint counts if its generation is in the chain and it is not newer than what the next generation in the chain went on from.
 //! Others were completed by owners that had been fenced off, and are void; or they are from before the chain, and are the user's.
 
+use crate::inspect::plan_disposal;
 use crate::location::Location;
 use crate::manifest::Manifest;
-use crate::owner::{Base, Generation, Listing};
+use crate::owner::{Base, Generation, Listing, failed};
 use crate::restore::{OpenSnapshot, open_snapshot};
 use crate::storage::CheckpointStorage;
+use flott_env::Env;
 use flott_types::{CheckpointId, Error, ErrorKind, Result};
 use std::collections::BTreeMap;
 
@@ -28,6 +30,47 @@ pub(crate) struct Chain {
     pub(crate) foreign: Vec<CheckpointId>,
     /// What the user named at the root, if so.
     pub(crate) root_checksum: Option<u64>,
+    /// The same if the job has claimed it: its number, and where it is.
+    pub(crate) claimed: Option<Claimed>,
+}
+
+/// A snapshot that the user named and the job owns.
+#[derive(Clone, Debug)]
+pub(crate) struct Claimed {
+    pub(crate) checkpoint_id: CheckpointId,
+    pub(crate) path: String,
+}
+
+impl Claimed {
+    pub(crate) fn of(base: &Base) -> Option<Self> {
+        match base {
+            Base::Snapshot { path, checkpoint_id, claimed: true, .. } => {
+                Some(Self { checkpoint_id: *checkpoint_id, path: path.clone() })
+            }
+            Base::Snapshot { .. } | Base::Checkpoint { .. } | Base::Nothing => None,
+        }
+    }
+
+    /// Whether anything of it is left to delete.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Retry`] if the store does not answer.
+    pub(crate) fn exists(&self, env: &Env) -> Result<bool> {
+        let store = Location::parse(&self.path)?.open(env)?;
+        let names = store.list("").map_err(|error| failed(&format!("list '{}'", self.path), error))?;
+        Ok(!names.is_empty())
+    }
+
+    /// Deletes it, but for files that other checkpoints name; what was deleted before is no error.
+    ///
+    /// # Errors
+    /// As [`Disposal::execute`](crate::Disposal::execute).
+    pub(crate) fn delete(&self, env: &Env) -> Result<()> {
+        if !self.exists(env)? {
+            return Ok(());
+        }
+        plan_disposal(env, Location::parse(&self.path)?)?.execute(env)
+    }
 }
 
 impl Chain {
@@ -46,6 +89,7 @@ impl Chain {
             unreadable: Vec::new(),
             foreign: Vec::new(),
             root_checksum: None,
+            claimed: None,
         };
         let last = chain.listing.started.range(..below).next_back().copied();
         let last = last.filter(|generation| !chain.listing.ended.contains(generation));
@@ -69,6 +113,7 @@ impl Chain {
                 }
                 Base::Snapshot { checksum, .. } => {
                     chain.root_checksum = Some(*checksum);
+                    chain.claimed = Claimed::of(&base);
                     None
                 }
                 Base::Nothing => None,
@@ -94,12 +139,13 @@ impl Chain {
                 }
                 chain.open(storage, checkpoint_id)?
             }
-            (None, Some(Base::Snapshot { path, checksum, .. })) => {
-                let snapshot = open_snapshot(&storage.env, Location::parse(&path)?)?;
+            (None, Some(Base::Snapshot { path, checksum, claimed, .. })) => {
+                let mut snapshot = open_snapshot(&storage.env, Location::parse(&path)?)?;
                 if snapshot.checksum() != checksum {
                     let message = format!("'{path}' is not the snapshot any more that the job started from");
                     return Err(Error::new(ErrorKind::Corruption, message));
                 }
+                snapshot.is_claimed = claimed;
                 Some(snapshot)
             }
             (None, Some(Base::Nothing) | None) => None,

@@ -90,6 +90,9 @@ pub enum Base {
         checkpoint_id: CheckpointId,
         /// The checksum of its manifest: whether a later start means the same one.
         checksum: u64,
+        /// Whether it is the job's now, which deletes it like a checkpoint of its own; otherwise it stays the user's.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        claimed: bool,
     },
 }
 
@@ -307,6 +310,16 @@ impl Ownership<'_> {
         let path = self.path(generation, ".start");
         let base = self.read(&path, generation)?.base;
         base.ok_or_else(|| corrupt(&path, HEADER_LEN, "the record does not say what the job went on from"))
+    }
+
+    /// What the history of a started generation began with: nothing, or a snapshot that the user had named.
+    pub(crate) fn root(&self, mut generation: Generation) -> Result<Base> {
+        loop {
+            match self.base(generation)? {
+                Base::Checkpoint { generation: before, .. } if before < generation => generation = before,
+                base => return Ok(base),
+            }
+        }
     }
 
     fn read(&self, path: &str, generation: Generation) -> Result<Record> {

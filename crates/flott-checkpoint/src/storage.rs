@@ -7,15 +7,16 @@
 //! <savepoints>/savepoint-<job>-<random>/<parts as above>, _metadata
 //! ```
 
-use crate::chain::Chain;
+use crate::chain::{Chain, Claimed};
 use crate::codec::checksum;
 use crate::coordinator::ManifestRequest;
 use crate::gc;
+use crate::location::Location;
 use crate::manifest::{MANIFEST_LEN_MAX, MANIFEST_NAME, Manifest};
-use crate::owner::{Attempt, Ending, Generation, JobEnding, Ownership, Starts, failed, put_or_find};
+use crate::owner::{Attempt, Base, Ending, Generation, JobEnding, Ownership, Starts, failed, put_or_find};
 use crate::part;
 use crate::plan::CheckpointPlan;
-use crate::restore::OpenSnapshot;
+use crate::restore::{OpenSnapshot, directory_of};
 use crate::store::{LocalStore, ObjectStore};
 use flott_env::{Env, canary};
 use flott_graph::SubtaskId;
@@ -44,13 +45,15 @@ pub enum StartFrom {
     /// A savepoint or retained checkpoint that the user named; or, if the job was started from this one already and has not
     /// reached its end, its newest complete checkpoint since: so the same command continues after a crash.
     Snapshot(OpenSnapshot),
+    /// A snapshot that is not there any more because the job has claimed it, at this place: its newest complete checkpoint since.
+    Claimed(Location),
 }
 
 impl StartFrom {
     /// Whether who asks for this start asks for the same as who had started the job that ended.
     fn is_same_order(&self, ending: &Ending) -> bool {
         match self {
-            Self::Latest => true,
+            Self::Latest | Self::Claimed(_) => true,
             Self::Snapshot(snapshot) => ending.result.root_checksum == Some(snapshot.checksum()),
         }
     }
@@ -115,6 +118,11 @@ impl CheckpointStorage {
         Self { checkpoints, savepoints, job_id, env: env.clone(), starts: Arc::default() }
     }
 
+    /// The job.
+    pub fn job_id(&self) -> JobId {
+        self.job_id
+    }
+
     /// The end of the job, if it has ended and nobody has heard of it: what it was to do is done, and must not be done again. A snapshot that the
     /// user names is an order of its own, unless the job that ended had started from the same one.
     ///
@@ -129,6 +137,21 @@ impl CheckpointStorage {
                 EndedJob { ending: result, report }
             },
         ))
+    }
+
+    /// Whether the job, which has not ended unless nobody has heard of it, began with the snapshot at `path` and has claimed it: then it may be gone.
+    ///
+    /// # Errors
+    /// As [`CheckpointStorage::start`].
+    pub fn has_claimed(&self, path: &Location) -> Result<bool> {
+        let ownership = self.ownership();
+        let listing = ownership.list()?;
+        let Some(last) = listing.started.last().copied() else { return Ok(false) };
+        if listing.ended.contains(&last) && ownership.unreported(&listing, Generation(u64::MAX))?.is_none() {
+            return Ok(false);
+        }
+        let dir = directory_of(path.clone()).to_string();
+        Ok(Claimed::of(&ownership.root(last)?).is_some_and(|claimed| claimed.path == dir))
     }
 
     /// Starts the job: takes ownership, finds what to go on from, and records it. To be called at every start of the job, also
@@ -157,14 +180,29 @@ impl CheckpointStorage {
             let message = format!("job {} has ended, and nobody has heard of it yet", self.job_id);
             return Err(Error::new(ErrorKind::Retry, message));
         }
-        let (base, restore_from, retained) = match from {
+        let (base, restore_from, mut retained): (_, _, Vec<_>) = match from {
             StartFrom::Snapshot(snapshot) if chain.root_checksum != Some(snapshot.checksum()) => {
                 (snapshot.base(), Some(snapshot), Vec::new())
             }
-            StartFrom::Latest | StartFrom::Snapshot(_) => {
+            StartFrom::Claimed(path) if chain.newest.is_none() => {
+                let message =
+                    format!("job {} has ended, and '{path}', which it had claimed, is gone", self.job_id);
+                return Err(Error::user(message));
+            }
+            StartFrom::Latest | StartFrom::Snapshot(_) | StartFrom::Claimed(_) => {
                 (chain.base(), chain.newest, chain.valid.keys().copied().collect())
             }
         };
+        let claimed = match &base {
+            Base::Checkpoint { .. } => chain.claimed,
+            Base::Snapshot { .. } | Base::Nothing => Claimed::of(&base),
+        };
+        if let Some(claimed) = &claimed
+            && claimed.exists(&self.env)?
+        {
+            // It counts as the first checkpoint of the job.
+            retained.insert(0, claimed.checkpoint_id);
+        }
         if let Some(snapshot) = &restore_from {
             snapshot.sync()?;
         }
@@ -172,8 +210,13 @@ impl CheckpointStorage {
         let of_base = restore_from.as_ref().map(|snapshot| snapshot.manifest().checkpoint_id);
         let last = chain.listing.checkpoints.last().copied().max(of_base).map_or(0, |id| id.0);
         let next_checkpoint_id = CheckpointId(last + 1);
-        let owner =
-            CheckpointOwner { storage: self.clone(), generation, attempt, first_id: next_checkpoint_id };
+        let owner = CheckpointOwner {
+            storage: self.clone(),
+            generation,
+            attempt,
+            first_id: next_checkpoint_id,
+            claimed,
+        };
         let history = self.ownership().history()?;
         Ok(Started { owner, restore_from, retained, next_checkpoint_id, history })
     }
@@ -229,6 +272,8 @@ pub struct CheckpointOwner {
     generation: Generation,
     attempt: Attempt,
     first_id: CheckpointId,
+    /// The snapshot that the job began with, if it is the job's now.
+    claimed: Option<Claimed>,
 }
 
 impl CheckpointOwner {
@@ -374,6 +419,9 @@ impl CheckpointOwner {
     }
 
     fn delete_checkpoint(&self, id: CheckpointId) -> Result<()> {
+        if let Some(claimed) = self.claimed.as_ref().filter(|claimed| claimed.checkpoint_id == id) {
+            return claimed.delete(&self.storage.env);
+        }
         let dir = self.storage.dir(id);
         let store = self.storage.checkpoints.as_ref();
         // The manifest first, and durably: after a power failure there are parts without a manifest, never the opposite.
@@ -427,7 +475,8 @@ impl CheckpointOwner {
         if retain {
             return Ok(Vec::new());
         }
-        let ids = chain.valid.into_keys().chain(chain.void.into_keys());
+        let of_claimed = self.claimed.iter().map(|claimed| claimed.checkpoint_id);
+        let ids = of_claimed.chain(chain.valid.into_keys()).chain(chain.void.into_keys());
         Ok(ids.filter_map(|id| self.delete_checkpoint(id).err()).collect())
     }
 }

@@ -29,6 +29,10 @@ pub(crate) struct RunArgs {
     /// The same as -D execution.state-recovery.ignore-unclaimed-state=true.
     #[arg(short = 'n', long)]
     allow_non_restored_state: bool,
+    /// NO_CLAIM: the savepoint stays as it is. CLAIM: it is the job's, which deletes it when it has checkpoints of its own. The same as
+    /// -D execution.state-recovery.claim-mode=MODE.
+    #[arg(long, alias = "claimMode", value_name = "MODE")]
+    claim_mode: Option<String>,
     #[command(flatten)]
     span: SpanArgs,
     /// The executable.
@@ -62,6 +66,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     }
     if args.allow_non_restored_state {
         command.arg("-D").arg("execution.state-recovery.ignore-unclaimed-state=true");
+    }
+    if let Some(mode) = &args.claim_mode {
+        command.arg("-D").arg(format!("execution.state-recovery.claim-mode={mode}"));
     }
     for (key, value) in args.span.settings() {
         command.arg("-D").arg(format!("{key}={value}"));

@@ -32,6 +32,8 @@ pub struct CheckpointSetup {
     pub storage: CheckpointStorage,
     /// The snapshot to start from, if the user named one (`execution.state-recovery.path`).
     pub recovery_path: Option<Location>,
+    /// Whether the job owns that from then on. (`execution.state-recovery.claim-mode`)
+    pub claims: bool,
     /// What a restore may do.
     pub restore_options: RestoreOptions,
 }
@@ -64,10 +66,18 @@ impl CheckpointSetup {
         // Later attempts go on from what the first has completed, or from what it started from: the storage knows.
         let from = match &self.recovery_path {
             Some(path) if !has_started => {
-                let snapshot = open_snapshot(env, path)?;
-                // Before it is recorded as what the job goes on from: a snapshot that does not fit leaves no trace.
-                open(&snapshot)?;
-                StartFrom::Snapshot(snapshot)
+                match open_snapshot(env, path) {
+                    Ok(snapshot) => {
+                        // Before it is recorded as what the job goes on from: a snapshot that does not fit leaves no trace.
+                        open(&snapshot)?;
+                        let job_id = self.storage.job_id();
+                        StartFrom::Snapshot(if self.claims { snapshot.claim(env, job_id)? } else { snapshot })
+                    }
+                    Err(_) if self.claims && self.storage.has_claimed(path)? => {
+                        StartFrom::Claimed(path.clone())
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             Some(_) | None => StartFrom::Latest,
         };

@@ -241,6 +241,7 @@ pub(crate) fn checkpoint_setup(
         plan: checkpoint_plan(env, spec),
         storage: CheckpointStorage::new(env, checkpoints, savepoints, spec.job_id),
         recovery_path,
+        claims: config.get(options::STATE_RECOVERY_CLAIM_MODE) == RecoveryClaimMode::Claim,
         restore_options: RestoreOptions {
             allow_non_restored_state: config.get(options::STATE_RECOVERY_IGNORE_UNCLAIMED),
         },
@@ -296,18 +297,11 @@ pub(crate) fn checkpoint_dir(config: &Configuration) -> Result<Option<Location>>
 
 /// What is known and not built yet is refused: to ignore it would promise what does not hold.
 fn refuse_unsupported(config: &Configuration) -> Result<()> {
-    let refused = [
-        (
-            config.get(options::CHECKPOINTING_UNALIGNED),
-            options::CHECKPOINTING_UNALIGNED.key,
-            "barriers do not overtake records yet",
-        ),
-        (
-            config.get(options::STATE_RECOVERY_CLAIM_MODE) == RecoveryClaimMode::Claim,
-            options::STATE_RECOVERY_CLAIM_MODE.key,
-            "a job does not take over the snapshot that it starts from yet",
-        ),
-    ];
+    let refused = [(
+        config.get(options::CHECKPOINTING_UNALIGNED),
+        options::CHECKPOINTING_UNALIGNED.key,
+        "barriers do not overtake records yet",
+    )];
     match refused.iter().find(|(is_set, ..)| *is_set) {
         Some((_, key, why)) => Err(Error::user(format!("configuration key '{key}' cannot be set: {why}"))),
         None => Ok(()),

@@ -1,13 +1,14 @@
 //! A complete checkpoint or savepoint with its manifest read, wherever it is.
 
 use crate::codec::checksum;
+use crate::inspect::{Refusal, plan_disposal};
 use crate::location::Location;
 use crate::manifest::{MANIFEST_LEN_MAX, MANIFEST_NAME, Manifest};
 use crate::owner::{Base, failed};
 use crate::storage::CheckpointStorage;
 use crate::store::ObjectStore;
 use flott_env::Env;
-use flott_types::{Error, ErrorKind, FileHandle, Result};
+use flott_types::{Error, ErrorKind, FileHandle, JobId, Result};
 use std::io;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use std::sync::Arc;
 pub struct OpenSnapshot {
     manifest: Arc<Manifest>,
     checksum: u64,
+    pub(crate) is_claimed: bool,
     place: Place,
 }
 
@@ -68,6 +70,7 @@ pub fn open_snapshot(env: &Env, path: impl Into<Location>) -> Result<OpenSnapsho
     Ok(OpenSnapshot {
         manifest,
         checksum: checksum(&bytes),
+        is_claimed: false,
         place: Place::Named { path: shown, here, around: root.open(env)?, dir: below },
     })
 }
@@ -90,7 +93,7 @@ pub(crate) fn directory_of(path: Location) -> Location {
 impl OpenSnapshot {
     /// A complete checkpoint of the job's own.
     pub(crate) fn of_job(storage: &CheckpointStorage, manifest: Manifest, checksum: u64) -> Self {
-        Self { manifest: Arc::new(manifest), checksum, place: Place::Job(storage.clone()) }
+        Self { manifest: Arc::new(manifest), checksum, is_claimed: false, place: Place::Job(storage.clone()) }
     }
 
     /// What it consists of.
@@ -111,12 +114,30 @@ impl OpenSnapshot {
         self.checksum
     }
 
+    /// Job `job_id`, which starts from it, owns it from then on, and deletes it when enough checkpoints of its own have replaced it, or with them at
+    /// its end. (`execution.state-recovery.claim-mode: CLAIM`)
+    ///
+    /// # Errors
+    /// [`ErrorKind::UserError`] if it is a checkpoint of another job that has not ended. Otherwise as [`plan_disposal`].
+    pub fn claim(self, env: &Env, job_id: JobId) -> Result<Self> {
+        let path = self.path();
+        match plan_disposal(env, Location::parse(&path)?)?.refusal {
+            Some(Refusal::InUse { job_id: user, .. }) if user != job_id.to_string() => {
+                Err(Error::user(format!(
+                    "job {job_id} cannot claim '{path}': job {user} has it and has not ended; start with claim mode NO_CLAIM, or stop that job"
+                )))
+            }
+            _ => Ok(Self { is_claimed: true, ..self }),
+        }
+    }
+
     pub(crate) fn base(&self) -> Base {
         let checkpoint_id = self.manifest.checkpoint_id;
         match &self.place {
             Place::Job(_) => Base::Checkpoint { checkpoint_id, generation: self.manifest.generation },
             Place::Named { path, .. } => {
-                Base::Snapshot { path: path.clone(), checkpoint_id, checksum: self.checksum }
+                let (checksum, claimed) = (self.checksum, self.is_claimed);
+                Base::Snapshot { path: path.clone(), checkpoint_id, checksum, claimed }
             }
         }
     }

@@ -43,6 +43,7 @@ fn checkpointing(env: &Env, metrics: &Arc<JobMetrics>) -> Checkpointing {
         plan: CheckpointPlan::default(),
         storage: CheckpointStorage::new(env, store(), store(), JobId(1)),
         recovery_path: None,
+        claims: false,
         restore_options: RestoreOptions::default(),
     };
     let Recovery::Run(recovered) = setup.recover(env, false).expect("nothing to recover") else {

@@ -7,7 +7,7 @@ use crate::support::{directory, real, simulated};
 use crate::transactional::Transactions;
 use flott_coordinator::JobStatus;
 use flott_datastream::{AtStop, StreamExecutionEnvironment};
-use flott_types::options;
+use flott_types::{RecoveryClaimMode, options};
 use std::time::Duration;
 
 /// The job of the savepoint tests, in `dir`.
@@ -81,6 +81,32 @@ fn a_savepoint_commits_nothing_and_can_be_copied_elsewhere() {
     env.set_parallelism(3);
     finished(savepoint_job(&mut env, &dir, Some(path), &[], &sink).wait());
     assert_eq!(sink.committed(), expected);
+}
+
+#[test]
+fn a_savepoint_that_the_job_has_claimed_is_gone_at_its_end_and_another_stays() {
+    let expected = expected_rows(numbers(N_SPLITS, COUNT));
+    for mode in [RecoveryClaimMode::Claim, RecoveryClaimMode::NoClaim] {
+        let mut env = simulated(2, 15);
+        configure(&mut env, 10);
+        let (sink, dir) = (Transactions::new(), directory(&env));
+        let client = savepoint_job(&mut env, &dir, None, &[], &sink);
+        let (handle, world) = (client.savepoints(), env.env().clone());
+        let path = env.env().block_on(async move {
+            world.sleep(Duration::from_millis(15)).await;
+            let path = handle.stop_with_savepoint(None, AtStop::Suspend).await.unwrap();
+            client.result().await.unwrap();
+            path
+        });
+        env.set(options::STATE_RECOVERY_CLAIM_MODE, mode);
+        env.set_parallelism(3);
+        // Before it has a checkpoint of its own, and after.
+        let result = finished(savepoint_job(&mut env, &dir, Some(path.clone()), &[1, 100], &sink).wait());
+        assert!(result.restarts > 0);
+        assert_eq!(sink.committed(), expected);
+        let is_there = env.env().fs().metadata(path.as_ref()).is_ok();
+        assert_eq!(is_there, mode == RecoveryClaimMode::NoClaim, "{mode:?}");
+    }
 }
 
 #[test]

@@ -72,6 +72,21 @@ pub(crate) fn read_cut(disk: &MemoryFs, job: &Job) -> Result<Option<Cut>> {
     latest_cut(&Simulation::new(0).with_disk(disk).env(), "", job)
 }
 
+/// A checkpoint that a power failure at this moment would leave of a job that was cancelled and has retained it: who was replaced when it had
+/// completed it, and wakes up behind the end of its successor, commits it still.
+///
+/// # Errors
+/// If it is damaged, or cannot be looked for.
+pub(crate) fn read_retained_cut(disk: &MemoryFs, id: CheckpointId, job: &Job) -> Result<Option<Cut>> {
+    let disk = disk.fork();
+    disk.crash(CrashMode::LoseUnsynced);
+    if !matches!(ended(&disk)?, Some((_, true))) {
+        return Ok(None);
+    }
+    let found = checkpoints(&disk).into_iter().find(|(found, _)| *found == id);
+    found.map(|(_, path)| read_cut_at(&disk, &path, job)).transpose()
+}
+
 /// The checkpoint or savepoint at `path`.
 ///
 /// # Errors

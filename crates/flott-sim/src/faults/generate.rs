@@ -60,6 +60,7 @@ fn job(program: &mut SimRng, settings: &mut SimRng) -> Job {
         retained: pick(settings, &[1, 1, 2, 4]),
         tolerable: pick(settings, &[0, 0, 1, 5]),
         snapshot_places: pick(settings, &[1, 1, 2, 5, 8192]),
+        claims: settings.one_in(2),
         at_least_once,
     }
 }

@@ -71,6 +71,9 @@ pub struct Job {
     /// `state.backend.snapshot-places-per-step`: tables here have a few dozens.
     #[serde(default = "few_places")]
     pub snapshot_places: u32,
+    /// `execution.state-recovery.claim-mode` is CLAIM: what it starts from is its own, and goes.
+    #[serde(default)]
+    pub claims: bool,
     /// `execution.checkpointing.mode` is at-least-once: nothing may be missing, but records may come twice.
     pub at_least_once: bool,
 }
@@ -308,6 +311,7 @@ impl Job {
             chaining: true,
             rebalance: false,
             snapshot_places: 1,
+            claims: false,
             batch_size: 16,
             gate_bytes: 1 << 20,
             interval_ms: 10,

@@ -18,7 +18,7 @@ use flott_datastream::{DataStream, KeyedStream, StreamExecutionEnvironment};
 use flott_env::Env;
 use flott_state::{MapState, ValueState};
 use flott_types::{
-    CheckpointingMode, Configuration, Error, ExternalizedCheckpointRetention, MemorySize,
+    CheckpointingMode, Configuration, Error, ExternalizedCheckpointRetention, MemorySize, RecoveryClaimMode,
     RestartStrategyType, Result, SplitId, Timestamp, options,
 };
 use serde::{Deserialize, Serialize};
@@ -254,6 +254,9 @@ pub(crate) fn configuration(job: &Job, launch: &Launch) -> Configuration {
     config.set_option(options::RESTART_FIXED_DELAY_ATTEMPTS, &1_000);
     config.set_option(options::RESTART_FIXED_DELAY_DELAY, &ms(3));
     config.set_option(options::STATE_SNAPSHOT_PLACES, &job.snapshot_places);
+    if job.claims {
+        config.set_option(options::STATE_RECOVERY_CLAIM_MODE, &RecoveryClaimMode::Claim);
+    }
     if job.at_least_once {
         config.set_option(options::CHECKPOINTING_MODE, &CheckpointingMode::AtLeastOnce);
     }

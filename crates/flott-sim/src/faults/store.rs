@@ -1,6 +1,6 @@
 //! A destination with transactions that outlives every process, and checks each commit.
 
-use super::cut::{Cut, read_cut};
+use super::cut::{Cut, read_cut, read_retained_cut};
 use super::expected::{Expected, Row};
 use super::plan::{Job, Phase};
 use super::world::World;
@@ -78,7 +78,11 @@ impl Store {
 
     /// Compares what is committed, with what the newest durable checkpoint promises to commit, with the reference up to there.
     fn check(&self, transactions: &mut Transactions, of: CheckpointId, when: &str) {
-        let cut = match read_cut(&self.world.disk, &self.job) {
+        let newest = match read_cut(&self.world.disk, &self.job) {
+            Ok(None) => read_retained_cut(&self.world.disk, of, &self.job),
+            newest => newest,
+        };
+        let cut = match newest {
             Ok(Some(cut)) => cut,
             Ok(None) => {
                 self.world

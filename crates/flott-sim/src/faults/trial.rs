@@ -11,7 +11,7 @@ use crate::record::mix;
 use flott_coordinator::JobStatus;
 use flott_datastream::{AtStop, JobClient, JobExecutionResult};
 use flott_env::sim::Simulation;
-use flott_types::{ErrorKind, Result};
+use flott_types::{CheckpointId, ErrorKind, Result};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -92,6 +92,8 @@ struct Run {
     trial: FaultTrial,
     /// What was asked of the job in this life.
     asked: Option<Request>,
+    /// The checkpoints up to here are of histories that the job has gone back from.
+    left_behind: CheckpointId,
     /// The start of the job whose end has been heard of.
     known_end: Option<u64>,
     /// How each life ended, for people.
@@ -135,6 +137,7 @@ impl Run {
             launch,
             trial: FaultTrial::default(),
             asked: None,
+            left_behind: CheckpointId(0),
             known_end: None,
             story: Vec::new(),
         }
@@ -253,7 +256,14 @@ impl Run {
                 }
             }
             Some(Request::Older) if self.job.sink == SinkKind::Store => {
-                if let Some((_, path)) = retained.first() {
+                // Not one of a history that it has left behind: what the store has is not that one's. Without claims the first is always of this one.
+                let is_of_this = |(id, path): &&(CheckpointId, String)| {
+                    !self.job.claims
+                        || *id > self.left_behind
+                        || Some(path) == self.launch.recovery_path.as_ref()
+                };
+                if let Some((_, path)) = retained.iter().find(is_of_this) {
+                    self.left_behind = retained.last().map_or(CheckpointId(0), |(id, _)| *id);
                     let cut = read_cut_at(disk, path, &self.job).map_err(failed)?;
                     self.store.take_back(&cut);
                     self.launch.recovery_path = Some(path.clone());

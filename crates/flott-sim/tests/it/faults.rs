@@ -7,6 +7,10 @@ use std::time::Duration;
 /// Plans that have found a bug, each with what it was.
 const REGRESSIONS: &[(&str, &str)] = &[
     (
+        "who_wakes_up_behind_the_end_of_a_cancelled_successor_commits_what_it_had_completed",
+        include_str!("../plans/woken_behind_a_cancel.json"),
+    ),
+    (
         "who_restores_its_sinks_late_deletes_no_files_of_its_successor",
         include_str!("../plans/sinks_are_restored_late.json"),
     ),

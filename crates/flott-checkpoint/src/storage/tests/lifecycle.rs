@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::owner::JobEnding;
+use crate::restore::open_snapshot;
 use expect_test::expect;
+use flott_env::FileSystem;
 use flott_env::sim::CrashMode;
 
 const CHECKPOINT: CheckpointKind = CheckpointKind::Checkpoint;
@@ -75,7 +77,7 @@ fn a_job_that_has_ended_begins_anew_and_leaves_retained_checkpoints_to_the_user(
         take(&again.owner, again.next_checkpoint_id, CHECKPOINT).expect("complete");
         if retain {
             let path = format!("{CHECKPOINTS}/{JOB}/chk-1");
-            let kept = crate::restore::open_snapshot(&process(&disk, 3).0, Path::new(&path)).expect("kept");
+            let kept = open_snapshot(&process(&disk, 3).0, Path::new(&path)).expect("kept");
             assert_eq!(check_restores(&kept), CheckpointId(1));
         } else {
             assert_eq!(again.next_checkpoint_id, CheckpointId(1), "nothing is left");
@@ -91,7 +93,7 @@ fn an_end_is_said_until_somebody_has_heard_of_it() {
     let path = format!("{SAVEPOINTS}/{}", first.owner.directory(CheckpointId(1), CheckpointKind::Savepoint));
     let named = |seed| {
         let (env, storage) = process(&disk, seed);
-        let snapshot = crate::restore::open_snapshot(&env, Path::new(&path)).expect("it is whole");
+        let snapshot = open_snapshot(&env, Path::new(&path)).expect("it is whole");
         (storage, StartFrom::Snapshot(snapshot))
     };
     let ending = JobEnding::new(false, 3, Some("savepoint-1".to_owned()));
@@ -128,7 +130,7 @@ fn the_same_command_starts_from_a_savepoint_once_and_then_goes_on() {
     let path = format!("{SAVEPOINTS}/{}", first.owner.directory(CheckpointId(1), CheckpointKind::Savepoint));
     let start = |seed| {
         let (env, storage) = process(&disk, seed);
-        let snapshot = crate::restore::open_snapshot(&env, Path::new(&path)).expect("it is whole");
+        let snapshot = open_snapshot(&env, Path::new(&path)).expect("it is whole");
         let started = storage.start(StartFrom::Snapshot(snapshot)).expect("started");
         let restored = check_restores(started.restore_from.as_ref().expect("from something"));
         started.owner.collect_garbage().expect("collected");
@@ -147,6 +149,82 @@ fn the_same_command_starts_from_a_savepoint_once_and_then_goes_on() {
 }
 
 #[test]
+fn a_claimed_savepoint_is_the_jobs_first_checkpoint_and_goes_as_such() {
+    let disk = MemoryFs::default();
+    let first = process(&disk, 1).1.start(StartFrom::Latest).expect("started");
+    take(&first.owner, CheckpointId(1), CheckpointKind::Savepoint).expect("complete");
+    first.owner.end(false, None).expect("ended");
+    let path = format!("{SAVEPOINTS}/{}", first.owner.directory(CheckpointId(1), CheckpointKind::Savepoint));
+    let place = Location::from(Path::new(&path));
+    let snapshot = |env: &Env| open_snapshot(env, Path::new(&path)).and_then(|it| it.claim(env, JOB));
+
+    // Also if the job starts several times before it has a checkpoint of its own.
+    for seed in 2..4 {
+        let (env, storage) = process(&disk, seed);
+        let from = StartFrom::Snapshot(snapshot(&env).expect("it is there"));
+        let started = storage.start(from).expect("started");
+        assert_eq!(check_restores(&started.restore_from.expect("it")), CheckpointId(1));
+        assert_eq!(started.retained, [CheckpointId(1)]);
+    }
+    let (env, storage) = process(&disk, 4);
+    assert!(storage.has_claimed(&place).expect("readable"));
+    let started = storage.start(StartFrom::Latest).expect("started");
+    take(&started.owner, CheckpointId(2), CHECKPOINT).expect("complete");
+    // A crash in the middle of the deletion: the manifest is gone, the parts are not.
+    disk.remove(&Path::new(&path).join("_metadata")).expect("removed");
+    snapshot(&env).expect_err("it is not complete any more");
+    let started = storage.start(StartFrom::Claimed(place.clone())).expect("started");
+    assert_eq!(check_restores(&started.restore_from.expect("its own")), CheckpointId(2));
+    assert_eq!(started.retained, [CheckpointId(1), CheckpointId(2)]);
+    started.owner.subsume(&[CheckpointId(1)]).expect("deleted");
+    assert!(!files(&disk).iter().any(|file| file.contains("savepoint-")), "{:?}", files(&disk));
+    // The same command goes on, until the job has ended and somebody knows that.
+    let started = storage.start(StartFrom::Claimed(place.clone())).expect("started");
+    assert_eq!(started.retained, [CheckpointId(2)]);
+    started.owner.end(false, Some(JobEnding::new(false, 0, None))).expect("ended");
+    assert!(storage.has_claimed(&place).expect("readable"));
+    assert!(storage.unreported_end(&StartFrom::Claimed(place.clone())).expect("readable").is_some());
+    started.owner.end_report().told().expect("recorded");
+    assert!(!storage.has_claimed(&place).expect("readable"));
+    assert_eq!(
+        storage.start(StartFrom::Claimed(place)).expect_err("there is nothing").kind(),
+        ErrorKind::UserError
+    );
+}
+
+#[test]
+fn a_claimed_savepoint_goes_with_the_job_unless_checkpoints_are_retained() {
+    for retain in [false, true] {
+        let disk = MemoryFs::default();
+        let first = process(&disk, 1).1.start(StartFrom::Latest).expect("started");
+        take(&first.owner, CheckpointId(1), CheckpointKind::Savepoint).expect("complete");
+        first.owner.end(false, None).expect("ended");
+        let path =
+            format!("{SAVEPOINTS}/{}", first.owner.directory(CheckpointId(1), CheckpointKind::Savepoint));
+        let (env, storage) = process(&disk, 2);
+        let snapshot = open_snapshot(&env, Path::new(&path)).and_then(|it| it.claim(&env, JOB));
+        let started = storage.start(StartFrom::Snapshot(snapshot.expect("claimed"))).expect("started");
+        assert!(started.owner.end(retain, None).expect("ended").is_empty());
+        assert_eq!(open_snapshot(&env, Path::new(&path)).is_ok(), retain);
+    }
+}
+
+#[test]
+fn a_checkpoint_of_a_job_that_goes_on_cannot_be_claimed_by_another() {
+    let disk = MemoryFs::default();
+    let (env, storage) = process(&disk, 1);
+    let started = storage.start(StartFrom::Latest).expect("started");
+    take(&started.owner, CheckpointId(1), CHECKPOINT).expect("complete");
+    let path = format!("{CHECKPOINTS}/{JOB}/chk-1");
+    let open = || open_snapshot(&env, Path::new(&path)).expect("it is there");
+    let refused = open().claim(&env, JobId(2)).expect_err("it is in use").to_string();
+    assert!(refused.contains("cannot claim") && refused.contains("NO_CLAIM"), "{refused}");
+    open().claim(&env, JOB).expect("a job may go back to a checkpoint of its own");
+    started.owner.end(true, None).expect("ended");
+    open().claim(&env, JobId(2)).expect("it is the user's");
+}
+
+#[test]
 fn a_savepoint_that_stops_the_job_is_what_a_crash_during_its_commit_goes_on_from() {
     for kind in [CheckpointKind::SavepointSuspend, CheckpointKind::SavepointTerminate] {
         let disk = MemoryFs::default();
@@ -161,7 +239,7 @@ fn a_savepoint_that_stops_the_job_is_what_a_crash_during_its_commit_goes_on_from
         restarted.owner.collect_garbage().expect("collected");
         let savepoint = started.owner.directory(CheckpointId(2), kind);
         let path = PathBuf::from(format!("{SAVEPOINTS}/{savepoint}/_metadata"));
-        let opened = crate::restore::open_snapshot(&process(&disk, 3).0, &path).expect("it is the user's");
+        let opened = open_snapshot(&process(&disk, 3).0, &path).expect("it is the user's");
         assert_eq!(check_restores(&opened), CheckpointId(2));
     }
 }
@@ -177,7 +255,7 @@ fn a_savepoint_can_be_moved() {
         let target = Path::new("/elsewhere/mine").join(path.file_name().expect("a file"));
         env.fs().rename(&path, &target).expect("moved");
     }
-    let moved = crate::restore::open_snapshot(&env, Path::new("/elsewhere/mine")).expect("it is whole");
+    let moved = open_snapshot(&env, Path::new("/elsewhere/mine")).expect("it is whole");
     moved.verify().expect("all files are there");
     assert_eq!(check_restores(&moved), CheckpointId(1));
 }
@@ -248,7 +326,7 @@ fn the_checkpoint_of_a_stop_can_be_started_from_by_its_path() {
     owner.end(true, None).expect("ended");
 
     let path = Path::new(CHECKPOINTS).join(storage.dir(CheckpointId(1)));
-    let opened = crate::restore::open_snapshot(&env, &path).expect("it is whole");
+    let opened = open_snapshot(&env, &path).expect("it is whole");
     assert_eq!(check_restores(&opened), CheckpointId(1));
 }
 
@@ -274,7 +352,7 @@ fn a_start_makes_the_snapshot_durable_that_somebody_has_named() {
         }
 
         let (env, storage) = process(&disk, 2);
-        let snapshot = crate::restore::open_snapshot(&env, &path).expect("it is whole");
+        let snapshot = open_snapshot(&env, &path).expect("it is whole");
         storage.start(StartFrom::Snapshot(snapshot)).expect("started");
         disk.crash(CrashMode::LoseUnsynced);
         let again =
