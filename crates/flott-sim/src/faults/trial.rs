@@ -244,6 +244,12 @@ impl Run {
         self.trial.n_savepoints += u64::from(path.is_some());
         let failed = |error: flott_types::Error| Failure::Job(error.report());
         let retained = checkpoints(disk);
+        let newest = retained.last().map_or(CheckpointId(0), |(id, _)| *id);
+        // What the destination has is not what those of before say, once the job has gone on from something else.
+        let is_of_this_history = |(id, path): &(CheckpointId, String)| {
+            *id > self.left_behind || Some(path) == self.launch.recovery_path.as_ref()
+        };
+        let retained: Vec<_> = retained.into_iter().filter(is_of_this_history).collect();
         self.known_end = ended(disk).map_err(failed)?.map(|(start, _)| start);
         // It is done with this, whatever becomes of the next.
         match self.asked.take() {
@@ -252,18 +258,13 @@ impl Run {
                 if let Some(path) = path.or_else(|| newest_savepoint(disk, &self.job)) {
                     let is_final = read_cut_at(disk, &path, &self.job).is_err();
                     assert!(!is_final, "the savepoint that the job stopped with can be read");
+                    self.left_behind = newest;
                     self.launch = Launch { parallelism, recovery_path: Some(path), base: String::new() };
                 }
             }
             Some(Request::Older) if self.job.sink == SinkKind::Store => {
-                // Not one of a history that it has left behind: what the store has is not that one's. Without claims the first is always of this one.
-                let is_of_this = |(id, path): &&(CheckpointId, String)| {
-                    !self.job.claims
-                        || *id > self.left_behind
-                        || Some(path) == self.launch.recovery_path.as_ref()
-                };
-                if let Some((_, path)) = retained.iter().find(is_of_this) {
-                    self.left_behind = retained.last().map_or(CheckpointId(0), |(id, _)| *id);
+                if let Some((_, path)) = retained.first() {
+                    self.left_behind = newest;
                     let cut = read_cut_at(disk, path, &self.job).map_err(failed)?;
                     self.store.take_back(&cut);
                     self.launch.recovery_path = Some(path.clone());
@@ -272,6 +273,7 @@ impl Run {
             }
             Some(Request::Cancel | Request::Older) => {
                 if let Some((_, path)) = retained.last() {
+                    self.left_behind = newest;
                     self.launch.recovery_path = Some(path.clone());
                 }
             }
