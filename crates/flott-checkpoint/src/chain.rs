@@ -4,9 +4,9 @@
 //! checkpoint counts if its generation is in the chain and it is not newer than what the next generation in the chain went on from.
 //! Others were completed by owners that had been fenced off, and are void; or they are from before the chain, and are the user's.
 
-use crate::inspect::plan_disposal;
+use crate::inspect::{is_part, plan_disposal};
 use crate::location::Location;
-use crate::manifest::Manifest;
+use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::owner::{Base, Generation, Listing, failed};
 use crate::restore::{OpenSnapshot, open_snapshot};
 use crate::storage::CheckpointStorage;
@@ -58,7 +58,8 @@ impl Claimed {
     pub(crate) fn exists(&self, env: &Env) -> Result<bool> {
         let store = Location::parse(&self.path)?.open(env)?;
         let names = store.list("").map_err(|error| failed(&format!("list '{}'", self.path), error))?;
-        Ok(!names.is_empty())
+        // Somebody's own files may be left in there.
+        Ok(names.iter().any(|name| name == MANIFEST_NAME || is_part(name)))
     }
 
     /// Deletes it, but for files that other checkpoints name; what was deleted before is no error.

@@ -179,6 +179,11 @@ impl CheckpointCoordinator {
             start.retained,
             self.retained
         );
+        self.begin(start, now);
+    }
+
+    /// All run, and belong to a new owner.
+    fn begin(&mut self, start: JobStart, now: Now) {
         self.phase = Phase::Running;
         self.next_id = start.next_checkpoint_id;
         self.first_id = start.next_checkpoint_id;
@@ -197,18 +202,10 @@ impl CheckpointCoordinator {
             self.next_id,
             start.next_checkpoint_id
         );
-        self.phase = Phase::Running;
-        self.next_id = start.next_checkpoint_id;
-        self.first_id = start.next_checkpoint_id;
-        self.retained = start.retained.into_iter().collect();
-        // The new owner's garbage collection has them.
-        self.unresolved.clear();
-        self.savepoints.clear();
+        self.begin(start, now);
         self.finished.clear();
         self.at_end.clear();
         self.n_failed = 0;
-        self.not_before = now.instant;
-        self.next_trigger = self.config.interval.map(|interval| now.instant + interval);
     }
 
     /// Gives up everything. What may be complete stays: the next owner looks.

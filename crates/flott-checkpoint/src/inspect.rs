@@ -25,6 +25,7 @@ pub use compare::{
 pub use describe::{
     OperatorDescription, SnapshotDescription, StateDescription, SubtaskDescription, describe_snapshot,
 };
+pub(crate) use dispose::is_part;
 pub use dispose::{Disposal, Refusal, plan_disposal};
 pub use flott_state::STATE_SCHEMAS;
 pub use kind::{Scope, StateKind};

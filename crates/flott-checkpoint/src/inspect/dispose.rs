@@ -195,7 +195,7 @@ fn owner_of(env: &Env, dir: &Location, job_id: &str) -> Result<Option<Refusal>> 
 }
 
 /// Whether a file is named as parts and files under way are: `<vertex>-<subtask>.g<generation>`, `.tmp-…`.
-fn is_part(name: &str) -> bool {
+pub(crate) fn is_part(name: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let part = name.rsplit_once(".g").and_then(|(subtask, generation)| {
         let (vertex, subtask) = subtask.split_once('-')?;

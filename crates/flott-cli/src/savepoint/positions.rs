@@ -3,6 +3,7 @@
 use crate::savepoint::{open, print, print_json, unknown_operator};
 use anyhow::{Context, Result};
 use flott::env::Env;
+use flott::{Error, ErrorKind};
 use flott_checkpoint::{SOURCE_POSITIONS, visit_operators};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -37,9 +38,16 @@ pub(crate) fn run(env: &Env, args: &PositionsArgs) -> Result<ExitCode> {
     let mut positions: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     visit_operators(&open(env, &args.path)?, |uid, _, part| {
         if let Some(splits) = part.list.get(SOURCE_POSITIONS) {
-            // What is no JSON was not written by the engine; the number of splits shows that something is missing.
-            let splits = splits.iter().map(|bytes| serde_json::from_slice(bytes).unwrap_or_default());
-            positions.entry(uid.to_string()).or_default().extend(splits);
+            let of_source = positions.entry(uid.to_string()).or_default();
+            for (idx, bytes) in splits.iter().enumerate() {
+                let split = serde_json::from_slice(bytes).map_err(|error| {
+                    let what = format!(
+                        "split {idx} of source '{uid}' is not JSON: the engine has not written it so"
+                    );
+                    Error::new(ErrorKind::Corruption, what).with_source(error)
+                })?;
+                of_source.push(split);
+            }
         }
         Ok(())
     })?;

@@ -21,10 +21,11 @@ pub(super) struct Recovering {
 }
 
 impl Attempt {
-    /// Whether a failure concerns only a region, which can be started again by itself.
-    pub(crate) fn can_fail_over(&self) -> bool {
+    /// The region of a subtask that has failed, if it can be started again by itself.
+    pub(crate) fn region_to_fail(&self, failed: SubtaskId) -> Option<BTreeSet<SubtaskId>> {
         let can_checkpoints = self.checkpoints.as_ref().is_some_and(Checkpointing::can_fail_over);
-        self.regions.len() > 1 && can_checkpoints && !self.state.is_stopping()
+        let can = self.regions.len() > 1 && can_checkpoints && !self.state.is_stopping();
+        self.regions.iter().find(|region| can && region.contains(&failed)).cloned()
     }
 
     /// Whether a subtask is stopped because its region has failed.
@@ -37,9 +38,8 @@ impl Attempt {
         !self.recovering.waiting.is_empty() || !self.recovering.starting.is_empty()
     }
 
-    /// Stops the region of a subtask that has failed; it is started again no earlier than `due`. Returns how many subtasks it has.
-    pub(crate) async fn fail_region(&mut self, failed: SubtaskId, due: Instant) -> usize {
-        let region = self.regions.iter().find(|region| region.contains(&failed)).cloned().unwrap_or_default();
+    /// Stops a region, of which a subtask has failed; it is started again no earlier than `due`.
+    pub(crate) async fn fail_region(&mut self, region: BTreeSet<SubtaskId>, failed: SubtaskId, due: Instant) {
         let actions = self.state.leave(&region, failed);
         self.act(actions).await;
         self.mailboxes.retain(|id, _| !region.contains(id));
@@ -51,9 +51,7 @@ impl Attempt {
         *known = Some(known.map_or(due, |known| known.max(due)));
         starting.retain(|id| !region.contains(id));
         waiting.extend(region.iter().copied());
-        let n_subtasks = region.len();
         self.checkpoint_input(Input::RegionFailed(region)).await;
-        n_subtasks
     }
 
     /// When the regions that have left can be started, if only time is missing.

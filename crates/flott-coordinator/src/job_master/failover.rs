@@ -22,9 +22,10 @@ impl JobMaster {
     pub(super) async fn fail_over(&mut self, attempt: &mut Attempt, event: &TaskEvent) -> bool {
         let TaskEvent::Failed(id, error) = event else { return false };
         // One that is being stopped anyway is no failure of its own.
-        if attempt.is_leaving(*id) || !attempt.can_fail_over() || is_hopeless(error) {
+        if attempt.is_leaving(*id) || is_hopeless(error) {
             return false;
         }
+        let Some(region) = attempt.region_to_fail(*id) else { return false };
         let Some(pause) = self.setup.restart.on_failure(self.env.now(), self.env.random_u64()) else {
             self.is_exhausted = true;
             return false;
@@ -32,7 +33,8 @@ impl JobMaster {
         self.restarts += 1;
         // Should the whole job have to start again after all, that is the same restart.
         self.granted = Some(pause);
-        let subtasks = attempt.fail_region(*id, self.env.now() + pause).await;
+        let subtasks = region.len();
+        attempt.fail_region(region, *id, self.env.now() + pause).await;
         let pause_ms = pause.as_millis() as u64;
         warn!(error = %error.report(), subtasks, pause_ms, restart = self.restarts, "a region failed and restarts");
         self.setup.metrics.on_region_restart();

@@ -128,6 +128,26 @@ fn each_record_is_read_once_and_none_is_late_wherever_the_job_is_killed() {
     assert!(n_restored > 150, "only {n_restored} writers went on from a checkpoint");
 }
 
+/// Which source of a chain is read is the enumerator's to say, for all readers: no region of them goes back by itself.
+#[test]
+fn a_job_with_a_chain_starts_again_as_a_whole() {
+    let expected: Vec<_> = numbers(N_SPLITS, 2 * COUNT).filter(|record| timestamp(record) < UNTIL).collect();
+    let mut n_restarts = 0;
+    for seed in 0..20 {
+        let mut env = simulated(N_SPLITS, seed);
+        configure(&mut env, 10 + seed % 5);
+        let kills = Kills::at(&[50 * seed, 700, 1_500]);
+        let sink = Transactions::failing((seed % 3) as u32);
+        let switch = SWITCHES[(seed % 5) as usize];
+        source(&env, switch, seed).map(move |record| kills.pass(record)).sink_to(sink.clone()).uid("sink");
+        let result = finished(env.execute("straight"));
+        assert_eq!(sink.committed(), expected, "seed {seed}, {switch:?}");
+        assert_eq!(result.counts.region_restarts, 0, "seed {seed}, {switch:?}");
+        n_restarts += result.restarts;
+    }
+    assert!(n_restarts > 40, "{n_restarts}");
+}
+
 #[test]
 fn a_chain_that_nobody_disturbs_ends_in_both_worlds() {
     for switch in SWITCHES {

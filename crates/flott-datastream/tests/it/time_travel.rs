@@ -310,6 +310,31 @@ fn a_source_that_looks_for_new_splits_for_ever_ends_when_what_there_is_was_read(
     }
 }
 
+/// A region that goes back reads its splits to their end once more, and only then the source has been read.
+#[test]
+fn a_source_that_looks_for_new_splits_ends_when_regions_that_went_back_have_read_theirs_again() {
+    let mut n_regions = 0;
+    for seed in 0..30 {
+        let until = 300 + 40 * seed as i64;
+        let mut env = simulated(N_SPLITS, seed);
+        configure(&mut env, 10 + seed % 7);
+        env.set(options::SOURCE_IDLE_TIMEOUT, Duration::from_millis(700));
+        let strategy = WatermarkStrategy::for_bounded_out_of_orderness(Duration::from_millis(60))
+            .with_timestamp_assigner(|record: &Numbered, _| timestamp(record));
+        let source = Watching(PacedSource { n_splits: N_SPLITS, count: COUNT, pause_ms_max: 4 });
+        let records = env.from_source(source, strategy, "watching").until(Until::Timestamp(until)).stream();
+        let expected: Vec<_> = numbers(N_SPLITS, COUNT).filter(|record| timestamp(record) < until).collect();
+        // The last when some have read theirs, and wait for the others.
+        let kills = Kills::at(&[seed, 90 + 5 * seed, expected.len() as u64 - 1 - seed % 20]);
+        let sink = Transactions::failing((seed % 3) as u32);
+        records.map(move |record| kills.pass(record)).sink_to(sink.clone()).uid("sink");
+        let result = finished(env.execute("straight"));
+        assert_eq!(sink.committed(), expected, "seed {seed}, until {until}");
+        n_regions += result.counts.region_restarts;
+    }
+    assert!(n_regions > 30, "{n_regions}");
+}
+
 #[test]
 fn a_source_starts_at_given_positions_of_its_splits() {
     let run = |positions: &str| {

@@ -203,9 +203,22 @@ fn a_claimed_savepoint_goes_with_the_job_unless_checkpoints_are_retained() {
             format!("{SAVEPOINTS}/{}", first.owner.directory(CheckpointId(1), CheckpointKind::Savepoint));
         let (env, storage) = process(&disk, 2);
         let snapshot = open_snapshot(&env, Path::new(&path)).and_then(|it| it.claim(&env, JOB));
+        // What somebody has put beside it is not the job's, and in nobody's way.
+        let note = Path::new(&path).join("note.txt");
+        disk.create(&note).expect("created").sync().expect("synced");
         let started = storage.start(StartFrom::Snapshot(snapshot.expect("claimed"))).expect("started");
-        assert!(started.owner.end(retain, None).expect("ended").is_empty());
+        if !retain {
+            take(&started.owner, started.next_checkpoint_id, CHECKPOINT).expect("complete");
+            started.owner.subsume(&started.retained).expect("deleted");
+            assert_eq!(
+                storage.start(StartFrom::Latest).expect("started").retained,
+                [started.next_checkpoint_id]
+            );
+        }
+        let owner = storage.start(StartFrom::Latest).expect("started").owner;
+        assert!(owner.end(retain, None).expect("ended").is_empty());
         assert_eq!(open_snapshot(&env, Path::new(&path)).is_ok(), retain);
+        disk.metadata(&note).expect("it is still there");
     }
 }
 
