@@ -25,6 +25,7 @@ const STEPS: &[Step] = &[
     Step::cargo("chaos", "run --release -p flott-sim -- chaos --faults 300 --at-least 200 --seconds 240"),
     Step::cargo("canaries", "run -p xtask -- canaries"),
     Step::cargo("bench", "run --release -p flott-bench -- smoke"),
+    Step::cargo("large-state", "run --release -p flott-bench -- large-state"),
     Step::cargo("demo", "run --release -p flott-cli -- demo --quiet --output target/demo-output"),
 ];
 

@@ -89,7 +89,7 @@ pub(crate) fn pauses(backend: StateBackendType, n_keys: u64, n: usize) -> Pauses
 
 fn table(backend: StateBackendType, n_keys: u64, dir: &Path) -> KeyedTable<u64, u64> {
     let memory_bytes = n_keys * 16 / 4;
-    let settings = StateSettings { backend, memory_bytes, local_dir: dir.to_owned() };
+    let settings = StateSettings { backend, memory_bytes, local_dir: dir.to_owned(), section_bytes: 1 << 20 };
     let env = Env::real().expect("an environment").with_settings(settings);
     LocalState::open(&env, "bench", SubtaskIndex(0)).expect("a directory").table()
 }
@@ -102,14 +102,15 @@ fn on_a_thread(begun: BegunSnapshot) -> std::thread::JoinHandle<usize> {
         env.block_on(async move {
             let mut n_bytes = 0;
             for mut stream in begun.streams {
-                while let Some(piece) = stream.next().await {
-                    stream.write(piece).expect("numbers can be serialized");
-                }
-                let finished = stream.finish(|_, bytes| {
+                stream.divide(1 << 20);
+                let mut sink = |_, bytes: Vec<u8>| {
                     n_bytes += bytes.len();
                     Ok(())
-                });
-                finished.expect("the table is there");
+                };
+                while let Some(piece) = stream.next().await {
+                    stream.write(piece, &mut sink).expect("numbers can be serialized");
+                }
+                stream.finish(&mut sink).expect("the table is there");
             }
             n_bytes
         })

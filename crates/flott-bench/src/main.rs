@@ -21,6 +21,7 @@ mod exchange;
 mod hash;
 mod in_order;
 mod keyed_tumbling;
+mod large_state;
 mod limits;
 mod nexmark;
 mod records;
@@ -34,12 +35,14 @@ mod state;
 mod table;
 mod threads;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use flott_types::StateBackendType;
 
+use crate::large_state::{LargeStateArgs, LargeStateError};
 use crate::limits::{Limit, LimitError, Reading};
 use crate::report::Report;
 use crate::runner::{Mismatch, RunConfig, run_case};
@@ -67,11 +70,21 @@ enum Command {
     Limits(LimitsArgs),
     /// Measures what checkpoints cost: pauses at the barrier, and throughput.
     Checkpoints(CheckpointsArgs),
+    /// Holds, checkpoints, loses and restores state that is larger than memory.
+    LargeState(LargeStateArgs),
     /// Runs everything once with few records: do all contenders work and agree?
     Smoke,
     /// Runs the job of a limit in this process.
     #[command(hide = true)]
     LimitJob(LimitJobArgs),
+    /// Runs the job of `large-state` in this process.
+    #[command(hide = true)]
+    LargeStateJob {
+        /// Where state and checkpoints are.
+        dir: PathBuf,
+        #[command(flatten)]
+        args: LargeStateArgs,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -141,6 +154,8 @@ enum BenchError {
     Mismatch(#[from] Mismatch),
     #[error(transparent)]
     Limit(#[from] LimitError),
+    #[error(transparent)]
+    LargeState(#[from] LargeStateError),
     #[error("far beyond the limit: {0}")]
     FarBeyond(Reading),
 }
@@ -155,6 +170,13 @@ fn main() -> ExitCode {
         Command::Limits(args) => run_limits(&args),
         Command::Checkpoints(args) => {
             run_checkpoints(&args);
+            Ok(())
+        }
+        Command::LargeState(args) => {
+            large_state::measure(args).map_err(BenchError::from).map(|seen| println!("{seen}"))
+        }
+        Command::LargeStateJob { dir, args } => {
+            large_state::run(args, &dir);
             Ok(())
         }
         Command::Smoke => smoke(),

@@ -103,16 +103,27 @@ pub(crate) struct Reader<'f, 'b> {
     file: &'f str,
     bytes: &'b [u8],
     at: usize,
+    /// Where `bytes` begin in the file.
+    base: usize,
 }
 
 impl<'f, 'b> Reader<'f, 'b> {
     pub(crate) fn new(file: &'f str, bytes: &'b [u8]) -> Self {
-        Self { file, bytes, at: 0 }
+        Self::at(file, 0, bytes)
+    }
+
+    /// For bytes that begin at `base` in the file.
+    pub(crate) fn at(file: &'f str, base: usize, bytes: &'b [u8]) -> Self {
+        Self { file, bytes, at: 0, base }
     }
 
     /// An error at the present position.
     pub(crate) fn error(&self, what: impl std::fmt::Display) -> Error {
-        corrupt(self.file, self.at, what)
+        self.error_at(self.at, what)
+    }
+
+    fn error_at(&self, at: usize, what: impl std::fmt::Display) -> Error {
+        corrupt(self.file, self.base + at, what)
     }
 
     pub(crate) fn take(&mut self, len: usize) -> Result<&'b [u8]> {
@@ -123,6 +134,10 @@ impl<'f, 'b> Reader<'f, 'b> {
         };
         self.at += len;
         Ok(taken)
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8> {
+        self.take(1)?.first().copied().ok_or_else(|| self.error("no byte"))
     }
 
     pub(crate) fn u32(&mut self) -> Result<u32> {
@@ -144,7 +159,7 @@ impl<'f, 'b> Reader<'f, 'b> {
             Some(needed) if needed <= left => Ok(len as usize),
             _ => {
                 let what = format_args!("{len} entries are announced, {left} bytes are left");
-                Err(corrupt(self.file, start, what))
+                Err(self.error_at(start, what))
             }
         }
     }
@@ -157,7 +172,7 @@ impl<'f, 'b> Reader<'f, 'b> {
     pub(crate) fn string(&mut self) -> Result<String> {
         let start = self.at;
         let bytes = self.bytes()?;
-        String::from_utf8(bytes).map_err(|_| corrupt(self.file, start, "text is not UTF-8"))
+        String::from_utf8(bytes).map_err(|_| self.error_at(start, "text is not UTF-8"))
     }
 
     /// There is nothing behind the last entry.

@@ -7,7 +7,7 @@
 //! * `list`: the snapshots below a directory, complete or not.
 //! * `dispose`: deletes exactly the files of one snapshot.
 //!
-//! Files are read one at a time: a tool needs memory for the largest part, not for the snapshot. Nothing here takes ownership of a
+//! Files are read one at a time, and keyed state section by section: a tool needs little memory. Nothing here takes ownership of a
 //! job, so what is seen of a job that runs may be gone a moment later.
 
 mod compare;
@@ -27,12 +27,11 @@ pub use describe::{
 };
 pub(crate) use dispose::is_part;
 pub use dispose::{Disposal, Refusal, plan_disposal};
-pub use flott_state::STATE_SCHEMAS;
+pub use flott_state::{GroupBytes, STATE_SCHEMAS};
 pub use kind::{Scope, StateKind};
 pub use list::{Completeness, ListedSnapshot, list_snapshots};
 pub use verify::{FileCheck, Verification, verify_snapshot};
 
-use crate::part;
 use crate::restore::OpenSnapshot;
 use flott_state::OperatorSnapshot;
 use flott_types::{CheckpointKind, FileHandle, OperatorUid, Result, SubtaskIndex};
@@ -71,16 +70,13 @@ fn for_each_file(
     snapshot: &OpenSnapshot,
     mut each: impl FnMut(&FileHandle, BTreeMap<OperatorUid, OperatorSnapshot>) -> Result<()>,
 ) -> Result<()> {
-    snapshot.manifest().files().into_iter().try_for_each(|handle| {
-        let bytes = snapshot.read(handle)?;
-        each(handle, part::decode(&handle.path, &bytes)?)
-    })
+    snapshot.manifest().files().into_iter().try_for_each(|handle| each(handle, snapshot.part(handle)?))
 }
 
 /// Calls `each` with what every subtask of every operator has in the snapshot, and reads each file once.
 ///
 /// # Errors
-/// As [`OpenSnapshot::read`], or what `each` returns.
+/// As [`OpenSnapshot::verify`], or what `each` returns.
 pub fn visit_operators(
     snapshot: &OpenSnapshot,
     mut each: impl FnMut(&OperatorUid, SubtaskIndex, OperatorSnapshot) -> Result<()>,
@@ -99,7 +95,7 @@ pub fn visit_operators(
 /// Calls `each` with what every subtask of one operator has in the snapshot; those without a file are left out.
 ///
 /// # Errors
-/// As [`OpenSnapshot::read`], or what `each` returns.
+/// As [`OpenSnapshot::verify`], or what `each` returns.
 pub fn visit_operator(
     snapshot: &OpenSnapshot,
     uid: &str,
@@ -110,8 +106,7 @@ pub fn visit_operator(
     let subtasks = operator.into_iter().flat_map(|operator| (0..).zip(&operator.subtasks));
     for (idx, subtask) in subtasks {
         let Some(handle) = &subtask.part else { continue };
-        let bytes = snapshot.read(handle)?;
-        if let Some(found) = part::decode(&handle.path, &bytes)?.remove(&uid) {
+        if let Some(found) = snapshot.part(handle)?.remove(&uid) {
             each(SubtaskIndex(idx), found)?;
         }
     }

@@ -41,7 +41,7 @@ pub use coordinator::{
 };
 pub use copy::copy_savepoint;
 pub use inspect::{
-    Change, Completeness, Disposal, FileCheck, ListChange, ListedSnapshot, OperatorDescription,
+    Change, Completeness, Disposal, FileCheck, GroupBytes, ListChange, ListedSnapshot, OperatorDescription,
     OperatorDifference, Refusal, SOURCE_POSITIONS, STATE_SCHEMAS, Scope, SnapshotDescription,
     SnapshotDifference, StateDescription, StateDifference, StateKind, SubtaskDescription, Verification,
     compare_snapshots, describe_snapshot, list_snapshots, plan_disposal, verify_snapshot, visit_operator,
@@ -50,10 +50,11 @@ pub use inspect::{
 pub use location::{Location, ObjectStoreFactory, ObjectStores, RemoteLocation, feature_of, unsupported};
 pub use manifest::{Manifest, OperatorManifest, SubtaskManifest};
 pub use owner::{Attempt, Base, Generation, JobEnding};
+pub use part::PartWriter;
 pub use plan::{CheckpointPlan, PlannedOperator, PlannedSubtask};
 pub use restore::{
     ChangedState, DroppedState, OpenSnapshot, RestoreOptions, RestoreReport, RestoredState, RestoredSubtask,
     open_snapshot,
 };
 pub use storage::{CheckpointOwner, CheckpointStorage, EndReport, EndedJob, StartFrom, Started};
-pub use store::{LocalStore, ObjectStore, PrefixedStore, check_store_contract};
+pub use store::{LocalStore, ObjectStore, ObjectWriter, PrefixedStore, check_store_contract};

@@ -1,124 +1,117 @@
 //! The file that one subtask contributes to a checkpoint: the snapshots of all operators of its chain.
 //!
-//! Written by hand rather than with serde: state is long runs of bytes, which are copied at once here. Fields are taken apart by name, so
-//! that a field added to [`OperatorSnapshot`] does not compile until the format has it (and another version).
+//! ```text
+//! FLOTTSNP | version (u32) | sections | index | length of the index (u64) | XXH3-64 of header, index and length (u64)
+//! ```
+//!
+//! It is written while key groups come and read as they are wanted (docs/design/0010-parts-and-increments.md).
+//!
+//! * `index`: where the sections are. `lists`: what is no keyed state. `v1`: how parts were before.
+//! * `writer`: one that is being written. `file`: one in its store.
 
-use crate::codec::{Format, Reader, frame, put_bytes, put_len, unframe};
-use flott_state::{KeyGroupBytes, OperatorSnapshot};
-use flott_types::{KeyGroup, OperatorUid, Result};
+mod file;
+mod index;
+mod lists;
+mod v1;
+mod writer;
+
+pub(crate) use file::PartFile;
+pub use writer::PartWriter;
+
+use crate::codec::{Reader, corrupt};
+use crate::store::ObjectStore;
+use flott_state::{GroupBytes, OperatorSnapshot};
+use flott_types::{Error, OperatorUid, Result};
+use index::{HEADER_LEN, IndexedOperator, MAGIC, Section, TRAILER_LEN};
 use std::collections::BTreeMap;
+use std::hash::Hasher;
+use std::io;
+use twox_hash::XxHash3_64;
 
-const FORMAT: Format = Format { magic: *b"FLOTTSNP", version: 1 };
+/// The version that is written.
+pub(crate) const VERSION: u32 = 2;
 
-/// The bytes of a part file.
-pub(crate) fn encode(snapshots: &[(OperatorUid, OperatorSnapshot)]) -> Vec<u8> {
-    let len_hint = snapshots.iter().map(|(_, snapshot)| approximate_len(snapshot)).sum();
-    frame(FORMAT, len_hint, |out| {
-        put_len(out, snapshots.len());
-        for (uid, snapshot) in snapshots {
-            put_bytes(out, uid.0.as_bytes());
-            put_snapshot(out, snapshot);
-        }
-    })
+/// Bytes that are compared with a checksum at a time.
+const BLOCK_BYTES: u64 = 4 << 20;
+
+/// The checksum of the first `len` bytes of an object.
+fn checksum_of(store: &dyn ObjectStore, path: &str, len: u64) -> io::Result<u64> {
+    let mut hasher = XxHash3_64::new();
+    let mut offset = 0;
+    while offset < len {
+        let block = store.get_range(path, offset, BLOCK_BYTES.min(len - offset))?;
+        hasher.write(&block);
+        offset += block.len() as u64;
+    }
+    Ok(hasher.finish())
 }
 
-/// Reads a part file; `file` is for messages.
-pub(crate) fn decode(file: &str, bytes: &[u8]) -> Result<BTreeMap<OperatorUid, OperatorSnapshot>> {
-    let mut reader = Reader::new(file, unframe(FORMAT, file, bytes)?);
-    let mut snapshots = BTreeMap::new();
-    for _ in 0..reader.len(8)? {
-        let uid = OperatorUid(reader.string()?);
-        let snapshot = snapshot(&mut reader)?;
-        if snapshots.insert(uid.clone(), snapshot).is_some() {
-            return Err(reader.error(format_args!("operator '{uid}' is there twice")));
+/// The version that a file says it has.
+fn version(header: &[u8]) -> u32 {
+    let bytes = header.get(8..HEADER_LEN).and_then(|bytes| bytes.try_into().ok());
+    bytes.map_or(0, u32::from_le_bytes)
+}
+
+fn check_version(file: &str, header: &[u8]) -> Result<()> {
+    let version = version(header);
+    if (1..=VERSION).contains(&version) {
+        return Ok(());
+    }
+    let message =
+        format!("file '{file}' has format version {version}, this build reads versions 1 to {VERSION}");
+    Err(Error::user(message))
+}
+
+/// Reads a part that is in memory; `file` is for messages.
+fn decode(file: &str, bytes: &[u8]) -> Result<BTreeMap<OperatorUid, OperatorSnapshot>> {
+    let mut reader = Reader::new(file, bytes);
+    if reader.take(MAGIC.len())? != MAGIC {
+        let expected = String::from_utf8_lossy(&MAGIC).into_owned();
+        return Err(corrupt(file, 0, format_args!("does not begin with '{expected}'")));
+    }
+    if reader.u32()? == 1 {
+        return v1::decode(file, bytes);
+    }
+    let trailer_at = bytes.len().saturating_sub(TRAILER_LEN).max(HEADER_LEN);
+    let trailer = bytes.get(trailer_at..).unwrap_or_default();
+    let index_len = index::index_len(file, bytes.len() as u64, trailer)?;
+    let base = trailer_at.saturating_sub(index_len as usize);
+    let header = bytes.get(..HEADER_LEN).unwrap_or_default();
+    let operators = index::decode(file, header, base, bytes.get(base..).unwrap_or_default())?;
+    operators.into_iter().map(|operator| in_memory(file, bytes, operator)).collect()
+}
+
+fn in_memory(file: &str, bytes: &[u8], operator: IndexedOperator) -> Result<(OperatorUid, OperatorSnapshot)> {
+    let IndexedOperator { uid, key_hash_version, max_parallelism, keyed, lists } = operator;
+    let section = |section: &Section| {
+        let end = section.offset.saturating_add(section.len) as usize;
+        let found = bytes.get(section.offset as usize..end).unwrap_or_default();
+        if crate::codec::checksum(found) == section.checksum {
+            return Ok(found);
+        }
+        let what = format_args!("the section of {} bytes has another checksum", section.len);
+        Err(corrupt(file, section.offset as usize, what))
+    };
+    let mut snapshot = OperatorSnapshot { key_hash_version, max_parallelism, ..OperatorSnapshot::default() };
+    for (name, groups) in keyed {
+        let of_state = snapshot.keyed.entry(name).or_default();
+        for (group, sections) in groups {
+            let of_group = of_state.entry(group).or_default();
+            sections.iter().try_for_each(|at| section(at).map(|bytes| of_group.push(bytes.to_vec())))?;
         }
     }
+    let mut reader = Reader::at(file, lists.offset as usize, section(&lists)?);
+    lists::read(&mut reader, &mut snapshot)?;
     reader.finish()?;
-    Ok(snapshots)
+    Ok((uid, snapshot))
 }
 
 /// Bytes of state in a snapshot, without names and lengths.
-pub(crate) fn state_len(snapshot: &OperatorSnapshot) -> usize {
+pub(crate) fn state_len(snapshot: &OperatorSnapshot) -> u64 {
     let lists = snapshot.list.values().chain(snapshot.union.values());
+    let bytes = lists.flatten().chain(snapshot.broadcast.values());
     let keyed = snapshot.keyed.values().flat_map(BTreeMap::values);
-    let bytes = keyed.chain(lists.flatten()).chain(snapshot.broadcast.values());
-    bytes.map(Vec::len).sum()
-}
-
-fn approximate_len(snapshot: &OperatorSnapshot) -> usize {
-    let lists = snapshot.list.values().chain(snapshot.union.values()).map(Vec::len);
-    let groups = snapshot.keyed.values().map(BTreeMap::len);
-    state_len(snapshot) + 12 * lists.chain(groups).sum::<usize>() + 1024
-}
-
-fn put_snapshot(out: &mut Vec<u8>, snapshot: &OperatorSnapshot) {
-    let OperatorSnapshot { key_hash_version, max_parallelism, keyed, list, union, broadcast } = snapshot;
-    out.extend(key_hash_version.to_le_bytes());
-    out.extend(max_parallelism.to_le_bytes());
-    put_len(out, keyed.len());
-    for (name, groups) in keyed {
-        put_bytes(out, name.as_bytes());
-        put_len(out, groups.len());
-        for (group, bytes) in groups {
-            out.extend(group.0.to_le_bytes());
-            put_bytes(out, bytes);
-        }
-    }
-    for lists in [list, union] {
-        put_len(out, lists.len());
-        for (name, entries) in lists {
-            put_bytes(out, name.as_bytes());
-            put_len(out, entries.len());
-            entries.iter().for_each(|entry| put_bytes(out, entry));
-        }
-    }
-    put_len(out, broadcast.len());
-    for (name, bytes) in broadcast {
-        put_bytes(out, name.as_bytes());
-        put_bytes(out, bytes);
-    }
-}
-
-fn snapshot(reader: &mut Reader<'_, '_>) -> Result<OperatorSnapshot> {
-    Ok(OperatorSnapshot {
-        key_hash_version: reader.u32()?,
-        max_parallelism: reader.u32()?,
-        keyed: named(reader, key_groups)?,
-        list: named(reader, entries)?,
-        union: named(reader, entries)?,
-        broadcast: named(reader, |reader| reader.bytes())?,
-    })
-}
-
-/// States by name, each read by `state`.
-fn named<T>(
-    reader: &mut Reader<'_, '_>,
-    state: impl Fn(&mut Reader<'_, '_>) -> Result<T>,
-) -> Result<BTreeMap<String, T>> {
-    let mut states = BTreeMap::new();
-    for _ in 0..reader.len(16)? {
-        let name = reader.string()?;
-        let value = state(reader)?;
-        if states.insert(name.clone(), value).is_some() {
-            return Err(reader.error(format_args!("state '{name}' is there twice")));
-        }
-    }
-    Ok(states)
-}
-
-fn key_groups(reader: &mut Reader<'_, '_>) -> Result<KeyGroupBytes> {
-    let mut groups = KeyGroupBytes::new();
-    for _ in 0..reader.len(12)? {
-        let group = KeyGroup(reader.u32()?);
-        if groups.insert(group, reader.bytes()?).is_some() {
-            return Err(reader.error(format_args!("key group {group} is there twice")));
-        }
-    }
-    Ok(groups)
-}
-
-fn entries(reader: &mut Reader<'_, '_>) -> Result<Vec<Vec<u8>>> {
-    (0..reader.len(8)?).map(|_| reader.bytes()).collect()
+    bytes.map(|bytes| bytes.len() as u64).sum::<u64>() + keyed.map(GroupBytes::n_bytes).sum::<u64>()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! From a complete checkpoint or savepoint to the state of new subtasks.
 //!
-//! Everything is read and checked before anything is handed out: a job either starts with all of its state or not at all.
+//! Everything is checked before anything is handed out: a job either starts with all of its state or not at all. What is large is read again
+//! by the subtasks, key group by key group.
 
 mod open;
 mod report;
@@ -10,7 +11,6 @@ pub use open::{OpenSnapshot, open_snapshot};
 pub use report::{ChangedState, DroppedState, RestoreReport};
 
 use crate::manifest::{Manifest, OperatorManifest};
-use crate::part;
 use crate::plan::{CheckpointPlan, PlannedOperator};
 use flott_env::canary;
 use flott_state::{OperatorSnapshot, STATE_SCHEMAS};
@@ -25,7 +25,7 @@ pub struct RestoreOptions {
     pub allow_non_restored_state: bool,
 }
 
-/// The state of a checkpoint, matched to the operators of a job and in memory.
+/// The state of a checkpoint, matched to the operators of a job; in memory, but for keyed state of large parts.
 #[derive(Debug)]
 pub struct RestoredState {
     manifest: Manifest,
@@ -52,7 +52,7 @@ pub struct RestoredSubtask {
 }
 
 impl RestoredState {
-    /// Reads all state of `snapshot`, checks every file, and matches operators by uid with those of `plan`.
+    /// Checks every file of `snapshot`, reads what is small, and matches operators by uid with those of `plan`.
     ///
     /// # Errors
     /// [`ErrorKind::Corruption`] that names the file and what is wrong with it (missing, of another length, of another checksum, not decodable).
@@ -190,8 +190,7 @@ impl OperatorState {
 fn read_parts(snapshot: &OpenSnapshot) -> Result<BTreeMap<OperatorUid, Vec<OperatorSnapshot>>> {
     let mut files = BTreeMap::new();
     for handle in snapshot.manifest().files() {
-        let bytes = snapshot.read(handle)?;
-        files.insert(handle.path.clone(), part::decode(&handle.path, &bytes)?);
+        files.insert(handle.path.clone(), snapshot.part(handle)?);
     }
     let mut parts = BTreeMap::new();
     for operator in &snapshot.manifest().operators {

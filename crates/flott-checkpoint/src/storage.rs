@@ -14,13 +14,13 @@ use crate::gc;
 use crate::location::Location;
 use crate::manifest::{MANIFEST_LEN_MAX, MANIFEST_NAME, Manifest};
 use crate::owner::{Attempt, Base, Ending, Generation, JobEnding, Ownership, Starts, failed, put_or_find};
-use crate::part;
+use crate::part::PartWriter;
 use crate::plan::CheckpointPlan;
 use crate::restore::{OpenSnapshot, directory_of};
 use crate::store::{LocalStore, ObjectStore};
-use flott_env::{Env, canary};
+use flott_env::Env;
 use flott_graph::SubtaskId;
-use flott_state::OperatorSnapshot;
+use flott_state::{OperatorSnapshot, SnapshotWriter};
 use flott_types::{CheckpointId, CheckpointKind, Error, ErrorKind, FileHandle, JobId, OperatorUid, Result};
 use std::collections::BTreeMap;
 use std::io;
@@ -303,11 +303,26 @@ impl CheckpointOwner {
         EndReport { storage: self.storage.clone(), generation: self.generation, attempt: self.attempt }
     }
 
-    /// Writes what one subtask contributes, durably, and returns what to acknowledge the checkpoint with. May be called again after
-    /// an error, with the same snapshots.
+    /// Begins to write what one subtask contributes; [`SnapshotWriter::finish`] returns what to acknowledge the checkpoint with.
     ///
     /// # Errors
     /// [`ErrorKind::Retry`] if the store refuses: the checkpoint is to be declined.
+    pub fn begin_part(
+        &self,
+        id: CheckpointId,
+        kind: CheckpointKind,
+        subtask: SubtaskId,
+    ) -> Result<Box<PartWriter>> {
+        // Another owner that wakes up may be at the same number: the generation keeps the files apart.
+        let name = format!("{}-{}.g{}", subtask.vertex.0, subtask.subtask, self.generation);
+        let path = format!("{}/{name}", self.directory(id, kind));
+        PartWriter::new(self.storage.store_of(&path), path).map(Box::new)
+    }
+
+    /// Writes what one subtask contributes, durably, if all of it is there. May be called again after an error, with the same snapshots.
+    ///
+    /// # Errors
+    /// As [`CheckpointOwner::begin_part`].
     pub fn write_part(
         &self,
         id: CheckpointId,
@@ -315,20 +330,9 @@ impl CheckpointOwner {
         subtask: SubtaskId,
         snapshots: &[(OperatorUid, OperatorSnapshot)],
     ) -> Result<FileHandle> {
-        // Another owner that wakes up may be at the same number: the generation keeps the files apart.
-        let name = format!("{}-{}.g{}", subtask.vertex.0, subtask.subtask, self.generation);
-        let path = format!("{}/{name}", self.directory(id, kind));
-        let bytes = part::encode(snapshots);
-        let handle = FileHandle { path, len: bytes.len() as u64, checksum: checksum(&bytes) };
-        let store = self.storage.store_of(&handle.path);
-        if canary("acknowledge-before-durable")
-            || put_or_find(store.as_ref(), &handle.path, &bytes, handle.len)?
-        {
-            Ok(handle)
-        } else {
-            let message = format!("part '{}' exists with another content", handle.path);
-            Err(Error::new(ErrorKind::Retry, message))
-        }
+        let mut part = self.begin_part(id, kind, subtask)?;
+        snapshots.iter().try_for_each(|(uid, snapshot)| part.operator(uid, snapshot))?;
+        part.finish()
     }
 
     /// The manifest that the coordinator asks for.

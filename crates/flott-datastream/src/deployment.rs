@@ -13,6 +13,7 @@ use flott_graph::{ExecutionGraph, SubtaskId, TaskCommand, TaskEvent, VertexId, p
 use flott_runtime::{
     AtEnd, AttemptCheckpoints, AttemptSpec, JobSpec, OperatorMetrics, RestoredSnapshots, TaskManager,
 };
+use flott_state::SnapshotWriter;
 use flott_types::{
     CheckpointStorageType, Configuration, Error, FailoverStrategy, JobId, RecoveryClaimMode, Result,
     SubtaskIndex, key_hash, options,
@@ -107,10 +108,11 @@ impl LocalDeployer {
             attempt.checkpoints = Some(AttemptCheckpoints {
                 mode: config.mode,
                 at_end: if has_last { AtEnd::AwaitLastCheckpoint } else { AtEnd::Finish },
-                write_part: Arc::new(move |barrier, subtask, snapshots| {
+                begin_part: Arc::new(move |barrier, subtask| {
                     let owner = owner.lock().unwrap_or_else(PoisonError::into_inner).clone();
                     let owner = owner.ok_or_else(|| Error::subtask("the job takes no checkpoints"))?;
-                    owner.write_part(barrier.id, barrier.kind, subtask, snapshots)
+                    let part = owner.begin_part(barrier.id, barrier.kind, subtask)?;
+                    Ok(part as Box<dyn SnapshotWriter>)
                 }),
             });
         }

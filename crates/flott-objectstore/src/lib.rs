@@ -3,7 +3,7 @@
 //! * `factory`: which client a URI gets; one for each bucket, made when it is first used.
 //! * `settings`: where and who, from Flink's keys and the usual variables. `s3`, `gcs`, `azure`: the clients.
 //! * `store`: the contract of [`ObjectStore`](flott_checkpoint::ObjectStore) over such a client: created once, whole or not at all, within
-//!   a bounded time. `upload`: objects that take several requests. `error`: what went wrong, for people, without secrets.
+//!   a bounded time. `upload`: objects that take several requests. `writer`: objects that are written while their bytes come. `error`: what went wrong, for people, without secrets.
 //! * `runtime`: the threads of the clients.
 //!
 //! It is *not* part of the simulated world: it talks to real networks on threads of its own. The simulator gives its environments
@@ -18,6 +18,7 @@ mod runtime;
 mod settings;
 mod store;
 mod upload;
+mod writer;
 
 #[cfg(feature = "azure")]
 mod azure;

@@ -38,13 +38,22 @@ impl IoRuntime {
         &self,
         future: impl Future<Output = io::Result<T>> + Send + 'static,
     ) -> io::Result<T> {
+        let receiver = self.start(future)?;
+        receiver.recv().unwrap_or_else(|_| Err(io::Error::other("the client of the object store panicked")))
+    }
+
+    /// Runs `future`; the receiver gets what it returns, or nothing if it panics.
+    pub(crate) fn start<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = io::Result<T>> + Send + 'static,
+    ) -> io::Result<mpsc::Receiver<io::Result<T>>> {
         let (sender, receiver) = mpsc::sync_channel(1);
         let runtime = self.runtime.as_ref().ok_or_else(|| io::Error::other("the runtime has ended"))?;
         runtime.spawn(async move {
             // Nobody may wait any more.
             drop(sender.send(future.await));
         });
-        receiver.recv().unwrap_or_else(|_| Err(io::Error::other("the client of the object store panicked")))
+        Ok(receiver)
     }
 }
 

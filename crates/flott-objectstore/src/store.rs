@@ -4,8 +4,9 @@ use crate::error::{Place, kind};
 use crate::runtime::{IoRuntime, pause, within};
 use crate::settings::Limits;
 use crate::upload;
+use crate::writer::CloudWriter;
 use bytes::{Bytes, BytesMut};
-use flott_checkpoint::ObjectStore;
+use flott_checkpoint::{ObjectStore, ObjectWriter};
 use flott_env::Metadata;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
@@ -15,8 +16,10 @@ use object_store::{
 };
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 /// How an object is created that is too large for one short request.
@@ -29,13 +32,19 @@ pub(crate) enum LargePut {
     Single(u64),
 }
 
+/// The way to one bucket or container.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    pub(crate) place: Place,
+    pub(crate) client: Arc<dyn Client>,
+    pub(crate) large: LargePut,
+    pub(crate) runtime: Arc<IoRuntime>,
+    pub(crate) limits: Limits,
+}
+
 /// One bucket or container.
 pub struct CloudStore {
-    place: Place,
-    client: Arc<dyn Client>,
-    large: LargePut,
-    runtime: Arc<IoRuntime>,
-    limits: Limits,
+    connection: Connection,
     /// Distinguishes puts of this store from those of others, at random.
     nonce: u64,
     written: AtomicU64,
@@ -44,7 +53,7 @@ pub struct CloudStore {
 impl fmt::Debug for CloudStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Clients show their credentials.
-        f.debug_struct("CloudStore").field("bucket", &self.place.bucket).finish_non_exhaustive()
+        f.debug_struct("CloudStore").field("bucket", &self.connection.place.bucket).finish_non_exhaustive()
     }
 }
 
@@ -66,11 +75,28 @@ impl CloudStore {
         limits: Limits,
         nonce: u64,
     ) -> Self {
-        Self { place, client, large, runtime, limits, nonce, written: AtomicU64::new(0) }
+        let connection = Connection { place, client, large, runtime, limits };
+        Self { connection, nonce, written: AtomicU64::new(0) }
     }
 
-    /// Runs a request and tells its error.
     fn call<T: Send + 'static>(
+        &self,
+        attempted: &'static str,
+        path: &str,
+        request: impl Future<Output = object_store::Result<T>> + Send + 'static,
+    ) -> io::Result<T> {
+        self.connection.call(attempted, path, request)
+    }
+
+    /// What no other put has.
+    fn put_id(&self) -> String {
+        format!("{:016x}-{}", self.nonce, self.written.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Connection {
+    /// Runs a request and tells its error.
+    pub(crate) fn call<T: Send + 'static>(
         &self,
         attempted: &'static str,
         path: &str,
@@ -80,13 +106,26 @@ impl CloudStore {
         self.runtime.wait(async move { request.await.map_err(|error| place.error(attempted, &path, &error)) })
     }
 
-    /// What no other put has.
-    fn put_id(&self) -> String {
-        format!("{:016x}-{}", self.nonce, self.written.fetch_add(1, Ordering::Relaxed))
+    /// The same without waiting.
+    pub(crate) fn start<T: Send + 'static>(
+        &self,
+        attempted: &'static str,
+        path: &str,
+        request: impl Future<Output = object_store::Result<T>> + Send + 'static,
+    ) -> io::Result<Receiver<io::Result<T>>> {
+        let (place, path) = (self.place.clone(), path.to_owned());
+        self.runtime
+            .start(async move { request.await.map_err(|error| place.error(attempted, &path, &error)) })
     }
 }
 
-fn key(path: &str) -> io::Result<Path> {
+pub(crate) fn too_large(path: &str, len: u64, max: u64) -> io::Error {
+    let message =
+        format!("'{path}' has {len} bytes, and the store takes {max} at once: raise the parallelism");
+    io::Error::new(io::ErrorKind::FileTooLarge, message)
+}
+
+pub(crate) fn key(path: &str) -> io::Result<Path> {
     let invalid = |error| {
         io::Error::new(io::ErrorKind::InvalidInput, format!("'{path}' is no path of an object: {error}"))
     };
@@ -95,18 +134,14 @@ fn key(path: &str) -> io::Result<Path> {
 
 impl ObjectStore for CloudStore {
     fn put_if_absent(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
-        let (client, limits, id) = (Arc::clone(&self.client), self.limits, self.put_id());
+        let (Connection { client, limits, large, .. }, id) = (self.connection.clone(), self.put_id());
         let (key, payload) = (key(path)?, Bytes::copy_from_slice(bytes));
         if payload.len() <= limits.single_put_bytes_max {
             return self.call("create", path, put_once(client, key, payload, id, limits.call()));
         }
-        match self.large {
+        match large {
             LargePut::Single(max) if payload.len() as u64 > max => {
-                let message = format!(
-                    "'{path}' has {} bytes, and the store takes {max} at once: raise the parallelism",
-                    payload.len()
-                );
-                Err(io::Error::new(io::ErrorKind::FileTooLarge, message))
+                Err(too_large(path, payload.len() as u64, max))
             }
             LargePut::Single(_) => {
                 let limit = upload::time_for(payload.len(), limits);
@@ -118,8 +153,23 @@ impl ObjectStore for CloudStore {
         }
     }
 
+    fn create(&self, path: &str) -> io::Result<Box<dyn ObjectWriter>> {
+        Ok(Box::new(CloudWriter::new(self.connection.clone(), path, self.put_id())?))
+    }
+
+    fn get_range(&self, path: &str, offset: u64, len: u64) -> io::Result<Vec<u8>> {
+        let Connection { client, limits, .. } = self.connection.clone();
+        let (key, range) = (key(path)?, offset..offset.saturating_add(len));
+        let found = self.call("read", path, get_range(client, key, range, limits))?;
+        if found.len() as u64 == len {
+            return Ok(found);
+        }
+        let message = format!("'{path}' has {} of {len} bytes from {offset} on", found.len());
+        Err(io::Error::new(io::ErrorKind::UnexpectedEof, message))
+    }
+
     fn get(&self, path: &str, len_max: u64) -> io::Result<Vec<u8>> {
-        let (client, limits, key) = (Arc::clone(&self.client), self.limits, key(path)?);
+        let (Connection { client, limits, .. }, key) = (self.connection.clone(), key(path)?);
         let found = self.call("read", path, get_at_most(client, key, len_max, limits))?;
         found.map_err(|len| {
             let message = format!("'{path}' has {len} bytes, {len_max} are expected at most");
@@ -128,13 +178,15 @@ impl ObjectStore for CloudStore {
     }
 
     fn metadata(&self, path: &str) -> io::Result<Metadata> {
-        let (client, limit, key) = (Arc::clone(&self.client), self.limits.call(), key(path)?);
+        let (Connection { client, limits, .. }, key) = (self.connection.clone(), key(path)?);
+        let limit = limits.call();
         let found = self.call("look at", path, async move { within(limit, client.head(&key)).await })?;
         Ok(Metadata { len: found.size, is_dir: false, modified_ms: found.last_modified.timestamp_millis() })
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        let (client, limit, prefix) = (Arc::clone(&self.client), self.limits.call(), key(dir)?);
+        let (Connection { client, limits, .. }, prefix) = (self.connection.clone(), key(dir)?);
+        let limit = limits.call();
         let listed = self.call("list", dir, {
             let prefix = prefix.clone();
             async move {
@@ -153,7 +205,8 @@ impl ObjectStore for CloudStore {
     }
 
     fn delete(&self, path: &str) -> io::Result<()> {
-        let (client, limit, key) = (Arc::clone(&self.client), self.limits.call(), key(path)?);
+        let (Connection { client, limits, .. }, key) = (self.connection.clone(), key(path)?);
+        let limit = limits.call();
         match self.call("delete", path, async move { within(limit, client.delete(&key)).await }) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             deleted => deleted,
@@ -170,13 +223,13 @@ impl ObjectStore for CloudStore {
     }
 
     fn location(&self) -> String {
-        self.place.bucket.clone()
+        self.connection.place.bucket.clone()
     }
 }
 
 /// Creates an object by one conditional request. One whose answer was lost, or that the client tried again after the server had
 /// done it, is told by `id`: so of any number of puts one succeeds, and it knows.
-async fn put_once(
+pub(crate) async fn put_once(
     client: Arc<dyn Client>,
     key: Path,
     payload: Bytes,
@@ -252,6 +305,35 @@ async fn get_at_most(
         return Err(ClientError::Generic { store: "client", source: message.into() });
     }
     Ok(Ok(bytes))
+}
+
+/// These bytes, or none if the object ends before.
+async fn get_range(
+    client: Arc<dyn Client>,
+    key: Path,
+    range: Range<u64>,
+    limits: Limits,
+) -> object_store::Result<Vec<u8>> {
+    let len = range.end - range.start;
+    let found = if len == 0 {
+        None
+    } else {
+        let time = upload::time_for(usize::try_from(len).unwrap_or(usize::MAX), limits);
+        let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
+        let asked = async { client.get_opts(&key, options).await?.bytes().await };
+        Some(within(time, asked).await)
+    };
+    match found {
+        Some(Ok(bytes)) => Ok(bytes.into()),
+        // Behind the end each service has an error of its own, and an empty range is an error to some.
+        other => {
+            let size = within(limits.call(), client.head(&key)).await?.size;
+            match other {
+                Some(Err(error)) if size >= range.end => Err(error),
+                _ => Ok(Vec::new()),
+            }
+        }
+    }
 }
 
 async fn get_in_pieces(

@@ -33,9 +33,8 @@ pub(crate) async fn put_in_pieces(
     id: String,
     limits: Limits,
 ) -> object_store::Result<()> {
-    let (dir, name) = key.as_ref().rsplit_once('/').unwrap_or(("", key.as_ref()));
-    let temp = Path::parse(format!("{dir}/{TEMP_PREFIX}{id}-{name}"))?;
-    let time = time_for(payload.len(), limits);
+    let temp = temporary(&key, &id)?;
+    let len = payload.len();
     let created = within(limits.call(), client.put_multipart_opts(&temp, PutMultipartOptions::default()));
     let mut upload = created.await?;
     if let Err(error) = send_pieces(upload.as_mut(), payload, limits).await {
@@ -43,10 +42,27 @@ pub(crate) async fn put_in_pieces(
         drop(within(limits.call(), upload.abort()).await);
         return Err(error);
     }
+    put_in_place(client, &temp, &key, len, limits).await
+}
+
+/// The temporary name of an object.
+pub(crate) fn temporary(key: &Path, id: &str) -> Result<Path, object_store::path::Error> {
+    let (dir, name) = key.as_ref().rsplit_once('/').unwrap_or(("", key.as_ref()));
+    Path::parse(format!("{dir}/{TEMP_PREFIX}{id}-{name}"))
+}
+
+/// Makes the object `key` of the `len` bytes of `temp`, if there is none, and removes that.
+pub(crate) async fn put_in_place(
+    client: Arc<dyn Client>,
+    temp: &Path,
+    key: &Path,
+    len: usize,
+    limits: Limits,
+) -> object_store::Result<()> {
     let options = CopyOptions { mode: CopyMode::Create, ..CopyOptions::default() };
-    let copied = within(time, client.copy_opts(&temp, &key, options)).await;
+    let copied = within(time_for(len, limits), client.copy_opts(temp, key, options)).await;
     // Whether or not it worked, the temporary name has served; should it stay, garbage collection removes it.
-    drop(within(limits.call(), client.delete(&temp)).await);
+    drop(within(limits.call(), client.delete(temp)).await);
     copied
 }
 

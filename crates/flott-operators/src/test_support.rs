@@ -145,6 +145,7 @@ pub(crate) fn context(env: Env, subtask: u32, parallelism: u32) -> OperatorConte
         backend: if is_on_disk { StateBackendType::Disk } else { StateBackendType::Hashmap },
         memory_bytes: 0,
         local_dir: "/state".into(),
+        section_bytes: if is_on_disk { 64 } else { 1 << 20 },
     };
     OperatorContext {
         env: env.with_settings(settings),
@@ -368,11 +369,11 @@ fn check_snapshots_under_way<A: Clone, B: Clone, O: Debug + 'static>(
 
 /// The same bytes of keyed state, whatever the order of entries.
 fn unordered(mut snapshot: OperatorSnapshot) -> OperatorSnapshot {
-    snapshot
-        .keyed
-        .values_mut()
-        .flat_map(|groups| groups.values_mut())
-        .for_each(|bytes| bytes.sort_unstable());
+    snapshot.keyed.values_mut().flat_map(|groups| groups.values_mut()).for_each(|bytes| {
+        let mut sorted = bytes.to_vec().expect("it is in memory");
+        sorted.sort_unstable();
+        *bytes = sorted.into();
+    });
     snapshot
 }
 

@@ -2,21 +2,16 @@
 
 use flott_api::SinkGeneration;
 use flott_graph::SubtaskId;
-use flott_state::OperatorSnapshot;
-use flott_types::{
-    CheckpointBarrier, CheckpointId, CheckpointingMode, FileHandle, OperatorUid, Result, SubtaskIndex,
-};
+use flott_state::{OperatorSnapshot, SnapshotWriter};
+use flott_types::{CheckpointBarrier, CheckpointId, CheckpointingMode, OperatorUid, Result, SubtaskIndex};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// Writes what the operators of one subtask leave for a checkpoint into storage, and returns when it is durable. It may block; it
-/// is called on a thread of its own.
-pub type WritePart = Arc<
-    dyn Fn(&CheckpointBarrier, SubtaskId, &[(OperatorUid, OperatorSnapshot)]) -> Result<FileHandle>
-        + Send
-        + Sync,
->;
+/// Begins to write what the operators of one subtask leave for a checkpoint. It may block; it is called on a thread of its own, and
+/// so is what it returns.
+pub type BeginPart =
+    Arc<dyn Fn(&CheckpointBarrier, SubtaskId) -> Result<Box<dyn SnapshotWriter>> + Send + Sync>;
 
 /// How an attempt takes checkpoints.
 #[derive(Clone)]
@@ -26,7 +21,7 @@ pub struct AttemptCheckpoints {
     /// What subtasks do that have processed all their input.
     pub at_end: AtEnd,
     /// Where snapshots go.
-    pub write_part: WritePart,
+    pub begin_part: BeginPart,
 }
 
 /// What subtasks do that have processed all their input.

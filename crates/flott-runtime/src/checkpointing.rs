@@ -1,12 +1,12 @@
 //! The way of a subtask's snapshot into storage: beside the data path, in order, with its end reported to the master.
 
-use crate::attempt::WritePart;
+use crate::attempt::BeginPart;
 use crate::chain::guard;
 use flott_env::Env;
 use flott_env::sync::mpsc;
 use flott_graph::{SubtaskId, TaskEvent};
-use flott_state::{BegunSnapshot, KeyGroupBytes, OperatorSnapshot};
-use flott_types::{CheckpointBarrier, CheckpointId, Error, OperatorUid, Result};
+use flott_state::{BegunSnapshot, SnapshotWriter, StateSettings};
+use flott_types::{CheckpointBarrier, CheckpointId, Error, FileHandle, OperatorUid, Result};
 
 /// Snapshots of one subtask that may wait to be written. The master does not trigger as many at a time.
 const PARTS_WAITING_MAX: usize = 64;
@@ -24,7 +24,7 @@ pub(crate) struct PartSink {
     id: SubtaskId,
     name: String,
     env: Env,
-    write_part: WritePart,
+    begin_part: BeginPart,
     events: mpsc::Sender<TaskEvent>,
     /// To the task that writes, once there was something to write.
     writer: Option<mpsc::Sender<Outcome>>,
@@ -35,10 +35,10 @@ impl PartSink {
         id: SubtaskId,
         name: String,
         env: Env,
-        write_part: WritePart,
+        begin_part: BeginPart,
         events: mpsc::Sender<TaskEvent>,
     ) -> Self {
-        Self { id, name, env, write_part, events, writer: None }
+        Self { id, name, env, begin_part, events, writer: None }
     }
 
     /// Has the snapshot written and reported.
@@ -57,13 +57,13 @@ impl PartSink {
     }
 
     fn send(&mut self, outcome: Outcome) -> Result<()> {
-        let Self { id, name, env, write_part, events, writer } = self;
+        let Self { id, name, env, begin_part, events, writer } = self;
         let writer = writer.get_or_insert_with(|| {
             let (sender, outcomes) = mpsc::channel(PARTS_WAITING_MAX);
             // Storage blocks: a thread of its own, which ends with the subtask.
             env.spawn_subtask(
                 &format!("{name} snapshots"),
-                write(*id, write_part.clone(), events.clone(), outcomes),
+                write(*id, begin_part.clone(), StateSettings::section_bytes(env), events.clone(), outcomes),
             );
             sender
         });
@@ -73,38 +73,38 @@ impl PartSink {
     }
 }
 
-/// Serializes what operators send while they go on with records, until all of it has come.
-async fn complete(begun: ChainSnapshot) -> Result<Vec<(OperatorUid, OperatorSnapshot)>> {
-    let mut complete = Vec::with_capacity(begun.len());
-    for (uid, BegunSnapshot { mut snapshot, streams }) in begun {
+/// Serializes what operators send while they go on with records, and writes it, until all of it has come.
+async fn write_part(
+    mut part: Box<dyn SnapshotWriter>,
+    begun: ChainSnapshot,
+    section_bytes: usize,
+) -> Result<FileHandle> {
+    for (uid, BegunSnapshot { snapshot, streams }) in begun {
         for mut stream in streams {
+            stream.divide(section_bytes);
+            part.state(stream.name())?;
             while let Some(piece) = stream.next().await {
-                guard(|| stream.write(piece))?;
+                guard(|| stream.write(piece, &mut |group, bytes| part.section(group, &bytes)))?;
             }
-            let name = stream.name().to_owned();
-            let mut groups = KeyGroupBytes::new();
-            stream.finish(|group, bytes| {
-                groups.insert(group, bytes);
-                Ok(())
-            })?;
-            snapshot.keyed.insert(name, groups);
+            guard(|| stream.finish(&mut |group, bytes| part.section(group, &bytes)))?;
         }
-        complete.push((uid, snapshot));
+        part.operator(&uid, &snapshot)?;
     }
-    Ok(complete)
+    guard(|| part.finish())
 }
 
 async fn write(
     id: SubtaskId,
-    write_part: WritePart,
+    begin_part: BeginPart,
+    section_bytes: usize,
     events: mpsc::Sender<TaskEvent>,
     mut outcomes: mpsc::Receiver<Outcome>,
 ) {
     while let Some(outcome) = outcomes.recv().await {
         let event = match outcome {
             Outcome::Snapshot { barrier, snapshot, end_of_data } => {
-                let written = match complete(snapshot).await {
-                    Ok(snapshot) => guard(|| write_part(&barrier, id, &snapshot)),
+                let written = match guard(|| begin_part(&barrier, id)) {
+                    Ok(part) => write_part(part, snapshot, section_bytes).await,
                     Err(error) => Err(error),
                 };
                 match written {

@@ -29,7 +29,7 @@ mod state_types;
 mod subtask;
 mod task_manager;
 
-pub use attempt::{AtEnd, AttemptCheckpoints, AttemptSpec, RestoredSnapshots, WritePart};
+pub use attempt::{AtEnd, AttemptCheckpoints, AttemptSpec, BeginPart, RestoredSnapshots};
 pub use chain::ChainLink;
 pub use factory::{
     BuildContext, EdgeFactory, Erased, ErasedTask, OneInputFactory, OperatorFactory, Outputs,

@@ -227,7 +227,7 @@ impl Start {
             (self.spec.config.buffer_timeout, self.spec.config.snapshot_places);
         let parts = self.attempt.checkpoints.as_ref().map(|checkpoints| {
             let name = format!("{}/{}", self.vertex.name, id.subtask);
-            PartSink::new(id, name, env.clone(), Arc::clone(&checkpoints.write_part), events.clone())
+            PartSink::new(id, name, env.clone(), Arc::clone(&checkpoints.begin_part), events.clone())
         });
         let at_end =
             if self.attempt.awaits_last_checkpoint() { AtEnd::AwaitLastCheckpoint } else { AtEnd::Finish };

@@ -307,7 +307,7 @@ impl<K: Key> KeyedStateBackend<K> {
                 let message = format!("key group {group} of state '{name}' is outside of {:?}", self.range);
                 return Err(Error::new(ErrorKind::Corruption, message));
             }
-            self.unread.insert(name.clone(), groups.clone());
+            self.unread.insert(name.clone(), self.local.keep(groups)?);
         }
         self.schemas.restore(snapshot)
     }

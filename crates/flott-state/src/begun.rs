@@ -4,9 +4,13 @@
 //! entries as they were at the barrier, a few at a time (`table/capture.rs`), and whoever writes the snapshot, on another
 //! thread, serializes them and puts them into key groups.
 
+mod sections;
 mod stream;
+mod writer;
 
+pub use sections::SectionSink;
 pub use stream::{KeyedStream, Piece};
+pub use writer::SnapshotWriter;
 
 use crate::codec::encode_into;
 use crate::cold::ColdSnapshot;
@@ -52,17 +56,24 @@ impl BegunSnapshot {
     ///
     /// # Errors
     /// If an entry cannot be serialized, or something is missing.
-    pub fn complete(mut self) -> Result<OperatorSnapshot> {
+    pub fn complete(self) -> Result<OperatorSnapshot> {
+        self.divided(usize::MAX)
+    }
+
+    /// The same with key groups in sections of about so many bytes.
+    pub(crate) fn divided(mut self, section_bytes: usize) -> Result<OperatorSnapshot> {
         for mut stream in self.streams {
-            while let Some(piece) = stream.try_next() {
-                stream.write(piece)?;
-            }
+            stream.divide(section_bytes);
             let name = stream.name().to_owned();
             let mut groups = KeyGroupBytes::new();
-            stream.finish(|group, bytes| {
-                groups.insert(group, bytes);
+            let mut sink = |group, bytes| {
+                groups.entry(group).or_default().push(bytes);
                 Ok(())
-            })?;
+            };
+            while let Some(piece) = stream.try_next() {
+                stream.write(piece, &mut sink)?;
+            }
+            stream.finish(&mut sink)?;
             self.snapshot.keyed.insert(name, groups);
         }
         Ok(self.snapshot)
@@ -80,7 +91,7 @@ pub enum SnapshotProgress {
     WriterBehind,
 }
 
-/// What the bytes of a key group are.
+/// What the bytes of a section of a key group are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupLayout {
     /// Entries, one after the other.

@@ -38,7 +38,10 @@ mod timers;
 mod ttl;
 
 pub use backend::{KeyScope, KeyedState, KeyedStateBackend, KeyedStateStore};
-pub use begun::{BegunSnapshot, GroupLayout, KeyedStream, KeyedStreamSender, Piece, SnapshotProgress};
+pub use begun::{
+    BegunSnapshot, GroupLayout, KeyedStream, KeyedStreamSender, Piece, SectionSink, SnapshotProgress,
+    SnapshotWriter,
+};
 pub use codec::{decode, encode, encode_into};
 pub use handles::{AggregatingState, ListState, MapState, ReducingState, ValueState};
 pub use local::{LocalState, StateSettings};
@@ -46,7 +49,7 @@ pub use operator_state::{
     BroadcastState, OperatorListState, OperatorStateBackend, OperatorStateStore, OperatorStateStoreMut,
 };
 pub use schemas::{EntryReader, HandleTypes, KeyedSchemas, STATE_SCHEMAS, StateFit, StateTypes};
-pub use snapshot::{KeyGroupBytes, OperatorSnapshot};
+pub use snapshot::{GroupBytes, KeyGroupBytes, OperatorSnapshot, StoredSection, groups_in_memory};
 pub use table::{KeyedTable, PlainTable};
 pub use timers::{TimerQueue, TimerService};
 pub use ttl::{StateTtlConfig, TtlUpdate, TtlVisibility};

@@ -4,6 +4,9 @@
 //! that it holds. The system gives the lock back when the process ends, also by `kill -9`; so whoever starts finds the
 //! directories that nobody owns any more and removes them.
 
+mod parked;
+
+use crate::snapshot::{GroupBytes, KeyGroupBytes};
 use crate::table::KeyedTable;
 use flott_env::{Env, FileLock, FileSystem, FileWrite, ReadSeek};
 use flott_types::{Configuration, Data, Error, Key, Result, StateBackendType, SubtaskIndex, options};
@@ -22,6 +25,8 @@ pub struct StateSettings {
     pub memory_bytes: u64,
     /// `state.backend.local-dir`
     pub local_dir: PathBuf,
+    /// `state.backend.snapshot-section-size`
+    pub section_bytes: usize,
 }
 
 impl StateSettings {
@@ -32,7 +37,15 @@ impl StateSettings {
             backend: config.get(options::STATE_BACKEND),
             memory_bytes: config.get(options::STATE_DISK_MEMORY).0,
             local_dir: local_dir.unwrap_or_else(|| std::env::temp_dir().join("flott-state")),
+            section_bytes: usize::try_from(config.get(options::STATE_SNAPSHOT_SECTION).0)
+                .unwrap_or(usize::MAX),
         }
+    }
+
+    /// Bytes of a section of a key group in a snapshot, by the settings in `env` if there are any.
+    pub fn section_bytes(env: &Env) -> usize {
+        let bytes = env.settings::<Self>().map(|settings| settings.section_bytes);
+        bytes.unwrap_or_else(|| Self::new(&Configuration::default()).section_bytes)
     }
 }
 
@@ -59,6 +72,20 @@ impl LocalState {
                 Ok(Self { space: Some(Arc::new(space)) })
             }
         }
+    }
+
+    /// Key groups that nothing outside of this process is needed for any more: what is in files is read into memory, or if state
+    /// is not there copied to the local disk.
+    ///
+    /// # Errors
+    /// If a section cannot be read, or the local disk not be written.
+    pub(crate) fn keep(&self, groups: &KeyGroupBytes) -> Result<KeyGroupBytes> {
+        if let Some(space) = &self.space
+            && groups.values().any(GroupBytes::is_stored)
+        {
+            return parked::park(space, groups);
+        }
+        groups.iter().map(|(group, bytes)| Ok((*group, bytes.in_memory()?))).collect()
     }
 
     /// An empty table, which takes its share of the subtask's memory.

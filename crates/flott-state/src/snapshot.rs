@@ -1,17 +1,17 @@
 //! What one operator subtask leaves in a snapshot, and how new subtasks divide it.
 
-use flott_types::{Error, ErrorKind, KEY_HASH_VERSION, KeyGroup, Result, SubtaskIndex, key_group_range};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+mod groups;
 
-/// The entries of one keyed state, by key group, each a run of encoded entries.
-pub type KeyGroupBytes = BTreeMap<KeyGroup, Vec<u8>>;
+pub use groups::{GroupBytes, KeyGroupBytes, StoredSection, groups_in_memory};
+
+use flott_types::{Error, ErrorKind, KEY_HASH_VERSION, Result, SubtaskIndex, key_group_range};
+use std::collections::BTreeMap;
 
 /// One subtask's part of a snapshot of one operator.
 ///
 /// *Keyed* state is divided by key group, *list* state entry by entry over all subtasks, *union* state goes whole to
 /// each, *broadcast* state is the same everywhere and is taken from any one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperatorSnapshot {
     /// The version of the key hash with which key groups were computed.
     pub key_hash_version: u32,
@@ -41,6 +41,18 @@ impl Default for OperatorSnapshot {
 }
 
 impl OperatorSnapshot {
+    /// The same with all keyed state in memory.
+    ///
+    /// # Errors
+    /// If something is in a file that cannot be read.
+    pub fn in_memory(&self) -> Result<Self> {
+        let mut snapshot = self.clone();
+        for bytes in snapshot.keyed.values_mut().flat_map(BTreeMap::values_mut) {
+            *bytes = bytes.in_memory()?;
+        }
+        Ok(snapshot)
+    }
+
     /// What `subtask` of `parallelism` restores from the snapshots that all subtasks of the operator left.
     ///
     /// # Errors

@@ -7,13 +7,14 @@ mod spill;
 
 use crate::codec::{decode, encode_into};
 use crate::schemas::EntryReader;
-use crate::snapshot::KeyGroupBytes;
+use crate::snapshot::{KeyGroupBytes, groups_in_memory};
 use capture::Capture;
 use flott_types::{Data, Error, ErrorKind, Key, KeyGroup, Result, key_group, key_hash};
 use hashbrown::HashTable;
 use hashbrown::hash_table::{Entry, OccupiedEntry};
 use spill::Spill;
 pub(crate) use spill::{hash_of, order_of};
+use std::collections::BTreeMap;
 
 /// Values by key. Callers pass the key's hash, which they have already computed to route the record.
 ///
@@ -242,7 +243,7 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
     /// # Errors
     /// If a key or a value cannot be serialized, where `what` names the state, or if the disk cannot be read.
     pub fn snapshot(&self, what: &str, max_parallelism: u32) -> Result<KeyGroupBytes> {
-        let mut groups = KeyGroupBytes::new();
+        let mut groups = BTreeMap::<KeyGroup, Vec<u8>>::new();
         for entry in &self.table {
             let group = key_group(key_hash(&entry.0), max_parallelism);
             encode_into(what, entry, groups.entry(group).or_default())?;
@@ -254,7 +255,7 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
             bytes.extend_from_slice(value);
             Ok(())
         })?;
-        Ok(groups)
+        Ok(groups_in_memory(groups))
     }
 
     /// Calls `each` with all keys and values: those in memory, then those on disk.
@@ -293,14 +294,15 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
         groups: &KeyGroupBytes,
         reader: &EntryReader,
     ) -> Result<()> {
-        for (group, bytes) in groups {
-            reader.read_entries(what, *group, bytes, |(key, value): (K, V)| {
-                let hash = checked_hash(what, &key, *group, max_parallelism)?;
-                self.load_mut(hash, &key)?.insert(hash, &key, value);
-                Ok(())
-            })?;
-        }
-        Ok(())
+        groups.iter().try_for_each(|(group, bytes)| {
+            bytes.for_each_section(|section| {
+                reader.read_entries(what, *group, section, |(key, value): (K, V)| {
+                    let hash = checked_hash(what, &key, *group, max_parallelism)?;
+                    self.load_mut(hash, &key)?.insert(hash, &key, value);
+                    Ok(())
+                })
+            })
+        })
     }
 }
 

@@ -35,6 +35,7 @@ pub(crate) fn local_state(memory_bytes: u64) -> LocalState {
         backend: StateBackendType::Disk,
         memory_bytes,
         local_dir: Path::new("/state").to_owned(),
+        section_bytes: 1 << 20,
     };
     let env = env_on(&MemoryFs::default()).with_settings(settings);
     LocalState::open(&env, "an operator", SubtaskIndex(0)).expect("the disk works")

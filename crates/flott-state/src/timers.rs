@@ -2,9 +2,11 @@
 
 use crate::codec::encode_into;
 use crate::schemas::{EntryReader, KeyedSchemas, StateTypes};
-use crate::snapshot::{KeyGroupBytes, OperatorSnapshot};
+use crate::snapshot::{KeyGroupBytes, OperatorSnapshot, groups_in_memory};
 use crate::table::checked_hash;
-use flott_types::{Data, Key, Result, StableBuildHasher, Timestamp, Watermark, key_group, key_hash};
+use flott_types::{
+    Data, Key, KeyGroup, Result, StableBuildHasher, Timestamp, Watermark, key_group, key_hash,
+};
 use indexmap::{Equivalent, IndexSet};
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -68,14 +70,14 @@ impl<K: Key, N: Data + Eq + Hash> TimerQueue<K, N> {
     }
 
     fn snapshot(&self, what: &str, max_parallelism: u32) -> Result<KeyGroupBytes> {
-        let mut groups = KeyGroupBytes::new();
+        let mut groups = BTreeMap::<KeyGroup, Vec<u8>>::new();
         for (at, timers) in &self.due {
             for (key, namespace) in timers {
                 let group = key_group(key_hash(key), max_parallelism);
                 encode_into(what, &(at, key, namespace), groups.entry(group).or_default())?;
             }
         }
-        Ok(groups)
+        Ok(groups_in_memory(groups))
     }
 
     fn restore(
@@ -85,14 +87,15 @@ impl<K: Key, N: Data + Eq + Hash> TimerQueue<K, N> {
         groups: &KeyGroupBytes,
         reader: &EntryReader,
     ) -> Result<()> {
-        for (group, bytes) in groups {
-            reader.read_entries(what, *group, bytes, |(at, key, namespace): (Timestamp, K, N)| {
-                checked_hash(what, &key, *group, max_parallelism)?;
-                self.due.entry(at).or_default().insert((key, namespace));
-                Ok(())
-            })?;
-        }
-        Ok(())
+        groups.iter().try_for_each(|(group, bytes)| {
+            bytes.for_each_section(|section| {
+                reader.read_entries(what, *group, section, |(at, key, namespace): (Timestamp, K, N)| {
+                    checked_hash(what, &key, *group, max_parallelism)?;
+                    self.due.entry(at).or_default().insert((key, namespace));
+                    Ok(())
+                })
+            })
+        })
     }
 }
 

@@ -368,6 +368,8 @@ pub mod options {
         STATE_LOCAL_DIR: Option<String> = "state.backend.local-dir", None;
         /// How much of keyed state is copied between two batches while a checkpoint is under way, in places of its tables.
         STATE_SNAPSHOT_PLACES: u32 = "state.backend.snapshot-places-per-step", 8192;
+        /// Bytes of keyed state that a snapshot writes and reads at a time; parts of at most so many are read at once.
+        STATE_SNAPSHOT_SECTION: MemorySize = "state.backend.snapshot-section-size", MemorySize(1 << 20);
 
         /// The savepoint or checkpoint to start from.
         STATE_RECOVERY_PATH: Option<String> = "execution.state-recovery.path", None;

@@ -39,6 +39,7 @@ pub(super) fn disk(access: Access, n_records: u64) -> Outcome {
         backend: StateBackendType::Disk,
         memory_bytes: memory_bytes(n_keys(n_records)),
         local_dir: std::env::temp_dir().join("flott-bench-state"),
+        section_bytes: 1 << 20,
     };
     let env = Env::real().expect("an environment").with_settings(settings);
     let local = LocalState::open(&env, "bench", SubtaskIndex(0)).expect("a directory");

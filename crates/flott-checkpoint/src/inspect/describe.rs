@@ -7,12 +7,14 @@ use crate::manifest::OperatorManifest;
 use crate::part;
 use crate::restore::OpenSnapshot;
 use flott_schema::{StateSchemas, Type};
-use flott_state::OperatorSnapshot;
+use flott_state::{GroupBytes, OperatorSnapshot};
 use flott_types::{
     Error, ErrorKind, FileHandle, KeyGroup, OperatorUid, Result, SubtaskIndex, key_group_range,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::hash::Hasher;
+use twox_hash::XxHash3_64;
 
 /// What a checkpoint or savepoint consists of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -35,7 +37,7 @@ pub struct SnapshotDescription {
     pub key_hash_version: u32,
     /// The version of the format of the manifest.
     pub manifest_version: u32,
-    /// The version of the format of parts.
+    /// The version of the format of parts, the newest if there are several; 0 if there is no part.
     pub part_version: u32,
     /// Number of parts.
     pub files: usize,
@@ -115,7 +117,7 @@ pub struct SubtaskDescription {
 /// Describes a snapshot. Every file is read, and compared with the manifest on the way.
 ///
 /// # Errors
-/// As [`OpenSnapshot::read`].
+/// As [`OpenSnapshot::verify`].
 pub fn describe_snapshot(snapshot: &OpenSnapshot) -> Result<SnapshotDescription> {
     let manifest = snapshot.manifest();
     let mut operators: BTreeMap<&OperatorUid, Collected> =
@@ -126,13 +128,17 @@ pub fn describe_snapshot(snapshot: &OpenSnapshot) -> Result<SnapshotDescription>
             let subtask = owners.get(handle.path.as_str()).and_then(|subtasks| subtasks.get(&uid));
             // What no operator of the manifest claims is for `verify` to complain about.
             if let (Some(subtask), Some(collected)) = (subtask, operators.get_mut(&uid)) {
-                collected.add(*subtask, &part);
+                collected.add(*subtask, &part)?;
                 collected.add_types(handle, &part)?;
             }
         }
         Ok(())
     })?;
     let files = manifest.files();
+    let mut part_version = 0;
+    for handle in &files {
+        part_version = part_version.max(snapshot.part_version(handle)?);
+    }
     let describe = |operator: &OperatorManifest| {
         operators.remove(&operator.uid).unwrap_or_default().into_description(operator)
     };
@@ -146,14 +152,14 @@ pub fn describe_snapshot(snapshot: &OpenSnapshot) -> Result<SnapshotDescription>
         is_final: manifest.is_final,
         key_hash_version: manifest.key_hash_version,
         manifest_version: version(&manifest.encode()),
-        part_version: version(&part::encode(&[])),
+        part_version,
         files: files.len(),
         bytes: files.iter().map(|file| file.len).sum(),
         operators: manifest.operators.iter().map(describe).collect(),
     })
 }
 
-/// The format version in the frame of a file. Only the version that this build writes was read to get here.
+/// The format version in the frame of a manifest. Only the version that this build writes was read to get here.
 fn version(frame: &[u8]) -> u32 {
     let version = frame.get(8..12).and_then(|bytes| bytes.try_into().ok());
     version.map_or(0, u32::from_le_bytes)
@@ -169,18 +175,23 @@ struct Collected {
 }
 
 impl Collected {
-    fn add(&mut self, subtask: SubtaskIndex, part: &OperatorSnapshot) {
-        *self.bytes_of_subtask.entry(subtask).or_default() += part::state_len(part) as u64;
+    fn add(&mut self, subtask: SubtaskIndex, part: &OperatorSnapshot) -> Result<()> {
+        *self.bytes_of_subtask.entry(subtask).or_default() += part::state_len(part);
         for (name, groups) in &part.keyed {
             let kind = StateKind::of_keyed(name, groups);
             let state = self.state(name, Scope::Keyed, kind);
             if state.kind == StateKind::Keyed {
                 state.kind = kind;
             }
-            state.bytes += groups.values().map(|bytes| bytes.len() as u64).sum::<u64>();
-            let described =
-                groups.iter().map(|(group, bytes)| (*group, (bytes.len() as u64, checksum(bytes))));
-            state.groups.extend(described);
+            state.bytes += groups.values().map(GroupBytes::n_bytes).sum::<u64>();
+            for (group, bytes) in groups {
+                let mut hasher = XxHash3_64::new();
+                bytes.for_each_section(|section| {
+                    hasher.write(section);
+                    Ok::<_, Error>(())
+                })?;
+                state.groups.insert(*group, (bytes.n_bytes(), hasher.finish()));
+            }
             state.key_groups = Some(state.groups.len());
         }
         let lists = part.list.iter().map(|(name, entries)| (Scope::List, name, entries.iter().collect()));
@@ -189,6 +200,7 @@ impl Collected {
         for (scope, name, entries) in lists.chain(unions).chain(broadcasts) {
             self.add_operator_state(scope, name, &entries);
         }
+        Ok(())
     }
 
     fn add_types(&mut self, handle: &FileHandle, part: &OperatorSnapshot) -> Result<()> {

@@ -103,7 +103,7 @@ impl StateKind {
         )
     }
 
-    /// The kind of keyed state `name`. States of handles begin each key group with a byte that says what they are.
+    /// The kind of keyed state `name`. States of handles begin each section with a byte that says what they are.
     pub(crate) fn of_keyed(name: &str, groups: &KeyGroupBytes) -> Self {
         match name {
             "_reduce" => Self::Reduced,
@@ -115,7 +115,7 @@ impl StateKind {
             "_timers/event" => Self::EventTimers,
             "_timers/processing" => Self::ProcessingTimers,
             _ if name.starts_with('_') => Self::Engine,
-            _ => match groups.values().next().and_then(|bytes| bytes.first()) {
+            _ => match groups.values().next().and_then(|bytes| bytes.first_bytes().next()).flatten() {
                 Some(1) => Self::Value,
                 Some(2) => Self::ListOfKey,
                 Some(3) => Self::Map,

@@ -136,7 +136,7 @@ fn operators_and_states_are_described_with_kind_key_groups_and_bytes() {
     assert_eq!((description.kind, description.checkpoint_id, description.files), ("savepoint", 3, 2));
     assert_eq!(
         (description.manifest_version, description.part_version, description.key_hash_version),
-        (1, 1, 1)
+        (1, 2, 1)
     );
     let [counter, lines] = description.operators.as_slice() else { panic!("{description:?}") };
     assert_eq!((counter.uid.as_str(), counter.name.as_str(), counter.parallelism), ("counter", "Counter", 2));
@@ -226,13 +226,15 @@ fn parts_that_do_not_fit_together_are_refused_with_key_group_state_and_operator(
         assert!(error.to_string().contains(expected), "{error}");
     };
     check(
-        |_, snapshot| drop(snapshot.keyed.get_mut("count").expect("there").insert(KeyGroup(2), vec![1, 0])),
+        |_, snapshot| {
+            drop(snapshot.keyed.get_mut("count").expect("there").insert(KeyGroup(2), vec![1, 0].into()))
+        },
         "key group 2 of state 'count' of operator 'counter' is in file",
     );
     check(
         |idx, snapshot| {
             if idx.0 == 0 {
-                snapshot.keyed.get_mut("count").expect("there").insert(KeyGroup(700), vec![1, 0]);
+                snapshot.keyed.get_mut("count").expect("there").insert(KeyGroup(700), vec![1, 0].into());
             }
         },
         "key group 700 of state 'count' of operator 'counter' does not belong to subtask 0, which has 0..4",

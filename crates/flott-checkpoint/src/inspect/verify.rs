@@ -2,7 +2,6 @@
 
 use crate::inspect::{Owners, owners};
 use crate::manifest::OperatorManifest;
-use crate::part;
 use crate::restore::OpenSnapshot;
 use flott_state::{OperatorSnapshot, STATE_SCHEMAS};
 use flott_types::{
@@ -54,8 +53,7 @@ pub fn verify_snapshot(snapshot: &OpenSnapshot) -> Result<Verification> {
     let mut verification = Verification { operators: operators.len(), ..Verification::default() };
     let mut seen = Seen::default();
     for handle in manifest.files() {
-        let bytes = snapshot.read(handle)?;
-        let parts = part::decode(&handle.path, &bytes)?;
+        let parts = snapshot.part(handle)?;
         check_owners(handle, &owners, &parts)?;
         for (uid, part) in &parts {
             // Both are there: `check_owners` has compared them.

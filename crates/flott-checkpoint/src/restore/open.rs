@@ -5,10 +5,13 @@ use crate::inspect::{Refusal, plan_disposal};
 use crate::location::Location;
 use crate::manifest::{MANIFEST_LEN_MAX, MANIFEST_NAME, Manifest};
 use crate::owner::{Base, failed};
+use crate::part::PartFile;
 use crate::storage::CheckpointStorage;
 use crate::store::ObjectStore;
 use flott_env::Env;
-use flott_types::{Error, ErrorKind, FileHandle, JobId, Result};
+use flott_state::{OperatorSnapshot, StateSettings};
+use flott_types::{Error, FileHandle, JobId, OperatorUid, Result};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -19,6 +22,8 @@ pub struct OpenSnapshot {
     checksum: u64,
     pub(crate) is_claimed: bool,
     place: Place,
+    /// Parts of at most so many bytes are read as a whole.
+    whole_max: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -72,6 +77,7 @@ pub fn open_snapshot(env: &Env, path: impl Into<Location>) -> Result<OpenSnapsho
         checksum: checksum(&bytes),
         is_claimed: false,
         place: Place::Named { path: shown, here, around: root.open(env)?, dir: below },
+        whole_max: StateSettings::section_bytes(env) as u64,
     })
 }
 
@@ -93,7 +99,9 @@ pub(crate) fn directory_of(path: Location) -> Location {
 impl OpenSnapshot {
     /// A complete checkpoint of the job's own.
     pub(crate) fn of_job(storage: &CheckpointStorage, manifest: Manifest, checksum: u64) -> Self {
-        Self { manifest: Arc::new(manifest), checksum, is_claimed: false, place: Place::Job(storage.clone()) }
+        let whole_max = StateSettings::section_bytes(&storage.env) as u64;
+        let place = Place::Job(storage.clone());
+        Self { manifest: Arc::new(manifest), checksum, is_claimed: false, place, whole_max }
     }
 
     /// What it consists of.
@@ -159,45 +167,39 @@ impl OpenSnapshot {
         sync(store.as_ref(), &dir).and_then(|()| sync(store.as_ref(), above))
     }
 
-    /// The content of a file of the snapshot, with length and checksum compared.
+    /// What the operators of a chain have in a file of the snapshot, after all of it was compared with length and checksum. Keyed state of a
+    /// file that is not small stays there, and is read and compared again when it is wanted.
     ///
     /// # Errors
-    /// [`ErrorKind::Corruption`] that names the file if it is missing or not what was written, [`ErrorKind::Retry`] if the store does not answer.
-    pub fn read(&self, handle: &FileHandle) -> Result<Vec<u8>> {
+    /// As [`PartFile::open`].
+    pub(crate) fn part(&self, handle: &FileHandle) -> Result<BTreeMap<OperatorUid, OperatorSnapshot>> {
+        self.file(handle).open(self.whole_max)
+    }
+
+    /// The version of the format of a file, as it says.
+    pub(crate) fn part_version(&self, handle: &FileHandle) -> Result<u32> {
+        self.file(handle).version()
+    }
+
+    fn file(&self, handle: &FileHandle) -> PartFile {
         let inside =
             handle.path.strip_prefix(&self.manifest.directory).and_then(|rest| rest.strip_prefix('/'));
-        let found = match (&self.place, inside) {
-            (Place::Job(storage), _) => storage.store_of(&handle.path).get(&handle.path, handle.len),
-            (Place::Named { here, .. }, Some(inside)) => here.get(inside, handle.len),
-            (Place::Named { around, .. }, None) => around.get(&handle.path, handle.len),
+        let (store, path) = match (&self.place, inside) {
+            (Place::Job(storage), _) => (storage.store_of(&handle.path), handle.path.as_str()),
+            (Place::Named { here, .. }, Some(inside)) => (here, inside),
+            (Place::Named { around, .. }, None) => (around, handle.path.as_str()),
         };
-        let damaged = |what: String| {
-            let id = self.manifest.checkpoint_id;
-            Error::new(ErrorKind::Corruption, format!("file '{}' of checkpoint {id} {what}", handle.path))
-        };
-        let bytes = found.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => damaged("is missing".to_owned()),
-            io::ErrorKind::FileTooLarge => damaged(format!("has more than its {} bytes", handle.len)),
-            _ => failed(&format!("read '{}'", handle.path), error),
-        })?;
-        if bytes.len() as u64 != handle.len {
-            return Err(damaged(format!("has {} of its {} bytes", bytes.len(), handle.len)));
-        }
-        let computed = checksum(&bytes);
-        if computed != handle.checksum {
-            return Err(damaged(format!("has checksum {computed:016x} instead of {:016x}", handle.checksum)));
-        }
-        Ok(bytes)
+        let (store, path) = (Arc::clone(store), path.to_owned());
+        let checkpoint_id = self.manifest.checkpoint_id;
+        PartFile { store, path, handle: handle.clone(), checkpoint_id }
     }
 
     /// Reads every file and compares it with the manifest.
     ///
     /// # Errors
-    /// As [`OpenSnapshot::read`], at the first file that is not what was written.
+    /// [`ErrorKind::Corruption`](flott_types::ErrorKind::Corruption) that names the first file that is missing or not what was written,
+    /// [`ErrorKind::Retry`](flott_types::ErrorKind::Retry) if the store does not answer.
     pub fn verify(&self) -> Result<()> {
-        self.manifest.files().into_iter().try_for_each(|handle| {
-            let bytes = self.read(handle)?;
-            crate::part::decode(&handle.path, &bytes).map(|_| ())
-        })
+        self.manifest.files().into_iter().try_for_each(|handle| self.part(handle).map(drop))
     }
 }

@@ -112,7 +112,7 @@ impl RestoreReport {
         if !unclaimed.is_empty() {
             let groups = parts.iter().flat_map(|part| &part.keyed);
             let groups = groups.filter(|(name, _)| unclaimed.contains(*name)).flat_map(|(_, groups)| groups);
-            let len = groups.map(|(_, bytes)| bytes.len() as u64).sum();
+            let len = groups.map(|(_, bytes)| bytes.n_bytes()).sum();
             let (uid, name, states) = (uid.clone(), name.clone(), unclaimed.into_iter().collect());
             self.dropped.push(DroppedState { uid, name, states, len });
         }
@@ -129,13 +129,13 @@ impl RestoreReport {
         if operator.enumerator.is_some() {
             states.insert("split enumerator".to_owned());
         }
-        let enumerator_len = operator.enumerator.as_ref().map_or(0, Vec::len);
-        let len = enumerator_len + parts.iter().map(part::state_len).sum::<usize>();
+        let enumerator_len = operator.enumerator.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        let len = enumerator_len + parts.iter().map(part::state_len).sum::<u64>();
         self.dropped.push(DroppedState {
             uid: operator.uid.clone(),
             name: operator.name.clone(),
             states: states.into_iter().collect(),
-            len: len as u64,
+            len,
         });
     }
 

@@ -35,7 +35,8 @@ fn plan(parallelism: u32) -> CheckpointPlan {
 
 fn keyed(subtask: u32, parallelism: u32) -> OperatorSnapshot {
     let range = key_group_range(SubtaskIndex(subtask), 8, parallelism);
-    let groups = (range.start..range.end).map(|group| (KeyGroup(group), vec![group as u8; 3])).collect();
+    let groups =
+        (range.start..range.end).map(|group| (KeyGroup(group), vec![group as u8; 3].into())).collect();
     OperatorSnapshot {
         max_parallelism: 8,
         keyed: [("sum".to_owned(), groups)].into(),

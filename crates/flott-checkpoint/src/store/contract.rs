@@ -18,6 +18,8 @@ pub fn check_store_contract(env: &Env, store: &Arc<dyn ObjectStore>, dir: &str) 
     check.missing()?;
     check.one_object()?;
     check.lengths()?;
+    check.writers()?;
+    check.ranges()?;
     check.listing()?;
     check.deletion()?;
     race(env, store, dir)
@@ -84,6 +86,56 @@ impl Check<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Objects that are written in pieces are as others, and nothing before they are published.
+    fn writers(&self) -> Result<(), String> {
+        // Less and more than implementations send at once.
+        for (at, piece_lens) in [vec![], vec![5], vec![1 << 20, 7], vec![3 << 20; 9]].into_iter().enumerate()
+        {
+            let path = self.path(&format!("written-{at}"));
+            let pieces: Vec<_> = (0..).zip(&piece_lens).map(|(piece, len)| vec![piece; *len]).collect();
+            let write = || {
+                let mut writer = self.store.create(&path)?;
+                pieces.iter().try_for_each(|piece| writer.write(piece)).map(|()| writer)
+            };
+            let begun = || write().map_err(|error| broken("an object cannot be written in pieces", error));
+            let (first, second, third) = (begun()?, begun()?, begun()?);
+            let seen = self.store.metadata(&path).map_err(|error| error.kind());
+            expect(seen == Err(io::ErrorKind::NotFound), "it is not seen before it is published", seen)?;
+            drop(first);
+            second.publish().map_err(|error| broken("it is published", error))?;
+            let again = third.publish().map_err(|error| error.kind());
+            let is_refused = again == Err(io::ErrorKind::AlreadyExists);
+            expect(is_refused, "a second one is refused as AlreadyExists", again)?;
+            let whole = pieces.concat();
+            let got = self.store.get(&path, whole.len() as u64);
+            let got = got.map_err(|error| broken("what was written in pieces is not read", error))?;
+            expect(got == whole, "it is read as it was written", (whole.len(), got.len()))?;
+        }
+        let names = self.store.list(self.dir).map_err(|error| broken("a list fails", error))?;
+        let is_clean = names.iter().all(|name| !name.starts_with(super::TEMP_PREFIX));
+        expect(is_clean, "nothing is left of what was not published", names)
+    }
+
+    fn ranges(&self) -> Result<(), String> {
+        let whole: Vec<u8> = (0..3_000_000_u32).map(|at| (at % 251) as u8).collect();
+        self.put("ranges", &whole)?;
+        let len = whole.len() as u64;
+        for (offset, n) in [(0, 0), (0, 12), (7, 1), (1, 2_500_000), (len - 16, 16), (0, len), (len, 0)] {
+            let got = self.store.get_range(&self.path("ranges"), offset, n);
+            let got = got.map_err(|error| broken("a range is not read", (offset, n, error)))?;
+            let expected = whole.get(offset as usize..(offset + n) as usize).unwrap_or_default();
+            expect(got == expected, "a range has the bytes that were written", (offset, n, got.len()))?;
+        }
+        for (offset, n) in [(len, 1), (len - 1, 2), (0, len + 1), (len + 5, 1)] {
+            let got = self.store.get_range(&self.path("ranges"), offset, n);
+            let got = got.map(|bytes| bytes.len()).map_err(|error| error.kind());
+            let is_named = got == Err(io::ErrorKind::UnexpectedEof);
+            expect(is_named, "a range beyond the end is UnexpectedEof", (offset, n, got))?;
+        }
+        let got = self.store.get_range(&self.path("missing"), 0, 1).map_err(|error| error.kind());
+        expect(got == Err(io::ErrorKind::NotFound), "a range of nothing is NotFound", got)
     }
 
     fn listing(&self) -> Result<(), String> {

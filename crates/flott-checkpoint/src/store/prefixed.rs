@@ -1,6 +1,6 @@
 //! A part of a store as a store.
 
-use super::ObjectStore;
+use super::{ObjectStore, ObjectWriter};
 use flott_env::Metadata;
 use std::io;
 use std::sync::Arc;
@@ -26,6 +26,12 @@ impl PrefixedStore {
 impl ObjectStore for PrefixedStore {
     fn put_if_absent(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         self.store.put_if_absent(&self.full(path), bytes)
+    }
+    fn create(&self, path: &str) -> io::Result<Box<dyn ObjectWriter>> {
+        self.store.create(&self.full(path))
+    }
+    fn get_range(&self, path: &str, offset: u64, len: u64) -> io::Result<Vec<u8>> {
+        self.store.get_range(&self.full(path), offset, len)
     }
     fn get(&self, path: &str, len_max: u64) -> io::Result<Vec<u8>> {
         self.store.get(&self.full(path), len_max)

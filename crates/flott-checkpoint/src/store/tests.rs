@@ -1,5 +1,8 @@
 use super::*;
+use flott_env::FileSystem;
 use flott_env::sim::{CrashMode, MemoryFs};
+use std::path::Path;
+use std::sync::Arc;
 
 fn store(disk: &MemoryFs, nonce: u64) -> LocalStore {
     LocalStore::new(Arc::new(disk.clone()), "/data/c", nonce)

@@ -1,5 +1,5 @@
 use super::*;
-use flott_checkpoint::{LocalStore, ObjectStore, SubtaskPart};
+use flott_checkpoint::{LocalStore, ObjectStore, ObjectWriter, SubtaskPart};
 use flott_env::sim::{MemoryFs, Simulation};
 use flott_graph::{SubtaskId, VertexId};
 use flott_types::{CheckpointBarrier, Configuration, JobId, SubtaskIndex};
@@ -15,6 +15,12 @@ impl ObjectStore for Undeletable {
     }
     fn put_if_absent(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         self.0.put_if_absent(path, bytes)
+    }
+    fn create(&self, path: &str) -> io::Result<Box<dyn ObjectWriter>> {
+        self.0.create(path)
+    }
+    fn get_range(&self, path: &str, offset: u64, len: u64) -> io::Result<Vec<u8>> {
+        self.0.get_range(path, offset, len)
     }
     fn get(&self, path: &str, len_max: u64) -> io::Result<Vec<u8>> {
         self.0.get(path, len_max)

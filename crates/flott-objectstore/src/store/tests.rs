@@ -190,6 +190,27 @@ fn a_large_object_is_seen_whole_or_not_at_all() {
 }
 
 #[test]
+fn an_object_that_is_written_while_it_comes_is_made_as_others_are() {
+    let write = |store: &CloudStore, len: usize| {
+        let mut writer = store.create("d/x").expect("begun");
+        vec![5; len].chunks(300_000).for_each(|piece| writer.write(piece).expect("written"));
+        writer.publish()
+    };
+    // A small one is one put, of which a lost answer is looked up.
+    let store = faulty(&[Fault::ReplyLost]);
+    write(&store, 1 << 19).expect("made");
+    assert_eq!(store.get("d/x", 1 << 30).expect("read").len(), 1 << 19);
+    // A large one is a copy at last; whether that worked is for who asked to see.
+    let large = (3 << 20) + 1;
+    let store = faulty(&[Fault::RequestLost, Fault::ReplyLost]);
+    write(&store, large).expect_err("the copy was lost");
+    assert_eq!(store.list("d").expect("listed"), [""; 0], "nothing stays");
+    write(&store, large).expect_err("the answer was lost");
+    assert_eq!(store.get("d/x", 1 << 30).expect("read"), vec![5; large]);
+    assert_eq!(store.list("d").expect("listed"), ["x"]);
+}
+
+#[test]
 fn debug_shows_no_client() {
     assert_eq!(format!("{:?}", faulty(&[])), "CloudStore { bucket: \"mem://b\", .. }");
 }

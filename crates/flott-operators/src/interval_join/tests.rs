@@ -1,5 +1,6 @@
 use super::*;
 use crate::test_support::{Feed, Harness, Text, check_everywhere, check_rescaling, route, two};
+use flott_state::GroupBytes;
 use proptest::prelude::*;
 
 /// Key and number of a record.
@@ -177,7 +178,7 @@ fn the_watermark_drops_what_can_find_no_partner() {
     let mut harness = Harness::new(two(operator));
     harness.run(&[Feed::Batch1(vec![(1, 0), (2, 20)]), Feed::Batch2(vec![(3, 1), (4, 30)])]);
     let size = |harness: &mut Harness<u8, u8, u8>| {
-        harness.snapshot().keyed[BUFFERS].values().map(Vec::len).sum::<usize>()
+        harness.snapshot().keyed[BUFFERS].values().map(GroupBytes::n_bytes).sum::<u64>()
     };
     let full = size(&mut harness);
     // The left record at 0 waits for right ones up to 10, the right one at 1 for left ones up to 6.

@@ -37,7 +37,7 @@ pub(crate) fn snapshot_entries<'a, K: Key, V: Serialize>(
     for (key, value) in entries {
         groups.entry(key_group(key_hash(key), max_parallelism)).or_default().push((key, value));
     }
-    groups.into_iter().map(|(group, entries)| Ok((group, encode(what, &entries)?))).collect()
+    groups.into_iter().map(|(group, entries)| Ok((group, encode(what, &entries)?.into()))).collect()
 }
 
 /// Reads what [`snapshot_entries`] wrote, by `reader`; `each` gets the key's hash, key and value.
@@ -49,16 +49,18 @@ pub(crate) fn restore_entries<K: Key, V: DeserializeOwned>(
     mut each: impl FnMut(u64, K, V) -> Result<()>,
 ) -> Result<()> {
     for (group, bytes) in snapshot.keyed.get(what).into_iter().flatten() {
-        for (key, value) in reader.decode::<Vec<(K, V)>>(what, *group, bytes)? {
-            let hash = key_hash(&key);
-            let expected = key_group(hash, max_parallelism);
-            if expected != *group {
-                let message =
-                    format!("a key of {what} was found in key group {group}, it belongs to {expected}");
-                return Err(Error::new(ErrorKind::Corruption, message));
-            }
-            each(hash, key, value)?;
-        }
+        bytes.for_each_section(|section| {
+            reader.decode::<Vec<(K, V)>>(what, *group, section)?.into_iter().try_for_each(|(key, value)| {
+                let hash = key_hash(&key);
+                let expected = key_group(hash, max_parallelism);
+                if expected != *group {
+                    let message =
+                        format!("a key of {what} was found in key group {group}, it belongs to {expected}");
+                    return Err(Error::new(ErrorKind::Corruption, message));
+                }
+                each(hash, key, value)
+            })
+        })?;
     }
     Ok(())
 }

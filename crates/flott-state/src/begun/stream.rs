@@ -1,11 +1,12 @@
 //! The writer's end of a keyed state: copies of entries come in, the bytes of key groups go out.
 
+use super::sections::{Groups, SectionSink};
 use super::{EncodeCold, EncodeEntry, GroupLayout, Shared};
-use crate::codec::{encode, encode_into};
-use crate::cold::{ColdSnapshot, MergeCursor, Record, Spool};
+use crate::codec::encode_into;
+use crate::cold::{ColdSnapshot, Record, Spool};
 use crate::table::{hash_of, order_of};
 use flott_env::sync::mpsc;
-use flott_types::{Data, Error, ErrorKind, Key, KeyGroup, Result, key_group, key_hash};
+use flott_types::{Data, Error, ErrorKind, Key, Result, key_group, key_hash};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -38,7 +39,7 @@ impl fmt::Debug for Piece {
 
 pub(super) trait Entries: Send {
     fn n_bytes(&self) -> usize;
-    fn write(self: Box<Self>, groups: &mut Groups) -> Result<()>;
+    fn write(self: Box<Self>, groups: &mut Groups, sink: SectionSink<'_>) -> Result<()>;
     /// Serializes keys and values apart, to be merged with what is on disk.
     fn spool(self: Box<Self>, spool: &mut Spool) -> Result<()>;
 }
@@ -63,10 +64,11 @@ impl<K: Key, V: Data> Entries for EntriesOf<K, V> {
         Self::n_bytes(self)
     }
 
-    fn write(self: Box<Self>, groups: &mut Groups) -> Result<()> {
+    fn write(self: Box<Self>, groups: &mut Groups, sink: SectionSink<'_>) -> Result<()> {
         let Self { entries, encode } = *self;
         entries.iter().try_for_each(|(key, value)| {
-            groups.add(key_group(key_hash(key), groups.max_parallelism), |bytes| encode(key, value, bytes))
+            let group = key_group(key_hash(key), groups.max_parallelism);
+            groups.add(group, |bytes| encode(key, value, bytes), sink)
         })
     }
 
@@ -86,8 +88,7 @@ impl<K: Key, V: Data> Entries for EntriesOf<K, V> {
 pub struct KeyedStream {
     pieces: mpsc::UnboundedReceiver<Piece>,
     shared: Arc<Shared>,
-    layout: GroupLayout,
-    /// What came from tables in memory.
+    /// What came from tables in memory and was not handed on yet.
     groups: Groups,
     /// What came from tables with a disk, by their number.
     spools: BTreeMap<usize, (Spool, EncodeCold)>,
@@ -108,8 +109,13 @@ impl KeyedStream {
         pieces: mpsc::UnboundedReceiver<Piece>,
         shared: Arc<Shared>,
     ) -> Self {
-        let groups = Groups { name, max_parallelism, groups: BTreeMap::new() };
-        Self { pieces, shared, layout, groups, spools: BTreeMap::new(), n_complete: 0 }
+        let groups = Groups::new(name, max_parallelism, layout);
+        Self { pieces, shared, groups, spools: BTreeMap::new(), n_complete: 0 }
+    }
+
+    /// Has key groups handed on in sections of about so many bytes; without this each is one section.
+    pub fn divide(&mut self, section_bytes: usize) {
+        self.groups.divide(section_bytes);
     }
 
     /// The name of the state.
@@ -126,11 +132,11 @@ impl KeyedStream {
         self.pieces.try_recv().ok()
     }
 
-    /// Serializes what came.
+    /// Serializes what came. Sections that are full are given to `sink`, of key groups in any order.
     ///
     /// # Errors
-    /// If an entry cannot be serialized, or the local disk cannot be written.
-    pub fn write(&mut self, piece: Piece) -> Result<()> {
+    /// If an entry cannot be serialized, or the local disk cannot be written; if `sink` fails.
+    pub fn write(&mut self, piece: Piece, sink: SectionSink<'_>) -> Result<()> {
         match piece.kind {
             PieceKind::Cold(cold, encode) => {
                 self.spools.insert(piece.table, (Spool::new(*cold), encode));
@@ -140,7 +146,7 @@ impl KeyedStream {
                 let n_bytes = entries.n_bytes();
                 let written = match self.spools.get_mut(&piece.table) {
                     Some((spool, _)) => entries.spool(spool),
-                    None => entries.write(&mut self.groups),
+                    None => entries.write(&mut self.groups, sink),
                 };
                 self.shared.waiting_bytes.fetch_sub(n_bytes, Ordering::Relaxed);
                 written
@@ -152,94 +158,38 @@ impl KeyedStream {
         }
     }
 
-    /// Calls `each` with the bytes of every key group that has any, in order: one of them is in memory at a time, beside
-    /// what came from tables in memory.
+    /// Gives the rest to `sink`, key group by key group: a section of one of them is in memory at a time, beside what came from
+    /// tables in memory.
     ///
     /// # Errors
-    /// If a table has gone before it had sent everything; if the local disk cannot be read; if `each` fails.
-    pub fn finish(self, mut each: impl FnMut(KeyGroup, Vec<u8>) -> Result<()>) -> Result<()> {
-        let Self { shared, layout, groups: all, spools, n_complete, .. } = self;
-        let Groups { name, max_parallelism, groups } = all;
+    /// If a table has gone before it had sent everything; if the local disk cannot be read; if `sink` fails.
+    pub fn finish(self, sink: SectionSink<'_>) -> Result<()> {
+        let Self { shared, mut groups, spools, n_complete, .. } = self;
         let n_begun = shared.n_begun.load(Ordering::Relaxed);
         if n_complete != n_begun {
+            let name = &groups.name;
             let message =
                 format!("only {n_complete} of {n_begun} tables of state '{name}' were written whole");
             return Err(Error::subtask(message));
         }
         let sorted = spools.into_values().map(|(spool, encode)| Ok((spool.finish()?, encode)));
         let mut sorted = sorted.collect::<Result<Vec<_>>>()?;
-        let (mut groups, mut last) = (groups, None);
+        let mut last = None;
         loop {
             let cold = sorted.iter().filter_map(|(records, _)| records.current());
-            let cold = cold.map(|record| key_group(hash_of(record.order), max_parallelism));
-            let Some(number) = groups.keys().next().copied().into_iter().chain(cold).min() else {
+            let cold = cold.map(|record| key_group(hash_of(record.order), groups.max_parallelism));
+            let Some(number) = groups.first().into_iter().chain(cold).min() else {
                 return Ok(());
             };
             if last.is_some_and(|last| last >= number) {
-                let message = format!("state '{name}' on disk is not in the order of key groups");
+                let message = format!("state '{}' on disk is not in the order of key groups", groups.name);
                 return Err(Error::new(ErrorKind::Corruption, message));
             }
             last = Some(number);
-            let mut group = groups.remove(&number).unwrap_or_default();
             for (records, encode) in &mut sorted {
-                group.add_cold(number, max_parallelism, records, encode)?;
+                groups.add_cold(number, records, encode, sink)?;
             }
-            if group.n_entries > 0 {
-                each(number, group.into_bytes(layout)?)?;
-            }
+            groups.hand_on(number, sink)?;
         }
-    }
-}
-
-/// Serialized entries by key group.
-pub(super) struct Groups {
-    name: Arc<str>,
-    max_parallelism: u32,
-    groups: BTreeMap<KeyGroup, Group>,
-}
-
-#[derive(Debug, Default)]
-struct Group {
-    n_entries: u64,
-    bytes: Vec<u8>,
-}
-
-impl Groups {
-    fn add(&mut self, group: KeyGroup, encode: impl FnOnce(&mut Vec<u8>) -> Result<bool>) -> Result<()> {
-        let group = self.groups.entry(group).or_default();
-        group.n_entries += u64::from(encode(&mut group.bytes)?);
-        Ok(())
-    }
-}
-
-impl Group {
-    /// Adds the records of this key group, which are the next ones.
-    fn add_cold(
-        &mut self,
-        number: KeyGroup,
-        max_parallelism: u32,
-        records: &mut MergeCursor<'_>,
-        encode: &EncodeCold,
-    ) -> Result<()> {
-        while let Some(record) = records.current() {
-            if key_group(hash_of(record.order), max_parallelism) != number {
-                return Ok(());
-            }
-            if let Some(value) = record.value {
-                self.n_entries += u64::from(encode(record.key, value, &mut self.bytes)?);
-            }
-            records.advance()?;
-        }
-        Ok(())
-    }
-
-    fn into_bytes(self, layout: GroupLayout) -> Result<Vec<u8>> {
-        let mut whole = match layout {
-            GroupLayout::Entries => return Ok(self.bytes),
-            GroupLayout::Kind(kind) => vec![kind],
-            GroupLayout::Counted => encode("the number of entries", &self.n_entries)?,
-        };
-        whole.extend_from_slice(&self.bytes);
-        Ok(whole)
     }
 }

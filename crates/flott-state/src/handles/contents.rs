@@ -4,10 +4,10 @@ use crate::backend::KeyedState;
 use crate::begun::{BegunSnapshot, GroupLayout, SnapshotProgress};
 use crate::codec::encode_into;
 use crate::schemas::EntryReader;
-use crate::snapshot::KeyGroupBytes;
+use crate::snapshot::{KeyGroupBytes, groups_in_memory};
 use crate::table::{KeyedTable, checked_hash};
 use crate::ttl::{StateTtlConfig, Stored};
-use flott_types::{Data, Error, ErrorKind, Key, Result, Timestamp, key_group, key_hash};
+use flott_types::{Data, Error, ErrorKind, Key, KeyGroup, Result, Timestamp, key_group, key_hash};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,12 +28,15 @@ impl StateKind {
 
     /// Refuses key groups of state of another kind.
     pub(crate) fn check(self, name: &str, groups: &KeyGroupBytes) -> Result<()> {
-        groups.values().try_for_each(|bytes| self.entries(name, bytes).map(|_| ()))
+        groups
+            .values()
+            .flat_map(|bytes| bytes.first_bytes())
+            .try_for_each(|first| self.check_first(name, first))
     }
 
-    /// The entries in the bytes of a key group.
-    fn entries<'a>(self, name: &str, bytes: &'a [u8]) -> Result<&'a [u8]> {
-        let (&first, entries) = bytes.split_first().ok_or_else(|| {
+    /// Refuses a section of state of another kind by its first byte.
+    fn check_first(self, name: &str, first: Option<u8>) -> Result<()> {
+        let first = first.ok_or_else(|| {
             Error::new(ErrorKind::Corruption, format!("a key group of state '{name}' has no bytes"))
         })?;
         let written = Self::ALL.into_iter().find(|kind| *kind as u8 == first).ok_or_else(|| {
@@ -43,7 +46,13 @@ impl StateKind {
             let message = format!("the snapshot has '{name}' as {written} state, the program as {self}");
             return Err(Error::user(message));
         }
-        Ok(entries)
+        Ok(())
+    }
+
+    /// The entries in a section of a key group.
+    fn entries<'a>(self, name: &str, section: &'a [u8]) -> Result<&'a [u8]> {
+        self.check_first(name, section.first().copied())?;
+        Ok(section.get(1..).unwrap_or_default())
     }
 }
 
@@ -155,18 +164,19 @@ impl<K: Key, X: Contents> StateTable<K, X> {
         groups: &KeyGroupBytes,
         reader: &EntryReader,
     ) -> Result<()> {
-        for (group, bytes) in groups {
-            let entries = self.kind.entries(name, bytes)?;
-            reader.read_entries(name, *group, entries, |(key, mut contents): (K, X)| {
-                let hash = checked_hash(name, &key, *group, max_parallelism)?;
-                if self.ttl.is_some() {
-                    contents.track_from(now);
-                }
-                self.table.load_mut(hash, &key)?.insert(hash, &key, contents);
-                Ok(())
-            })?;
-        }
-        Ok(())
+        groups.iter().try_for_each(|(group, bytes)| {
+            bytes.for_each_section(|section| {
+                let entries = self.kind.entries(name, section)?;
+                reader.read_entries(name, *group, entries, |(key, mut contents): (K, X)| {
+                    let hash = checked_hash(name, &key, *group, max_parallelism)?;
+                    if self.ttl.is_some() {
+                        contents.track_from(now);
+                    }
+                    self.table.load_mut(hash, &key)?.insert(hash, &key, contents);
+                    Ok(())
+                })
+            })
+        })
     }
 
     /// Looks at `n` more elements to remove what has expired. A list or map is looked at as a whole; if that is more
@@ -208,7 +218,7 @@ impl<K: Key, X: Contents> KeyedState for StateTable<K, X> {
 
     fn snapshot(&self, name: &str, max_parallelism: u32, now: Timestamp) -> Result<KeyGroupBytes> {
         let horizon = self.ttl.map_or(Timestamp::MIN, |ttl| ttl.at(now).horizon);
-        let mut groups = KeyGroupBytes::new();
+        let mut groups = BTreeMap::<KeyGroup, Vec<u8>>::new();
         self.table.for_each(|key, contents| {
             if let Some(live) = contents.live(horizon) {
                 let group = key_group(key_hash(key), max_parallelism);
@@ -217,6 +227,6 @@ impl<K: Key, X: Contents> KeyedState for StateTable<K, X> {
             }
             Ok(())
         })?;
-        Ok(groups)
+        Ok(groups_in_memory(groups))
     }
 }

@@ -2,11 +2,12 @@
 
 use super::*;
 use expect_test::{Expect, expect};
+use flott_types::KeyGroup;
 use std::fmt::Write;
 
 /// A part with key groups `groups` of one keyed state and the given entries.
 fn part(max_parallelism: u32, groups: std::ops::Range<u32>) -> OperatorSnapshot {
-    let groups = groups.map(|group| (KeyGroup(group), vec![group as u8])).collect();
+    let groups = groups.map(|group| (KeyGroup(group), vec![group as u8].into())).collect();
     OperatorSnapshot {
         max_parallelism,
         keyed: BTreeMap::from([("keyed".to_owned(), groups)]),

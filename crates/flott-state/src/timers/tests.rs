@@ -180,9 +180,9 @@ fn damaged_timers_are_an_error_or_other_timers() {
     };
     restore(&intact).unwrap();
     for (group, bytes) in &intact.keyed[EVENT_TIMERS] {
-        for damaged in damaged(bytes) {
+        for damaged in damaged(&bytes.to_vec().unwrap()) {
             let mut snapshot = intact.clone();
-            snapshot.keyed.get_mut(EVENT_TIMERS).unwrap().insert(*group, damaged);
+            snapshot.keyed.get_mut(EVENT_TIMERS).unwrap().insert(*group, damaged.into());
             assert_corruption_or_value(restore(&snapshot));
         }
     }

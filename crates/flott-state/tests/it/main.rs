@@ -65,6 +65,7 @@ fn state_of_eight_times_its_memory_is_right_and_stays_in_it() {
         backend: StateBackendType::Disk,
         memory_bytes: memory_mb << 20,
         local_dir: local_dir.clone(),
+        section_bytes: 1 << 20,
     };
     let env = Env::real().expect("an environment").with_settings(settings);
     let local = LocalState::open(&env, "test", SubtaskIndex(0)).expect("a directory");

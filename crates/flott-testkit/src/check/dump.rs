@@ -45,10 +45,11 @@ impl Dump {
             for (name, groups) in &part.keyed {
                 let (max_parallelism, parallelism) = (part.max_parallelism, parts.len() as u32);
                 let range = key_group_range(SubtaskIndex(idx as u32), max_parallelism, parallelism);
-                for (group, bytes) in groups.iter().filter(|(_, bytes)| !bytes.is_empty()) {
+                for (group, bytes) in groups.iter().filter(|(_, bytes)| bytes.n_bytes() > 0) {
                     let is_own = range.contains(*group);
                     assert!(is_own, "{}: subtask {idx} has key group {group} of state '{name}'", what());
-                    dump.keyed.insert((name.clone(), *group), bytes.clone());
+                    let bytes = bytes.to_vec().unwrap_or_else(|error| panic!("{}: {error}", what()));
+                    dump.keyed.insert((name.clone(), *group), bytes);
                 }
             }
             for (name, entries) in part.list.iter().filter(|(_, entries)| !entries.is_empty()) {

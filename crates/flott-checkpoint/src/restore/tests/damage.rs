@@ -2,12 +2,21 @@
 
 use super::*;
 use flott_env::FileSystem;
-use flott_types::ErrorKind;
+use flott_state::StateSettings;
+use flott_types::{Configuration, ErrorKind};
 use std::path::PathBuf;
 
-fn reopen(disk: &MemoryFs, dir: &Path) -> Result<RestoredState> {
-    let env = Simulation::new(2).with_disk(disk.clone()).env();
+/// Opens what is on the disk as small parts, which are read at once, or as large ones, which are not.
+fn reopen_as(disk: &MemoryFs, dir: &Path, section_bytes: usize) -> Result<RestoredState> {
+    let settings = StateSettings { section_bytes, ..StateSettings::new(&Configuration::default()) };
+    let env = Simulation::new(2).with_disk(disk.clone()).env().with_settings(settings);
     open_snapshot(&env, dir).and_then(|snapshot| open(&snapshot, &plan(2)))
+}
+
+fn reopen(disk: &MemoryFs, dir: &Path) -> Result<RestoredState> {
+    let (small, large) = (reopen_as(disk, dir, 1 << 20), reopen_as(disk, dir, 0));
+    assert_eq!(small.as_ref().err().map(Error::kind), large.as_ref().err().map(Error::kind));
+    small.and(large)
 }
 
 fn files(disk: &MemoryFs) -> Vec<(PathBuf, Vec<u8>)> {

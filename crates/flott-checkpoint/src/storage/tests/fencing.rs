@@ -60,6 +60,12 @@ impl ObjectStore for Scheduled {
     fn put_if_absent(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         self.schedule.turn(self.actor, || self.store.put_if_absent(path, bytes))
     }
+    fn create(&self, path: &str) -> io::Result<Box<dyn crate::store::ObjectWriter>> {
+        self.store.create(path)
+    }
+    fn get_range(&self, path: &str, offset: u64, len: u64) -> io::Result<Vec<u8>> {
+        self.store.get_range(path, offset, len)
+    }
     fn get(&self, path: &str, len_max: u64) -> io::Result<Vec<u8>> {
         self.schedule.turn(self.actor, || self.store.get(path, len_max))
     }
@@ -174,6 +180,12 @@ impl ObjectStore for Interrupted {
             self.interrupt.lock().expect("nobody panics").take_if(|_| path.ends_with(self.ending));
         interrupt.into_iter().for_each(|interrupt| interrupt());
         self.store.put_if_absent(path, bytes)
+    }
+    fn create(&self, path: &str) -> io::Result<Box<dyn crate::store::ObjectWriter>> {
+        self.store.create(path)
+    }
+    fn get_range(&self, path: &str, offset: u64, len: u64) -> io::Result<Vec<u8>> {
+        self.store.get_range(path, offset, len)
     }
     fn get(&self, path: &str, len_max: u64) -> io::Result<Vec<u8>> {
         self.store.get(path, len_max)

@@ -1,7 +1,7 @@
 //! From the bytes of key groups to rows, by schema.
 
 use anyhow::{Context, Result, anyhow};
-use flott_checkpoint::StateKind;
+use flott_checkpoint::{GroupBytes, StateKind};
 use flott_schema::{Type, Value, decode_prefix};
 use serde::ser::{Serialize, Serializer};
 
@@ -20,8 +20,17 @@ impl Serialize for Row {
 pub(in crate::savepoint) fn decode_entries(
     name: &str,
     ty: &Type,
-    bytes: &[u8],
+    bytes: &GroupBytes,
     mut each: impl FnMut(Value) -> Result<()>,
+) -> Result<()> {
+    bytes.for_each_section(|section| decode_section(name, ty, section, &mut each))
+}
+
+fn decode_section(
+    name: &str,
+    ty: &Type,
+    bytes: &[u8],
+    each: &mut impl FnMut(Value) -> Result<()>,
 ) -> Result<()> {
     let is_engine = name.starts_with('_');
     let entries = if is_engine { Some(bytes) } else { bytes.split_first().map(|(_, entries)| entries) };

@@ -27,7 +27,7 @@ fn rows<E: Serialize + DeserializeOwned>(name: &str, kind: StateKind, entries: &
         bytes.extend(postcard_bytes(entry));
     }
     let mut rows = Vec::new();
-    decode_entries(name, &ty, &bytes, |entry| {
+    decode_entries(name, &ty, &bytes.into(), |entry| {
         layout.rows(3, entry, |row| {
             rows.push(row);
             Ok(())

@@ -3,7 +3,7 @@
 use super::super::contents::StateTable;
 use crate::testing::Subtasks;
 use crate::ttl::Stored;
-use crate::{ListState, MapState, StateTtlConfig, TtlUpdate, TtlVisibility, ValueState};
+use crate::{GroupBytes, ListState, MapState, StateTtlConfig, TtlUpdate, TtlVisibility, ValueState};
 use expect_test::{Expect, expect};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -214,7 +214,7 @@ fn a_snapshot_leaves_out_what_has_expired() {
     }
     let sizes = |subtasks: &Subtasks| {
         let snapshot = subtasks.snapshots().remove(0);
-        let size = |name: &str| snapshot.keyed[name].values().map(Vec::len).sum::<usize>();
+        let size = |name: &str| snapshot.keyed[name].values().map(GroupBytes::n_bytes).sum::<u64>();
         (size("value"), size("list"), size("map"))
     };
     let mut actual = String::new();

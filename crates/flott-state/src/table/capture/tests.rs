@@ -124,16 +124,18 @@ fn apply<V: Value>(table: &mut KeyedTable<u16, V>, model: &mut Model<V>, op: Op)
 
 /// The entries of a snapshot, each once and in its key group.
 fn entries<V: Value>(snapshot: BegunSnapshot) -> Model<V> {
-    let groups = snapshot.complete().unwrap().keyed.remove("table").unwrap();
+    // In many sections.
+    let groups = snapshot.divided(7).unwrap().keyed.remove("table").unwrap();
     let mut found = Model::new();
     for (group, bytes) in &groups {
-        EntryReader::default()
-            .read_entries("table", *group, bytes, |(key, value): (u16, V)| {
+        let read = |section: &[u8]| {
+            EntryReader::default().read_entries("table", *group, section, |(key, value): (u16, V)| {
                 assert_eq!(key_group(key_hash(&key), MAX_PARALLELISM), *group);
                 assert_eq!(found.insert(key, value), None, "key {key} is there twice");
                 Ok(())
             })
-            .unwrap();
+        };
+        bytes.for_each_section(read).unwrap();
     }
     found
 }
@@ -344,7 +346,8 @@ fn several_tables_are_one_state_and_their_entries_are_counted() {
     drop(stream);
     tables.iter_mut().for_each(KeyedTable::finish_snapshot);
     let groups = begun.complete().unwrap().keyed.remove("table").unwrap();
-    let mut entries: Vec<(u16, (u32, u32))> = decode("table", &groups[&KeyGroup(0)]).unwrap();
+    let mut entries: Vec<(u16, (u32, u32))> =
+        decode("table", &groups[&KeyGroup(0)].to_vec().unwrap()).unwrap();
     entries.sort_unstable();
     assert_eq!(
         (entries.len(), entries[0], entries[1], entries[20]),
@@ -366,7 +369,7 @@ fn what_is_left_out_is_not_there() {
     };
     table.begin_snapshot(&stream, encode).unwrap();
     table.finish_snapshot();
-    assert_eq!(begun.complete().unwrap().keyed["table"][&KeyGroup(0)], [9, 3, 3]);
+    assert_eq!(begun.complete().unwrap().keyed["table"][&KeyGroup(0)], vec![9, 3, 3].into());
 }
 
 #[test]
