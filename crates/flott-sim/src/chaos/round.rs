@@ -116,6 +116,9 @@ fn random_job(rng: &mut SimRng) -> Job {
         at_least_once: false,
         snapshot_places: pick(rng, &[1, 3, 8_192]) as u32,
         claims: rng.one_in(2),
+        section_bytes: pick(rng, &[16, 1 << 20]),
+        // Each process decides for itself.
+        disk_memory: None,
     }
 }
 

@@ -61,6 +61,8 @@ fn job(program: &mut SimRng, settings: &mut SimRng) -> Job {
         tolerable: pick(settings, &[0, 0, 1, 5]),
         snapshot_places: pick(settings, &[1, 1, 2, 5, 8192]),
         claims: settings.one_in(2),
+        section_bytes: pick(settings, &[1, 16, 200, 1 << 20]),
+        disk_memory: pick(settings, &[None, None, Some(0), Some(0), Some(4_000)]),
         at_least_once,
     }
 }
@@ -120,6 +122,7 @@ fn fault(rng: &mut SimRng, kinds: &[u64], job: &Job) -> Fault {
         Phase::Manifest | Phase::Cleanup | Phase::Ownership => 25,
         Phase::Read | Phase::Process | Phase::Fire | Phase::Write => 60,
         Phase::SinkFile => 40,
+        Phase::LocalState => 400,
         Phase::Prepare | Phase::Commit | Phase::Restore => 10,
     };
     // The first events of a phase are worth more: they come in every run.
@@ -135,6 +138,7 @@ fn crash(rng: &mut SimRng, unsynced: Unsynced) -> Action {
 fn occurs(phase: Phase, job: &Job) -> bool {
     match phase {
         Phase::SinkFile => job.sink == SinkKind::Files,
+        Phase::LocalState => job.disk_memory.is_some(),
         Phase::Write | Phase::Prepare | Phase::Restore | Phase::Commit => job.sink == SinkKind::Store,
         Phase::Ownership
         | Phase::Upload

@@ -74,12 +74,22 @@ pub struct Job {
     /// `execution.state-recovery.claim-mode` is CLAIM: what it starts from is its own, and goes.
     #[serde(default)]
     pub claims: bool,
+    /// `state.backend.snapshot-section-size`: a few entries, or more than there are.
+    #[serde(default = "small_sections")]
+    pub section_bytes: u64,
+    /// `state.backend.disk.memory` of a job whose keyed state is on disk.
+    #[serde(default)]
+    pub disk_memory: Option<u64>,
     /// `execution.checkpointing.mode` is at-least-once: nothing may be missing, but records may come twice.
     pub at_least_once: bool,
 }
 
 const fn few_places() -> u32 {
     1
+}
+
+const fn small_sections() -> u64 {
+    16
 }
 
 /// What a job computes.
@@ -146,6 +156,8 @@ pub enum Phase {
     Cleanup,
     /// The sink's files.
     SinkFile,
+    /// Keyed state that is not in memory.
+    LocalState,
     /// A reader returns records.
     Read,
     /// A function sees a record.
@@ -164,12 +176,13 @@ pub enum Phase {
 
 impl Phase {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Ownership,
         Self::Upload,
         Self::Manifest,
         Self::Cleanup,
         Self::SinkFile,
+        Self::LocalState,
         Self::Read,
         Self::Process,
         Self::Fire,
@@ -181,12 +194,16 @@ impl Phase {
 
     /// Whether the event is an operation on the disk.
     pub fn is_disk(self) -> bool {
+        matches!(self, Self::LocalState) || self.is_file_that_stays()
+    }
+
+    fn is_file_that_stays(self) -> bool {
         matches!(self, Self::Ownership | Self::Upload | Self::Manifest | Self::Cleanup | Self::SinkFile)
     }
 
     /// Whether the event changes anything that outlives the process.
     pub fn is_durable(self) -> bool {
-        self.is_disk() || matches!(self, Self::Prepare | Self::Commit)
+        self.is_file_that_stays() || matches!(self, Self::Prepare | Self::Commit)
     }
 }
 
@@ -312,6 +329,8 @@ impl Job {
             rebalance: false,
             snapshot_places: 1,
             claims: false,
+            section_bytes: 16,
+            disk_memory: None,
             batch_size: 16,
             gate_bytes: 1 << 20,
             interval_ms: 10,

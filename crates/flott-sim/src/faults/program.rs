@@ -4,7 +4,7 @@ use super::cut::JOB_ID;
 use super::expected::{Numbered, Row, SECOND};
 use super::plan::{Job, Phase, Shape, SinkKind};
 use super::store::Store;
-use super::world::{CHECKPOINTS, OUT, SAVEPOINTS, World};
+use super::world::{CHECKPOINTS, LOCAL_STATE, OUT, SAVEPOINTS, World};
 use crate::record::mix;
 use flott_api::windowing::{
     EventTimeSessionWindows, SlidingEventTimeWindows, TimeWindow, TumblingEventTimeWindows, WindowAssigner,
@@ -19,7 +19,7 @@ use flott_env::Env;
 use flott_state::{MapState, ValueState};
 use flott_types::{
     CheckpointingMode, Configuration, Error, ExternalizedCheckpointRetention, MemorySize, RecoveryClaimMode,
-    RestartStrategyType, Result, SplitId, Timestamp, options,
+    RestartStrategyType, Result, SplitId, StateBackendType, Timestamp, options,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -256,6 +256,12 @@ pub(crate) fn configuration(job: &Job, launch: &Launch) -> Configuration {
     config.set_option(options::STATE_SNAPSHOT_PLACES, &job.snapshot_places);
     if job.claims {
         config.set_option(options::STATE_RECOVERY_CLAIM_MODE, &RecoveryClaimMode::Claim);
+    }
+    config.set_option(options::STATE_SNAPSHOT_SECTION, &MemorySize(job.section_bytes));
+    if let Some(memory) = job.disk_memory {
+        config.set_option(options::STATE_BACKEND, &StateBackendType::Disk);
+        config.set_option(options::STATE_DISK_MEMORY, &MemorySize(memory));
+        config.set_option(options::STATE_LOCAL_DIR, &Some(launch.base.clone() + LOCAL_STATE));
     }
     if job.at_least_once {
         config.set_option(options::CHECKPOINTING_MODE, &CheckpointingMode::AtLeastOnce);

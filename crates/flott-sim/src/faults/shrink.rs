@@ -56,6 +56,8 @@ fn smaller(plan: &FaultPlan) -> Vec<FaultPlan> {
         Job { min_pause_ms: 0, concurrent: 1, timeout_ms: plain.timeout_ms, ..job.clone() },
         Job { retained: 1, tolerable: 0, ..job.clone() },
         Job { interval_ms: plain.interval_ms, ..job.clone() },
+        Job { disk_memory: None, ..job.clone() },
+        Job { section_bytes: 1 << 20, ..job.clone() },
     ];
     let different = variants.into_iter().filter(|variant| variant != job);
     candidates.extend(different.map(|job| FaultPlan { job, ..plan.clone() }));

@@ -2,7 +2,9 @@
 
 use super::plan::{Action, Fault, Phase, Unsynced};
 use flott_env::sim::{CrashMode, MemoryFs, Simulation};
-use flott_env::{AsyncStream, Env, EnvBackend, FileSystem, FileWrite, Metadata, ReadSeek, TaskHandle};
+use flott_env::{
+    AsyncStream, Env, EnvBackend, FileLock, FileSystem, FileWrite, Metadata, ReadSeek, TaskHandle,
+};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -331,6 +333,8 @@ pub(crate) const OUT: &str = "/out";
 pub(crate) const CHECKPOINTS: &str = "/checkpoints";
 /// The directory of savepoints.
 pub(crate) const SAVEPOINTS: &str = "/savepoints";
+/// Of keyed state on disk.
+pub(crate) const LOCAL_STATE: &str = "/local-state";
 
 fn phase_of(operation: &str, path: &Path) -> Phase {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -339,6 +343,8 @@ fn phase_of(operation: &str, path: &Path) -> Phase {
     };
     if path.starts_with(OUT) {
         Phase::SinkFile
+    } else if path.starts_with(LOCAL_STATE) {
+        Phase::LocalState
     } else if operation == "remove_dir" || (operation == "remove" && !name.starts_with(".tmp-")) {
         Phase::Cleanup
     } else if name == "_metadata" {
@@ -423,6 +429,9 @@ impl FileSystem for WorldFs {
             reader(&self.0);
         }
         linked
+    }
+    fn try_lock(&self, path: &Path) -> io::Result<Option<FileLock>> {
+        self.change("try_lock", path, |disk| disk.try_lock(path))
     }
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         self.change("remove_dir", path, |disk| disk.remove_dir(path))
