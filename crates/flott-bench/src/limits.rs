@@ -4,6 +4,7 @@
 //! leftovers nor the threads of another measurement count.
 
 mod jobs;
+mod recovery;
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -25,6 +26,8 @@ pub(crate) enum Limit {
     IdleMemory,
     /// Resident memory while a sink that sleeps holds a fast source back.
     StalledSink,
+    /// From the failure of a region to the next record that it processes.
+    Recovery,
 }
 
 /// A measured number.
@@ -44,7 +47,8 @@ pub(crate) enum LimitError {
 }
 
 impl Limit {
-    pub(crate) const ALL: [Self; 4] = [Self::Latency, Self::Startup, Self::IdleMemory, Self::StalledSink];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Latency, Self::Startup, Self::IdleMemory, Self::StalledSink, Self::Recovery];
 
     fn name(self) -> &'static str {
         match self {
@@ -52,6 +56,7 @@ impl Limit {
             Self::Startup => "startup",
             Self::IdleMemory => "idle-memory",
             Self::StalledSink => "stalled-sink",
+            Self::Recovery => "recovery",
         }
     }
 
@@ -63,6 +68,9 @@ impl Limit {
             Self::Startup => "process start to first result, median of 11, ms",
             Self::IdleMemory => "resident memory with an idle unbounded job, MB",
             Self::StalledSink => "peak resident memory, 1e9 records into a sink that sleeps, MB",
+            Self::Recovery => {
+                "failure of a region to its next record, with a checkpoint to go back to, median, ms"
+            }
         }
     }
 
@@ -73,6 +81,7 @@ impl Limit {
             Self::Startup => 50.0,
             Self::IdleMemory => 30.0,
             Self::StalledSink => 100.0,
+            Self::Recovery => 200.0,
         }
     }
 }
@@ -100,7 +109,7 @@ impl fmt::Display for Reading {
 pub(crate) fn measure(limit: Limit, duration: Duration) -> Result<Reading, LimitError> {
     let value = match limit {
         Limit::Startup => median((0..11).map(|_| startup_ms()).collect::<Result<_, _>>()?),
-        Limit::Latency | Limit::IdleMemory | Limit::StalledSink => {
+        Limit::Latency | Limit::IdleMemory | Limit::StalledSink | Limit::Recovery => {
             let mut child = child(limit, duration)?.spawn()?;
             let mut text = String::new();
             if let Some(mut output) = child.stdout.take() {
@@ -151,5 +160,6 @@ pub(crate) fn run_job(limit: Limit, duration: Duration) {
         Limit::Startup => jobs::startup(),
         Limit::IdleMemory => jobs::idle_memory(duration),
         Limit::StalledSink => jobs::stalled_sink(duration),
+        Limit::Recovery => recovery::recovery(duration),
     }
 }

@@ -251,7 +251,8 @@ pub(crate) fn configuration(job: &Job, launch: &Launch) -> Configuration {
         .set_option(options::CHECKPOINTING_RETENTION, &ExternalizedCheckpointRetention::RetainOnCancellation);
     config.set_option(options::STATE_RECOVERY_PATH, &launch.recovery_path);
     config.set_option(options::RESTART_STRATEGY, &Some(RestartStrategyType::FixedDelay));
-    config.set_option(options::RESTART_FIXED_DELAY_ATTEMPTS, &1_000);
+    // Far more than a job needs; one that never gets anywhere is to say so soon.
+    config.set_option(options::RESTART_FIXED_DELAY_ATTEMPTS, &200);
     config.set_option(options::RESTART_FIXED_DELAY_DELAY, &ms(3));
     config.set_option(options::STATE_SNAPSHOT_PLACES, &job.snapshot_places);
     if job.claims {
