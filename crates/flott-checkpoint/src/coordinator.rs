@@ -51,6 +51,8 @@ pub struct CheckpointCoordinator {
     next_trigger: Option<Instant>,
     /// No trigger before, because of the minimal pause or after a failed final checkpoint.
     not_before: Instant,
+    /// The pause after the next last checkpoint whose barrier has overtaken the end of somebody's data.
+    last_pause: Duration,
     /// Failures since the last success.
     n_failed: u32,
 }
@@ -87,6 +89,7 @@ impl CheckpointCoordinator {
             at_end: BTreeSet::new(),
             next_trigger: None,
             not_before: now.instant,
+            last_pause: FINAL_RETRY_PAUSE,
             n_failed: 0,
         };
         coordinator.start(start, now);
@@ -206,6 +209,7 @@ impl CheckpointCoordinator {
         self.finished.clear();
         self.at_end.clear();
         self.n_failed = 0;
+        self.last_pause = FINAL_RETRY_PAUSE;
     }
 
     /// Gives up everything. What may be complete stays: the next owner looks.
@@ -269,7 +273,7 @@ impl CheckpointCoordinator {
                 self.phase = Phase::Drained;
             }
             if pending.is_last && !is_final {
-                self.retry_later(now);
+                self.retry_last(now);
             }
             actions.push(Action::NotifyComplete { id, is_final });
             self.drop_too_many(actions);
@@ -423,6 +427,14 @@ impl CheckpointCoordinator {
     /// A final checkpoint is due at once; one that was not what it should be would be followed by the next in a loop without a pause.
     fn retry_later(&mut self, now: Now) {
         self.not_before = self.not_before.max(now.instant + FINAL_RETRY_PAUSE);
+    }
+
+    /// Somebody still works off what the barrier has overtaken. Each pause is twice the one before, so that the end is not noticed much
+    /// later than it comes, and checkpoints are few until then.
+    fn retry_last(&mut self, now: Now) {
+        self.not_before = self.not_before.max(now.instant + self.last_pause);
+        let longest = self.config.interval.unwrap_or_default().max(FINAL_RETRY_PAUSE);
+        self.last_pause = (2 * self.last_pause).min(longest);
     }
 
     fn expire(&mut self, now: Now, actions: &mut Vec<Action>) {

@@ -13,7 +13,7 @@ pub use report::{ChangedState, DroppedState, RestoreReport};
 use crate::manifest::{Manifest, OperatorManifest};
 use crate::plan::{CheckpointPlan, PlannedOperator};
 use flott_env::canary;
-use flott_state::{OperatorSnapshot, STATE_SCHEMAS};
+use flott_state::{IN_FLIGHT, OperatorSnapshot, STATE_SCHEMAS, assign_in_flight};
 use flott_types::{CheckpointId, Error, ErrorKind, KEY_HASH_VERSION, OperatorUid, Result, SubtaskIndex};
 use std::collections::BTreeMap;
 
@@ -137,6 +137,11 @@ impl RestoredState {
             // Dealing them out again would give splits to a subtask that has finished.
             snapshot.list.clone_from(&own.list);
             snapshot.broadcast.clone_from(&own.broadcast);
+        } else {
+            let in_flight = Self::in_flight(state, subtask).map_err(|error| error.context(during()))?;
+            if !in_flight.is_empty() {
+                snapshot.list.insert(IN_FLIGHT.to_owned(), in_flight);
+            }
         }
         if snapshot.max_parallelism != 0 {
             // Equal if there is keyed state; where there is none the job's counts.
@@ -148,6 +153,14 @@ impl RestoredState {
             state.finished.get(subtask.as_usize()).copied().unwrap_or_default()
         };
         Ok(Some(RestoredSubtask { snapshot, finished }))
+    }
+}
+
+impl RestoredState {
+    /// What may be in flight to `subtask` at another parallelism.
+    fn in_flight(state: &OperatorState, subtask: SubtaskIndex) -> Result<Vec<Vec<u8>>> {
+        let parts = state.parts.iter().filter_map(|part| part.list.get(IN_FLIGHT)).map(Vec::as_slice);
+        assign_in_flight(parts, subtask, state.parallelism, state.max_parallelism)
     }
 }
 

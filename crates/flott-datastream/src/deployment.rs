@@ -11,9 +11,10 @@ use flott_env::sim::MemoryFs;
 use flott_env::sync::{mpsc, oneshot};
 use flott_graph::{ExecutionGraph, SubtaskId, TaskCommand, TaskEvent, VertexId, pipelined_regions};
 use flott_runtime::{
-    AtEnd, AttemptCheckpoints, AttemptSpec, JobSpec, OperatorMetrics, RestoredSnapshots, TaskManager,
+    AtEnd, AttemptCheckpoints, AttemptSpec, InFlight, JobSpec, OperatorMetrics, RestoredSnapshots,
+    TaskManager, check_in_flight,
 };
-use flott_state::SnapshotWriter;
+use flott_state::{IN_FLIGHT, SnapshotWriter};
 use flott_types::{
     CheckpointStorageType, Configuration, Error, FailoverStrategy, JobId, RecoveryClaimMode, Result,
     SubtaskIndex, key_hash, options,
@@ -107,6 +108,7 @@ impl LocalDeployer {
             let has_last = config.interval.is_some() && config.after_tasks_finish;
             attempt.checkpoints = Some(AttemptCheckpoints {
                 mode: config.mode,
+                unaligned_after: config.unaligned_after,
                 at_end: if has_last { AtEnd::AwaitLastCheckpoint } else { AtEnd::Finish },
                 begin_part: Arc::new(move |barrier, subtask| {
                     let owner = owner.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -120,7 +122,7 @@ impl LocalDeployer {
             if start.number == 0 {
                 self.restored.0.get_or_init(|| restored.report().clone());
             }
-            let mut snapshots = BTreeMap::new();
+            let (mut snapshots, mut in_flight) = (BTreeMap::new(), InFlight::new());
             for vertex in &self.spec.job_graph.vertices {
                 for node in &vertex.nodes {
                     let uid = self.spec.stream_graph.uid(*node);
@@ -129,13 +131,19 @@ impl LocalDeployer {
                         if start.region.as_ref().is_some_and(|region| !region.contains(&id)) {
                             continue;
                         }
-                        if let Some(restored) = restored.subtask(&uid, subtask)? {
+                        if let Some(mut restored) = restored.subtask(&uid, subtask)? {
+                            // It is not the operator's own: that would keep it as state that nobody has asked for yet.
+                            if let Some(entries) = restored.snapshot.list.remove(IN_FLIGHT) {
+                                in_flight.insert((uid.clone(), subtask), entries);
+                            }
                             snapshots.insert((uid.clone(), subtask), restored.snapshot);
                         }
                     }
                 }
             }
-            attempt.restored = RestoredSnapshots { checkpoint_id: Some(restored.checkpoint_id()), snapshots };
+            check_in_flight(&self.spec, &in_flight)?;
+            let checkpoint_id = Some(restored.checkpoint_id());
+            attempt.restored = RestoredSnapshots { checkpoint_id, snapshots, in_flight };
         }
         Ok(attempt)
     }
@@ -228,7 +236,6 @@ pub(crate) fn checkpoint_setup(
     let dir = checkpoint_dir(config)?;
     let savepoint_dir = path(config.get(options::CHECKPOINTING_SAVEPOINT_DIR))?;
     let recovery_path = path(config.get(options::STATE_RECOVERY_PATH))?;
-    refuse_unsupported(config)?;
     if settings.interval.is_none() && dir.is_none() && savepoint_dir.is_none() && recovery_path.is_none() {
         return Ok(None);
     }
@@ -294,19 +301,6 @@ pub(crate) fn checkpoint_dir(config: &Configuration) -> Result<Option<Location>>
             options::CHECKPOINTING_DIR.key,
             options::CHECKPOINTING_STORAGE.key
         ))),
-    }
-}
-
-/// What is known and not built yet is refused: to ignore it would promise what does not hold.
-fn refuse_unsupported(config: &Configuration) -> Result<()> {
-    let refused = [(
-        config.get(options::CHECKPOINTING_UNALIGNED),
-        options::CHECKPOINTING_UNALIGNED.key,
-        "barriers do not overtake records yet",
-    )];
-    match refused.iter().find(|(is_set, ..)| *is_set) {
-        Some((_, key, why)) => Err(Error::user(format!("configuration key '{key}' cannot be set: {why}"))),
-        None => Ok(()),
     }
 }
 

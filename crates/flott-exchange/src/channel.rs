@@ -1,10 +1,15 @@
 //! Channels into one task: a queue in order of arrival, with a limit in bytes for each producer.
 
-use flott_types::StreamElement;
+mod watch;
+
+use flott_types::{Data, StreamElement};
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+pub use watch::Recorded;
+use watch::Watch;
 
 /// The other side of a channel is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +31,8 @@ struct Queue<T> {
     arrived: VecDeque<Arrived<T>>,
     producers: Vec<Producer>,
     consumer: Option<Waker>,
+    /// A consumer that takes no records for now, but wants to know of barriers.
+    listener: Option<Waker>,
     consumer_gone: bool,
     bytes_per_channel_max: usize,
 }
@@ -39,11 +46,15 @@ impl<T> Queue<T> {
     }
 }
 
-struct Shared<T>(Mutex<Queue<T>>);
+struct Shared<T> {
+    queue: Mutex<Queue<T>>,
+    /// Barriers and ends that have come, to be looked at without the lock.
+    n_signals: AtomicU64,
+}
 
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, Queue<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -52,16 +63,27 @@ impl<T> Shared<T> {
 /// A channel takes an element whenever it holds less than its share, so one batch of any size always fits.
 pub fn input_gate<T>(n_channels: usize, bytes_max: usize) -> (InputGate<T>, Vec<ChannelSender<T>>) {
     let producer = || Producer { bytes_in_flight: 0, waiting: None, gone: false };
-    let shared = Arc::new(Shared(Mutex::new(Queue {
+    let queue = Queue {
         arrived: VecDeque::new(),
         producers: (0..n_channels).map(|_| producer()).collect(),
         consumer: None,
+        listener: None,
         consumer_gone: false,
         bytes_per_channel_max: (bytes_max / n_channels.max(1)).max(1),
-    })));
-    let senders =
-        (0..n_channels).map(|channel| ChannelSender { shared: Arc::clone(&shared), channel }).collect();
-    (InputGate { shared, taken: VecDeque::new(), parked: VecDeque::new(), blocked: Vec::new() }, senders)
+    };
+    let shared = Arc::new(Shared { queue: Mutex::new(queue), n_signals: AtomicU64::new(0) });
+    let sender = |channel| ChannelSender { shared: Arc::clone(&shared), channel, overdrawn: false };
+    let senders = (0..n_channels).map(sender).collect();
+    let gate = InputGate {
+        shared,
+        n_channels,
+        taken: VecDeque::new(),
+        seen: VecDeque::new(),
+        parked: VecDeque::new(),
+        blocked: Vec::new(),
+        watch: None,
+    };
+    (gate, senders)
 }
 
 /// An element that waits to be sent.
@@ -77,6 +99,8 @@ pub struct Outgoing<T> {
 pub struct ChannelSender<T> {
     shared: Arc<Shared<T>>,
     channel: usize,
+    /// More was sent than the channel takes, so that a barrier is not held up: nothing more goes until it has room again.
+    overdrawn: bool,
 }
 
 impl<T> fmt::Debug for ChannelSender<T> {
@@ -88,40 +112,70 @@ impl<T> fmt::Debug for ChannelSender<T> {
 impl<T> ChannelSender<T> {
     /// Sends what is in `outgoing`, in order, as far as the channel takes it; what is left stays there, and a wake-up is
     /// arranged. One lock and at most one wake-up of the consumer for all of it: there may be many small elements.
-    #[expect(clippy::indexing_slicing, reason = "the gate was made with this channel")]
     pub fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
         outgoing: &mut VecDeque<Outgoing<T>>,
     ) -> Poll<Result<(), ChannelClosed>> {
-        if outgoing.is_empty() {
+        if outgoing.is_empty() && !self.overdrawn {
             return Poll::Ready(Ok(()));
         }
+        match self.send(outgoing, Some(cx)) {
+            Err(closed) => Poll::Ready(Err(closed)),
+            Ok(()) if outgoing.is_empty() && !self.overdrawn => Poll::Ready(Ok(())),
+            Ok(()) => Poll::Pending,
+        }
+    }
+
+    /// Sends all of `outgoing`, whatever the channel holds, so that a barrier in it can be seen on the other side. Until the channel has
+    /// room again [`ChannelSender::poll_send`] is pending: what is in flight stays bounded, by what one input element produces more.
+    ///
+    /// # Errors
+    /// If the consumer is gone.
+    pub fn send_all(&mut self, outgoing: &mut VecDeque<Outgoing<T>>) -> Result<(), ChannelClosed> {
+        self.send(outgoing, None)
+    }
+
+    /// Without `cx` for somebody who does not wait for room.
+    #[expect(clippy::indexing_slicing, reason = "the gate was made with this channel")]
+    fn send(
+        &mut self,
+        outgoing: &mut VecDeque<Outgoing<T>>,
+        cx: Option<&mut Context<'_>>,
+    ) -> Result<(), ChannelClosed> {
         let mut queue = self.shared.lock();
         if queue.consumer_gone {
-            return Poll::Ready(Err(ChannelClosed));
+            self.overdrawn = false;
+            // One that has ended in order may be gone before this side: only what is still to be sent is lost.
+            return if outgoing.is_empty() { Ok(()) } else { Err(ChannelClosed) };
         }
         let bytes_max = queue.bytes_per_channel_max;
         let Queue { arrived, producers, .. } = &mut *queue;
         let producer = &mut producers[self.channel];
-        let n_before = arrived.len();
+        let (n_before, mut n_signals) = (arrived.len(), 0);
+        self.overdrawn &= producer.bytes_in_flight >= bytes_max;
         // Watermarks and the like weigh nothing: only records can fill a channel.
+        let fits = |bytes: usize, in_flight: usize| bytes == 0 || in_flight < bytes_max;
         while let Some(Outgoing { bytes, element }) =
-            outgoing.pop_front_if(|next| next.bytes == 0 || producer.bytes_in_flight < bytes_max)
+            outgoing.pop_front_if(|next| cx.is_none() || fits(next.bytes, producer.bytes_in_flight))
         {
+            self.overdrawn |= !fits(bytes, producer.bytes_in_flight);
+            n_signals += u64::from(matches!(element, StreamElement::Barrier(_) | StreamElement::EndOfData));
             producer.bytes_in_flight += bytes;
             arrived.push_back(Arrived { channel: self.channel, bytes, element });
         }
-        let is_full = !outgoing.is_empty();
-        if is_full {
+        if let (Some(cx), true) = (cx, self.overdrawn || !outgoing.is_empty()) {
             producer.waiting = Some(cx.waker().clone());
         }
         let consumer = if arrived.len() > n_before { queue.consumer.take() } else { None };
-        drop(queue);
-        if let Some(consumer) = consumer {
-            consumer.wake();
+        let listener = if n_signals > 0 { queue.listener.take() } else { None };
+        if n_signals > 0 {
+            // Under the lock: whoever sees the number finds what it counts.
+            self.shared.n_signals.fetch_add(n_signals, Ordering::Release);
         }
-        if is_full { Poll::Pending } else { Poll::Ready(Ok(())) }
+        drop(queue);
+        consumer.into_iter().chain(listener).for_each(Waker::wake);
+        Ok(())
     }
 }
 
@@ -131,24 +185,27 @@ impl<T> Drop for ChannelSender<T> {
         if let Some(producer) = queue.producers.get_mut(self.channel) {
             producer.gone = true;
         }
-        let consumer = queue.consumer.take();
+        let (consumer, listener) = (queue.consumer.take(), queue.listener.take());
         drop(queue);
-        if let Some(consumer) = consumer {
-            consumer.wake();
-        }
+        consumer.into_iter().chain(listener).for_each(Waker::wake);
     }
 }
 
 /// The consumer's end of all channels into one input of a subtask.
 pub struct InputGate<T> {
     shared: Arc<Shared<T>>,
+    n_channels: usize,
     /// Taken out of the queue under one lock, and not counted as in flight any more. Nothing of a blocked channel.
     taken: VecDeque<Arrived<T>>,
+    /// Taken out of the queue to look for barriers, behind what is in `taken`, and still counted as in flight. Nothing of a blocked channel.
+    seen: VecDeque<Arrived<T>>,
     /// What blocked channels delivered, in the order of arrival; still counted as in flight, or a blocked channel would have no
     /// limit.
     parked: VecDeque<Arrived<T>>,
     /// The channels that are blocked.
     blocked: Vec<usize>,
+    /// What is looked for in what arrives, if barriers may overtake.
+    watch: Option<Watch>,
 }
 
 impl<T> fmt::Debug for InputGate<T> {
@@ -157,10 +214,10 @@ impl<T> fmt::Debug for InputGate<T> {
     }
 }
 
-impl<T> InputGate<T> {
+impl<T: Data> InputGate<T> {
     /// Number of channels.
     pub fn n_channels(&self) -> usize {
-        self.shared.lock().producers.len()
+        self.n_channels
     }
 
     /// Takes nothing more from `channel` until [`InputGate::unblock_all`]. What it delivers waits in its order and counts
@@ -177,6 +234,10 @@ impl<T> InputGate<T> {
         if let Some(producer) = self.shared.lock().producers.get_mut(channel) {
             producer.bytes_in_flight += bytes;
         }
+        self.parked.extend(parked);
+        let (parked, seen): (VecDeque<_>, _) =
+            std::mem::take(&mut self.seen).into_iter().partition(|arrived| arrived.channel == channel);
+        self.seen = seen;
         self.parked.extend(parked);
     }
 
@@ -204,20 +265,26 @@ impl<T> InputGate<T> {
         if self.taken.is_empty() {
             let mut queue = self.shared.lock();
             let mut wake = Vec::new();
-            if self.blocked.is_empty() {
+            std::mem::swap(&mut self.taken, &mut self.seen);
+            if self.taken.is_empty() && self.blocked.is_empty() {
                 std::mem::swap(&mut self.taken, &mut queue.arrived);
-                for arrived in &self.taken {
-                    wake.extend(queue.release(arrived));
+                if let Some(watch) = &mut self.watch {
+                    self.taken.iter().for_each(|arrived| watch.see(arrived.channel, &arrived.element));
                 }
             } else {
                 for arrived in std::mem::take(&mut queue.arrived) {
+                    if let Some(watch) = &mut self.watch {
+                        watch.see(arrived.channel, &arrived.element);
+                    }
                     if self.blocked.contains(&arrived.channel) {
                         self.parked.push_back(arrived);
                     } else {
-                        wake.extend(queue.release(&arrived));
                         self.taken.push_back(arrived);
                     }
                 }
+            }
+            for arrived in &self.taken {
+                wake.extend(queue.release(arrived));
             }
             if self.taken.is_empty() {
                 if queue.producers.iter().all(|producer| producer.gone) {

@@ -2,6 +2,7 @@
 
 use crate::channel::{ChannelClosed, ChannelSender, Outgoing};
 use crate::partitioner::Partitioner;
+use flott_env::canary;
 use flott_types::{
     CheckpointBarrier, Data, RecordBatch, StreamElement, StreamStatus, Timestamp, Watermark, approximate_size,
 };
@@ -23,6 +24,8 @@ pub struct ResultPartition<T> {
     /// What each channel has not taken yet.
     outgoing: Vec<VecDeque<Outgoing<T>>>,
     batch_size: usize,
+    /// Whether barriers of checkpoints may overtake records behind this.
+    overtakes: bool,
     /// Bytes of a record, measured on one record of the last batch.
     record_bytes: usize,
 }
@@ -42,7 +45,14 @@ impl<T: Data> ResultPartition<T> {
     ) -> Self {
         let collecting = channels.iter().map(|_| RecordBatch::default()).collect();
         let outgoing = channels.iter().map(|_| VecDeque::new()).collect();
-        Self { partitioner, channels, collecting, outgoing, batch_size, record_bytes: size_of::<T>() }
+        let record_bytes = size_of::<T>();
+        Self { partitioner, channels, collecting, outgoing, batch_size, overtakes: false, record_bytes }
+    }
+
+    /// The same partition for barriers that may overtake records in its channels.
+    #[must_use]
+    pub fn with_overtaking(self) -> Self {
+        Self { overtakes: true, ..self }
     }
 
     /// Takes records.
@@ -80,9 +90,22 @@ impl<T: Data> ResultPartition<T> {
         self.broadcast(&StreamElement::Status(status));
     }
 
-    /// Forwards a barrier to all channels, behind all records.
-    pub fn barrier(&mut self, barrier: CheckpointBarrier) {
+    /// Forwards a barrier to all channels, behind all records. One that may overtake is in its channel at once, with everything before it:
+    /// who reads there has it all, and none of it is this subtask's to keep.
+    ///
+    /// # Errors
+    /// If the consumer is gone.
+    pub fn barrier(&mut self, barrier: CheckpointBarrier) -> Result<(), ChannelClosed> {
         self.broadcast(&StreamElement::Barrier(barrier));
+        if !self.overtakes || barrier.kind.is_savepoint() {
+            return Ok(());
+        }
+        self.channels.iter_mut().zip(&mut self.outgoing).try_for_each(|(channel, outgoing)| {
+            if canary("forget-output-in-flight") {
+                outgoing.retain(|waiting| matches!(waiting.element, StreamElement::Barrier(_)));
+            }
+            channel.send_all(outgoing)
+        })
     }
 
     /// Ends all channels, behind all records.

@@ -40,6 +40,26 @@ impl WatermarkValve {
         Self { channels: vec![channel; n_channels], watermark: Watermark::MIN, status: StreamStatus::Active }
     }
 
+    /// A valve whose channels are as they were when somebody else noted them by [`WatermarkValve::channels`].
+    pub fn restored(channels: impl IntoIterator<Item = (Watermark, StreamStatus)>) -> Self {
+        let channel = |(watermark, status)| Channel { watermark, status, ended: false };
+        let mut valve = Self::new(0);
+        valve.channels = channels.into_iter().map(channel).collect();
+        // What is reached is not news.
+        valve.derive();
+        valve
+    }
+
+    /// Watermark and status of each channel.
+    pub fn channels(&self) -> impl Iterator<Item = (Watermark, StreamStatus)> {
+        self.channels.iter().map(|channel| (channel.watermark, channel.status))
+    }
+
+    /// Whether some channel is active.
+    pub fn status(&self) -> StreamStatus {
+        self.status
+    }
+
     /// The combined watermark.
     pub fn current(&self) -> Watermark {
         self.watermark

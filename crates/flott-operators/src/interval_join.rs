@@ -116,7 +116,7 @@ impl<K: Key, L: Data, R: Data, F, S1, S2> IntervalJoinOperator<K, L, R, F, S1, S
 
     /// Buffers a record of the key that was loaded until `expires` has passed; some records need not wait at all.
     fn keep(&mut self, hash: u64, key: &K, expires: Timestamp, insert: impl FnOnce(&mut Buffers<L, R>)) {
-        if expires <= self.timers.watermark.timestamp() {
+        if expires <= self.timers.event_time.of_hash(hash).timestamp() {
             return;
         }
         if let Some(buffers) = self.buffers.get_mut(hash, key) {
@@ -129,7 +129,7 @@ impl<K: Key, L: Data, R: Data, F, S1, S2> IntervalJoinOperator<K, L, R, F, S1, S
 
     /// Drops what the watermark has passed of the keys whose timers are due.
     fn clean_up(&mut self) -> Result<()> {
-        let watermark = self.timers.watermark;
+        let watermark = self.timers.event_time.watermark();
         let JoinInterval { lower_ms, upper_ms } = self.interval;
         while let Some((_, key, ())) = self.timers.event.pop_due(watermark.timestamp()) {
             let hash = key_hash(&key);
@@ -186,14 +186,14 @@ where
     where
         F: FnMut(&L, &R, &mut Collector<'_, O>) -> UserResult,
     {
-        if is_late(timestamp, self.timers.watermark)? {
+        let key = (self.key_selector1)(&left);
+        let hash = key_hash(&key);
+        self.placement.check(hash);
+        if is_late(timestamp, self.timers.event_time.of_hash(hash))? {
             set_late_aside(self.late_left.as_ref(), left, timestamp, out);
             return Ok(());
         }
         let JoinInterval { lower_ms, upper_ms } = self.interval;
-        let key = (self.key_selector1)(&left);
-        let hash = key_hash(&key);
-        self.placement.check(hash);
         if let Some(buffers) = self.buffers.load_mut(hash, &key)?.get(hash, &key) {
             let (from, to) = (timestamp.saturating_add(lower_ms), timestamp.saturating_add(upper_ms));
             for (right_timestamp, right) in buffers.right.between(from, to) {
@@ -217,14 +217,14 @@ where
     where
         F: FnMut(&L, &R, &mut Collector<'_, O>) -> UserResult,
     {
-        if is_late(timestamp, self.timers.watermark)? {
+        let key = (self.key_selector2)(&right);
+        let hash = key_hash(&key);
+        self.placement.check(hash);
+        if is_late(timestamp, self.timers.event_time.of_hash(hash))? {
             set_late_aside(self.late_right.as_ref(), right, timestamp, out);
             return Ok(());
         }
         let JoinInterval { lower_ms, upper_ms } = self.interval;
-        let key = (self.key_selector2)(&right);
-        let hash = key_hash(&key);
-        self.placement.check(hash);
         if let Some(buffers) = self.buffers.load_mut(hash, &key)?.get(hash, &key) {
             let (from, to) = (timestamp.saturating_sub(upper_ms), timestamp.saturating_sub(lower_ms));
             for (left_timestamp, left) in buffers.left.between(from, to) {
@@ -259,6 +259,7 @@ where
     fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
         self.placement = KeyPlacement::new(ctx);
         self.buffers = local_state(ctx)?.table();
+        self.timers = TimerService::new(self.placement.event_time());
         self.schemas = self.placement.schemas();
         self.schemas.bind::<(K, Buffers<L, R>)>(BUFFERS)?;
         TimerService::<K, ()>::bind(&mut self.schemas)
@@ -293,8 +294,7 @@ where
     }
 
     fn on_watermark(&mut self, watermark: Watermark, out: &mut OperatorOutput<'_, O>) -> Result<()> {
-        // The watermark of a snapshot may be ahead of the first ones that come after the restore.
-        self.timers.watermark = self.timers.watermark.max(watermark);
+        self.timers.event_time.advance(watermark);
         self.clean_up()?;
         out.emit_watermark(watermark)
     }

@@ -4,8 +4,8 @@ use crate::operator::{OperatorContext, OperatorOutput};
 use crate::user_code::user_error;
 use flott_api::{Collector, KeyedContext, TimeDomain, UserResult};
 use flott_state::{
-    BegunSnapshot, HandleTypes, KeyedSchemas, KeyedStateBackend, LocalState, OperatorSnapshot,
-    SnapshotProgress, StateTypes, TimerService,
+    BegunSnapshot, HandleTypes, KeyedEventTime, KeyedSchemas, KeyedStateBackend, LocalState,
+    OperatorSnapshot, SnapshotProgress, StateTypes, TimerService,
 };
 use flott_types::{
     Error, Key, KeyGroupRange, NO_TIMESTAMP, RecordBatch, Result, SubtaskIndex, Timestamp, Watermark,
@@ -35,6 +35,7 @@ impl<K: Key> KeyedScope<K> {
     pub(crate) fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
         self.state = KeyedStateBackend::new(ctx.subtask, ctx.parallelism, ctx.max_parallelism)
             .with_local_state(local_state(ctx)?);
+        self.timers = TimerService::new(KeyPlacement::new(ctx).event_time());
         TimerService::<K, ()>::bind(self.state.schemas())?;
         self.max_parallelism = ctx.max_parallelism;
         self.set_processing_time(ctx.env.processing_time());
@@ -47,7 +48,7 @@ impl<K: Key> KeyedScope<K> {
     }
 
     pub(crate) fn watermark(&self) -> Watermark {
-        self.timers.watermark
+        self.timers.event_time.watermark()
     }
 
     /// The context of a record of `key`.
@@ -70,7 +71,7 @@ impl<K: Key> KeyedScope<K> {
         out: &mut OperatorOutput<'_, O>,
         on_timer: impl FnMut(Timestamp, &mut KeyedContext<'_, K>, &mut Collector<'_, O>) -> UserResult,
     ) -> Result<()> {
-        self.timers.watermark = self.timers.watermark.max(watermark);
+        self.timers.event_time.advance(watermark);
         self.fire(TimeDomain::EventTime, out, on_timer)
     }
 
@@ -87,7 +88,7 @@ impl<K: Key> KeyedScope<K> {
 
     fn pop_due(&mut self, domain: TimeDomain) -> Option<(Timestamp, K, ())> {
         match domain {
-            TimeDomain::EventTime => self.timers.event.pop_due(self.timers.watermark.timestamp()),
+            TimeDomain::EventTime => self.timers.event.pop_due(self.watermark().timestamp()),
             TimeDomain::ProcessingTime => self.timers.processing.pop_due(self.timers.processing_time),
         }
     }
@@ -174,6 +175,11 @@ impl KeyPlacement {
     /// For the schemas of the tables of the subtask.
     pub(crate) fn schemas(self) -> KeyedSchemas {
         KeyedSchemas::new(self.range)
+    }
+
+    /// The beginning of event time for the keys of the subtask.
+    pub(crate) const fn event_time(self) -> KeyedEventTime {
+        KeyedEventTime::new(self.range, self.max_parallelism)
     }
 
     /// Asserts that the partitioner has sent a key with this hash to the right subtask.

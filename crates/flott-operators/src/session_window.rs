@@ -11,14 +11,13 @@ mod table;
 use crate::keyed::KeyPlacement;
 use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::{Progress, user_error};
-use crate::watermark_state;
 use crate::window::{
     Results, SESSIONS, WindowFunction, check_kind, late_record, restore_entries, snapshot_entries, window_of,
 };
 use agenda::{Agenda, UPCOMING};
 use flott_api::windowing::{TimeWindow, Window, WindowAssigner, require_timestamp};
 use flott_api::{AggregateFunction, OutputTag, WindowContext};
-use flott_state::{HandleTypes, KeyedSchemas, OperatorSnapshot, StateTypes};
+use flott_state::{HandleTypes, KeyedEventTime, KeyedSchemas, OperatorSnapshot, StateTypes};
 use flott_types::{Data, Error, Key, RecordBatch, Result, Timestamp, Watermark, key_hash};
 use hashbrown::hash_table::Entry;
 use sessions::{Session, Sessions};
@@ -66,7 +65,7 @@ where
     F: AggregateFunction<T>,
 {
     config: SessionWindowConfig<T, A, S, F, R>,
-    watermark: Watermark,
+    event_time: KeyedEventTime,
     table: SessionTable<K, F::Accumulator>,
     /// The hashes and keys of the records at hand; empty between batches.
     keys: Vec<(u64, K)>,
@@ -85,7 +84,7 @@ impl<K, T, O, A, S, F: AggregateFunction<T>, R> fmt::Debug for SessionWindowOper
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionWindowOperator")
             .field("config", &self.config)
-            .field("watermark", &self.watermark)
+            .field("event_time", &self.event_time)
             .finish_non_exhaustive()
     }
 }
@@ -110,7 +109,7 @@ where
         }
         Ok(Self {
             config,
-            watermark: Watermark::MIN,
+            event_time: KeyedEventTime::default(),
             table: SessionTable::default(),
             keys: Vec::new(),
             agenda: Agenda::default(),
@@ -149,7 +148,7 @@ where
             };
             match session {
                 Some(session) => function.add(&mut session.accumulator, record),
-                None if window.max_timestamp() <= self.watermark.timestamp() => {
+                None if window.max_timestamp() <= self.event_time.of_hash(hash).timestamp() => {
                     late_record(record.clone(), start, late_records.as_ref(), out);
                 }
                 None => {
@@ -168,7 +167,8 @@ where
     /// Emits the sessions that the watermark has passed, in the order of their ends.
     fn fire(&mut self, out: &mut OperatorOutput<'_, O>) -> Result<()> {
         let SessionWindowConfig { function, then, .. } = &mut self.config;
-        let until = self.watermark.timestamp().saturating_add(1);
+        let watermark = self.event_time.watermark();
+        let until = watermark.timestamp().saturating_add(1);
         let mut n_looked_at = 0;
         while let Some((at, hash)) = self.agenda.pop_until(until) {
             if n_looked_at % UPCOMING == 0 {
@@ -181,11 +181,7 @@ where
             let first = sessions.first();
             if first.window.end == at {
                 let window = window_of::<A::Window>(first.window)?;
-                let ctx = WindowContext {
-                    window: &window,
-                    watermark: self.watermark,
-                    processing_time: self.processing_time,
-                };
+                let ctx = WindowContext { window: &window, watermark, processing_time: self.processing_time };
                 let result = function.get_result(&first.accumulator);
                 self.results.fire(at.saturating_sub(1), out, |out| then.apply(key, &ctx, result, out))?;
                 if !sessions.remove_first() {
@@ -232,6 +228,7 @@ where
 {
     fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
         self.placement = KeyPlacement::new(ctx);
+        self.event_time = self.placement.event_time();
         self.processing_time = ctx.env.processing_time();
         self.schemas = self.placement.schemas();
         self.schemas.bind::<Entries<K, F::Accumulator>>(SESSIONS)?;
@@ -254,8 +251,7 @@ where
     }
 
     fn on_watermark(&mut self, watermark: Watermark, out: &mut OperatorOutput<'_, O>) -> Result<()> {
-        if watermark > self.watermark {
-            self.watermark = watermark;
+        if self.event_time.advance(watermark) {
             self.fire(out)?;
             self.results.flush(out)?;
         }
@@ -275,7 +271,7 @@ where
         let entries = snapshot_entries(SESSIONS, max_parallelism, entries)?;
         snapshot.keyed.insert(SESSIONS.to_owned(), entries);
         self.schemas.snapshot(snapshot)?;
-        watermark_state::save(self.watermark, snapshot)
+        self.event_time.snapshot(snapshot)
     }
 
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
@@ -283,7 +279,7 @@ where
         check_kind(SESSIONS, snapshot)?;
         self.schemas.restore(snapshot)?;
         let reader = self.schemas.bind::<Entries<K, F::Accumulator>>(SESSIONS)?;
-        self.watermark = watermark_state::load(snapshot)?;
+        self.event_time.restore(snapshot)?;
         let max_parallelism = self.placement.max_parallelism();
         restore_entries(
             SESSIONS,

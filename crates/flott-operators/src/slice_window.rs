@@ -11,15 +11,14 @@ mod two_stacks;
 use crate::keyed::{KeyPlacement, local_state};
 use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::Progress;
-use crate::watermark_state;
 use crate::window::{
     Results, SLICES, WindowFunction, check_kind, late_record, restore_entries, snapshot_entries, window_of,
 };
 use flott_api::windowing::{Slicing, TimeWindow, Window, require_timestamp};
 use flott_api::{AggregateFunction, OutputTag, TimeDomain, WindowContext};
 use flott_state::{
-    BegunSnapshot, GroupLayout, HandleTypes, KeyedSchemas, KeyedTable, LocalState, OperatorSnapshot,
-    SnapshotProgress, StateTypes, encode_into,
+    BegunSnapshot, GroupLayout, HandleTypes, KeyedEventTime, KeyedSchemas, KeyedTable, LocalState,
+    OperatorSnapshot, SnapshotProgress, StateTypes, encode_into,
 };
 use flott_types::{Data, Key, NO_TIMESTAMP, RecordBatch, Result, Timestamp, Watermark, key_hash};
 use grid::SliceGrid;
@@ -86,7 +85,7 @@ where
     /// What the wall clock said; where it tells the time of records it never goes back.
     processing_time: Timestamp,
     /// The time that has passed for the windows: the watermark, or the wall clock without the current millisecond.
-    passed: Watermark,
+    passed: KeyedEventTime,
     /// The end of the last window that has passed: slices until there are in `stacks`.
     fired_until: Timestamp,
     /// The slices that no window has needed yet, by their end.
@@ -168,7 +167,7 @@ where
             config,
             watermark: Watermark::MIN,
             processing_time: 0,
-            passed: Watermark::MIN,
+            passed: KeyedEventTime::default(),
             fired_until: Timestamp::MIN,
             open: VecDeque::new(),
             stacks: TwoStacks::default(),
@@ -190,11 +189,31 @@ where
         let end = start.saturating_add(self.grid.slice_ms());
         let place = match self.grid.last_window_end(start) {
             None => Place::Between,
-            Some(last) if last.saturating_sub(1) <= self.passed.timestamp() => Place::Late,
+            Some(last) if last.saturating_sub(1) <= self.passed.watermark().timestamp() => Place::Late,
             Some(_) if end <= self.fired_until => Place::Added,
             Some(_) => Place::Open(self.open_slice(end)),
         };
         Current { start, end, place }
+    }
+
+    /// Takes out what is late for key groups that have come further than others; that is not seen by the slice.
+    fn without_late(&self, batch: RecordBatch<T>, out: &mut OperatorOutput<'_, O>) -> RecordBatch<T> {
+        if !self.passed.is_ahead() || self.config.domain == TimeDomain::ProcessingTime {
+            return batch;
+        }
+        let mut in_time = RecordBatch::default();
+        for (record, timestamp) in batch {
+            let passed = self.passed.of_key(&(self.config.key_selector)(&record)).timestamp();
+            let is_late = timestamp != NO_TIMESTAMP
+                && (self.grid.last_window_end(self.grid.slice_start(timestamp)))
+                    .is_some_and(|last| last.saturating_sub(1) <= passed);
+            if is_late {
+                late_record(record, timestamp, self.config.late_records.as_ref(), out);
+            } else {
+                in_time.push(record, timestamp);
+            }
+        }
+        in_time
     }
 
     fn open_slice(&mut self, end: Timestamp) -> usize {
@@ -289,9 +308,14 @@ where
             watermark: self.watermark,
             processing_time: self.processing_time,
         };
-        let (results, then) = (&mut self.results, &mut self.config.then);
+        let (results, then, passed) = (&mut self.results, &mut self.config.then, &self.passed);
+        let is_ahead = passed.is_ahead();
         results.expect(self.stacks.len());
         self.stacks.results(&self.config.function, |key, result| {
+            if is_ahead && max_timestamp <= passed.of_key(key).timestamp() {
+                // It has fired before the restore.
+                return Ok(());
+            }
             results.fire(max_timestamp, out, |out| then.apply(key, &ctx, result, out))
         })
     }
@@ -320,15 +344,15 @@ where
 
     /// Fires the windows that end until `passed`.
     fn advance(&mut self, passed: Watermark, out: &mut OperatorOutput<'_, O>) -> Result<()> {
-        if passed <= self.passed {
+        if passed <= self.passed.watermark() {
             return Ok(());
         }
-        self.passed = passed;
         let complete_until = self.grid.complete_until(passed);
         while let Some(end) = self.next_window_end().filter(|end| *end <= complete_until) {
             self.fired_until = end;
             self.fire(end, out)?;
         }
+        self.passed.advance(passed);
         self.fired_until = self.fired_until.max(complete_until);
         self.current = Current::NONE;
         self.results.flush(out)
@@ -374,6 +398,7 @@ where
 {
     fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
         self.placement = KeyPlacement::new(ctx);
+        self.passed = self.placement.event_time();
         self.local = local_state(ctx)?;
         self.schemas = self.placement.schemas();
         self.schemas.bind::<Entries<K, F::Accumulator>>(SLICES)?;
@@ -384,7 +409,7 @@ where
     }
 
     fn process_batch(&mut self, batch: RecordBatch<T>, out: &mut OperatorOutput<'_, O>) -> Result<()> {
-        let (records, timestamps) = batch.into_columns();
+        let (records, timestamps) = self.without_late(batch, out).into_columns();
         if self.config.domain == TimeDomain::ProcessingTime {
             if !(self.current.start..self.current.end).contains(&self.processing_time) {
                 self.current = self.slice_of(self.processing_time);
@@ -456,14 +481,14 @@ where
         let entries = snapshot_entries(SLICES, max_parallelism, added.chain(on_disk).chain(open))?;
         snapshot.keyed.insert(SLICES.to_owned(), entries);
         self.schemas.snapshot(snapshot)?;
-        watermark_state::save(self.passed, snapshot)
+        self.passed.snapshot(snapshot)
     }
 
     fn begin_snapshot(&mut self, begun: &mut BegunSnapshot) -> Result<()> {
         let max_parallelism = self.placement.max_parallelism();
         begun.snapshot.max_parallelism = max_parallelism;
         self.schemas.snapshot(&mut begun.snapshot)?;
-        watermark_state::save(self.passed, &mut begun.snapshot)?;
+        self.passed.snapshot(&mut begun.snapshot)?;
         let stream = begun.stream(SLICES, max_parallelism, GroupLayout::Counted);
         let added = self.stacks.entries(&self.config.function).into_iter();
         let added = added.map(|(end, key, accumulator)| (key.clone(), (end, accumulator.into_owned())));
@@ -491,12 +516,14 @@ where
         check_kind(SLICES, snapshot)?;
         self.schemas.restore(snapshot)?;
         let reader = self.schemas.bind::<Entries<K, F::Accumulator>>(SLICES)?;
-        self.passed = watermark_state::load(snapshot)?;
-        self.fired_until = self.grid.complete_until(self.passed);
+        self.passed.restore(snapshot)?;
+        let passed = self.passed.watermark();
+        self.fired_until = self.grid.complete_until(passed);
         match self.config.domain {
-            TimeDomain::EventTime => self.watermark = self.passed,
+            TimeDomain::EventTime => self.watermark = passed,
             TimeDomain::ProcessingTime => {
-                self.processing_time = self.processing_time.max(self.passed.timestamp().saturating_add(1));
+                let furthest = self.passed.furthest().timestamp();
+                self.processing_time = self.processing_time.max(furthest.saturating_add(1));
             }
         }
         let max_parallelism = self.placement.max_parallelism();

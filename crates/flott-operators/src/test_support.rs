@@ -1,5 +1,9 @@
 //! Feeds operators in tests and writes down, as text, what comes out: `+1@10 W12 late:+3@4 idle end`.
 
+mod overtaking;
+
+pub(crate) use overtaking::check_overtaking;
+
 use crate::operator::{
     Operator, OperatorContext, OperatorOutput, Output, OutputControl, OutputMetrics, SideChannels,
     SideReceiver, TwoInputOperator,

@@ -163,13 +163,14 @@ where
         if assigned.is_empty() {
             return Ok(());
         }
-        if !self.config.assigner.is_merging() {
-            // A merging window may be kept alive by what it merges with.
-            assigned.retain(|window| !self.lifetime.has_ended(window, self.timers.watermark));
-        }
         let key = (self.config.key_selector)(&record);
         let hash = key_hash(&key);
         self.placement.check(hash);
+        if !self.config.assigner.is_merging() {
+            // A merging window may be kept alive by what it merges with.
+            let reached = self.timers.event_time.of_hash(hash);
+            assigned.retain(|window| !self.lifetime.has_ended(window, reached));
+        }
         let mut at_hand = AtHand {
             config: &mut self.config,
             lifetime: self.lifetime,
@@ -263,7 +264,7 @@ where
     ) -> Result<()> {
         let idx = if self.config.assigner.is_merging() {
             let (n_touched, merged) = windows.merged_with(window);
-            if self.lifetime.has_ended(&merged, self.timers.watermark) {
+            if self.lifetime.has_ended(&merged, self.timers.event_time.of_key(self.key)) {
                 late_record(record, timestamp, self.config.late_records.as_ref(), out);
                 return Ok(());
             }
@@ -365,7 +366,7 @@ where
         let Some(firing) = firing else { return Ok(()) };
         let ctx = WindowContext {
             window: &open.window,
-            watermark: self.timers.watermark,
+            watermark: self.timers.event_time.of_key(self.key),
             processing_time: self.timers.processing_time,
         };
         let (key, logic) = (self.key, &mut self.config.logic);
@@ -385,6 +386,7 @@ where
     fn open(&mut self, ctx: &OperatorContext) -> Result<()> {
         self.placement = KeyPlacement::new(ctx);
         self.windows = local_state(ctx)?.table();
+        self.timers = TimerService::new(self.placement.event_time());
         self.timers.processing_time = ctx.env.processing_time();
         self.schemas = self.placement.schemas();
         self.schemas.bind::<Entry<K, T, O, A, L>>(WINDOWS)?;
@@ -401,9 +403,9 @@ where
     }
 
     fn on_watermark(&mut self, watermark: Watermark, out: &mut OperatorOutput<'_, O>) -> Result<()> {
-        // After a restore the watermark of the snapshot may be ahead of the one that comes.
-        self.timers.watermark = self.timers.watermark.max(watermark);
-        while let Some((at, key, window)) = self.timers.event.pop_due(self.timers.watermark.timestamp()) {
+        self.timers.event_time.advance(watermark);
+        let reached = self.timers.event_time.watermark().timestamp();
+        while let Some((at, key, window)) = self.timers.event.pop_due(reached) {
             self.on_timer(TimeDomain::EventTime, at, &key, window, out)?;
         }
         self.results.flush(out)?;

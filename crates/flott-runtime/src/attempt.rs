@@ -7,6 +7,7 @@ use flott_types::{CheckpointBarrier, CheckpointId, CheckpointingMode, OperatorUi
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Begins to write what the operators of one subtask leave for a checkpoint. It may block; it is called on a thread of its own, and
 /// so is what it returns.
@@ -18,6 +19,8 @@ pub type BeginPart =
 pub struct AttemptCheckpoints {
     /// Whether barriers are aligned.
     pub mode: CheckpointingMode,
+    /// So long after their trigger the barriers of checkpoints begin to overtake records; `None` if they never do.
+    pub unaligned_after: Option<Duration>,
     /// What subtasks do that have processed all their input.
     pub at_end: AtEnd,
     /// Where snapshots go.
@@ -46,7 +49,12 @@ pub struct RestoredSnapshots {
     pub checkpoint_id: Option<CheckpointId>,
     /// By operator and subtask. An operator that is not here starts empty.
     pub snapshots: BTreeMap<(OperatorUid, SubtaskIndex), OperatorSnapshot>,
+    /// What was in flight to an operator, by the same.
+    pub in_flight: InFlight,
 }
+
+/// The entries of [`flott_state::IN_FLIGHT`] by operator and subtask.
+pub type InFlight = BTreeMap<(OperatorUid, SubtaskIndex), Vec<Vec<u8>>>;
 
 /// One attempt to run a job.
 #[derive(Clone, Debug)]
@@ -76,6 +84,11 @@ impl AttemptSpec {
             checkpoints: None,
             restored: RestoredSnapshots::default(),
         }
+    }
+
+    /// When barriers overtake records, if they do.
+    pub(crate) fn unaligned_after(&self) -> Option<Duration> {
+        self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.unaligned_after)
     }
 
     pub(crate) fn awaits_last_checkpoint(&self) -> bool {

@@ -38,8 +38,7 @@ impl<T: Data> OutputControl for PartitionEnd<T> {
         Ok(())
     }
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let gone = |_| Error::subtask("a task downstream has stopped");
-        self.0.poll_ready(cx).map(|sent| sent.map_err(gone))
+        self.0.poll_ready(cx).map(|sent| sent.map_err(|_| downstream_gone()))
     }
     fn snapshot(&mut self, _: &mut Vec<(OperatorUid, OperatorSnapshot)>) -> Result<()> {
         Ok(())
@@ -49,9 +48,12 @@ impl<T: Data> OutputControl for PartitionEnd<T> {
         barrier: &CheckpointBarrier,
         _: &mut Vec<(OperatorUid, BegunSnapshot)>,
     ) -> Result<()> {
-        self.0.barrier(*barrier);
-        Ok(())
+        self.0.barrier(*barrier).map_err(|_| downstream_gone())
     }
+}
+
+fn downstream_gone() -> Error {
+    Error::subtask("a task downstream has stopped")
 }
 
 impl<T: Data> Output<T> for PartitionEnd<T> {

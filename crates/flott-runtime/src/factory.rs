@@ -4,10 +4,13 @@
 //! made by the builder, where the types are known, and used once per subtask. In between, outputs travel as
 //! `Box<dyn Any>`; a factory takes out of the box what its neighbour put in, since the builder connected only equal types.
 
+use crate::alignment::{BarrierSettings, OvertakingSettings};
 use crate::attempt::AttemptSpec;
 use crate::chain::{ChainLink, Place};
 use crate::chain_end::{PartitionEnd, SideEnd, Tee};
-use crate::input_task::{OneInputTask, TwoInputChain, TwoInputLink, TwoInputTask};
+use crate::in_flight::{Chained, Replayed};
+use crate::input_task::{OneInputTask, Replay, TwoInputChain, TwoInputLink, TwoInputTask};
+use crate::replay::ReplayFirst;
 use crate::source_task::{SourceSettings, SourceTask};
 use crate::span_filter::SpanFilter;
 use crate::subtask::TaskInput;
@@ -25,8 +28,10 @@ use flott_graph::{Partitioning, SubtaskId, TaskEvent};
 use flott_operators::{
     Operator, OperatorContext, Output, OutputMetrics, SideChannels, SideReceiver, TwoInputOperator,
 };
-use flott_state::{HandleTypes, OperatorSnapshot, StateTypes};
-use flott_types::{CheckpointingMode, Data, Error, JobId, OperatorUid, Result, SubtaskIndex, TagId};
+use flott_state::{HandleTypes, OperatorSnapshot, StateTypes, decode_records};
+use flott_types::{
+    CheckpointingMode, Data, Error, JobId, OperatorUid, RecordBatch, Result, SubtaskIndex, TagId,
+};
 use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
@@ -143,7 +148,7 @@ impl Outputs {
     }
 }
 
-fn unerase<T: 'static>(erased: Erased) -> T {
+pub(crate) fn unerase<T: 'static>(erased: Erased) -> T {
     let expected = || {
         panic!("the program connects operators of different types: expected {}", std::any::type_name::<T>())
     };
@@ -158,8 +163,17 @@ pub trait OperatorFactory: Send + Sync {
     /// If the operator cannot be opened.
     fn build(&self, ctx: &BuildContext, outputs: Outputs) -> Result<Erased>;
 
-    /// Makes the task of a chain that this operator heads, from what [`OperatorFactory::build`] returned and its gates.
-    fn task(&self, ctx: &BuildContext, head: Erased, gates: Vec<Erased>) -> ErasedTask;
+    /// Makes the task of a chain that this operator heads, from what [`OperatorFactory::build`] returned and its inputs.
+    fn task(&self, ctx: &BuildContext, head: Erased, inputs: TaskInputs) -> ErasedTask;
+
+    /// Puts what was in flight to an operator inside of a chain before it; `operator` is what [`OperatorFactory::build`] returned.
+    ///
+    /// # Errors
+    /// If the operator never was the head of a task.
+    fn replay(&self, ctx: &BuildContext, operator: Erased, in_flight: Chained) -> Result<Erased> {
+        let _unused = (operator, in_flight);
+        Err(Error::user(format!("{} cannot have records in flight", ctx.place())))
+    }
 
     /// The types of the operator's keyed states, as far as they are known before it runs. For that an operator may be made, which is not
     /// opened.
@@ -169,6 +183,23 @@ pub trait OperatorFactory: Send + Sync {
     fn state_types(&self, ctx: &BuildContext) -> Result<StateTypes> {
         let _unused = ctx;
         Ok(StateTypes::default())
+    }
+}
+
+/// What the head of a task reads.
+#[derive(Default)]
+pub struct TaskInputs {
+    /// A gate for each input.
+    pub(crate) gates: Vec<Erased>,
+    /// `None` if no barrier overtakes.
+    pub(crate) overtaking: Option<OvertakingSettings>,
+    /// What was in flight.
+    pub(crate) replayed: Replayed,
+}
+
+impl fmt::Debug for TaskInputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskInputs").field("gates", &self.gates.len()).finish_non_exhaustive()
     }
 }
 
@@ -229,10 +260,21 @@ where
         Ok(Box::new(link))
     }
 
-    fn task(&self, ctx: &BuildContext, head: Erased, gates: Vec<Erased>) -> ErasedTask {
+    fn task(&self, ctx: &BuildContext, head: Erased, inputs: TaskInputs) -> ErasedTask {
+        let TaskInputs { gates, overtaking, mut replayed } = inputs;
         let gate =
             gates.into_iter().map(unerase::<InputGate<I>>).next().expect("a task with one input has a gate");
-        ErasedTask(Box::new(OneInputTask::new(gate, unerase::<Box<dyn Output<I>>>(head), ctx.mode())))
+        let replay: Replay<I> = replayed.take(0);
+        let settings = BarrierSettings { mode: ctx.mode(), overtaking };
+        ErasedTask(Box::new(OneInputTask::new(gate, replay, unerase::<Box<dyn Output<I>>>(head), settings)))
+    }
+
+    fn replay(&self, _: &BuildContext, operator: Erased, in_flight: Chained) -> Result<Erased> {
+        let operator = unerase::<Box<dyn Output<I>>>(operator);
+        let Chained { layout, batches } = in_flight;
+        let batches = batches.into_iter().map(|(channel, batch)| (channel, unerase::<RecordBatch<I>>(batch)));
+        let replay: Box<dyn Output<I>> = Box::new(ReplayFirst::new(layout, batches, operator));
+        Ok(Box::new(replay))
     }
 
     fn state_types(&self, ctx: &BuildContext) -> Result<StateTypes> {
@@ -290,12 +332,15 @@ where
         Ok(Box::new(link))
     }
 
-    fn task(&self, ctx: &BuildContext, head: Erased, gates: Vec<Erased>) -> ErasedTask {
+    fn task(&self, ctx: &BuildContext, head: Erased, inputs: TaskInputs) -> ErasedTask {
+        let TaskInputs { gates, overtaking, mut replayed } = inputs;
         let mut gates = gates.into_iter();
         let first = unerase::<InputGate<A>>(gates.next().expect("a task with two inputs has two gates"));
         let second = unerase::<InputGate<B>>(gates.next().expect("a task with two inputs has two gates"));
         let chain = unerase::<Box<dyn TwoInputChain<A, B>>>(head);
-        ErasedTask(Box::new(TwoInputTask::new(first, second, chain, ctx.mode())))
+        let (replay1, replay2) = (replayed.take(0), replayed.take(1));
+        let settings = BarrierSettings { mode: ctx.mode(), overtaking };
+        ErasedTask(Box::new(TwoInputTask::new((first, replay1), (second, replay2), chain, settings)))
     }
 
     fn state_types(&self, ctx: &BuildContext) -> Result<StateTypes> {
@@ -373,7 +418,7 @@ impl<S: Source> OperatorFactory for SourceFactory<S> {
         Ok(Box::new(task))
     }
 
-    fn task(&self, _: &BuildContext, head: Erased, _: Vec<Erased>) -> ErasedTask {
+    fn task(&self, _: &BuildContext, head: Erased, _: TaskInputs) -> ErasedTask {
         ErasedTask(unerase::<Box<dyn TaskInput>>(head))
     }
 }
@@ -389,6 +434,24 @@ pub struct PartitionContext {
     pub max_parallelism: u32,
     /// Random bits.
     pub seed: u64,
+    /// Whether barriers of checkpoints may overtake records on the edge.
+    pub overtakes: bool,
+}
+
+/// Which of the records that were in flight on an edge a subtask gets.
+#[derive(Clone, Copy, Debug)]
+pub enum Share {
+    /// All.
+    Whole,
+    /// Those that the edge's partitioner sends to it.
+    Routed {
+        /// What the partitioner is made with.
+        ctx: PartitionContext,
+        /// The subtask.
+        subtask: SubtaskIndex,
+        /// Number of subtasks.
+        parallelism: u32,
+    },
 }
 
 /// Makes the ends of one edge.
@@ -397,6 +460,11 @@ pub trait EdgeFactory: Send + Sync {
     fn gate(&self, n_channels: usize, bytes_max: usize) -> (Erased, Vec<Erased>);
     /// Makes the partition that sends over `senders`.
     fn partition(&self, ctx: PartitionContext, senders: Vec<Erased>, batch_size: usize) -> Erased;
+    /// Reads records that were in flight and returns a batch of those in `share`.
+    ///
+    /// # Errors
+    /// If they cannot be read, or a custom partitioner names a channel that does not exist.
+    fn in_flight(&self, share: Share, bytes: &[u8]) -> Result<Erased>;
     /// Makes the receiver of a side output from its readers.
     fn side_receiver(&self, readers: Vec<Erased>) -> Box<dyn SideReceiver>;
 }
@@ -453,9 +521,21 @@ impl<T: Data> EdgeFactory for TypedEdge<T> {
 
     fn partition(&self, ctx: PartitionContext, senders: Vec<Erased>, batch_size: usize) -> Erased {
         let senders = senders.into_iter().map(unerase::<ChannelSender<T>>).collect();
-        let partition = ResultPartition::new(self.partitioner(ctx), senders, batch_size);
+        let mut partition = ResultPartition::new(self.partitioner(ctx), senders, batch_size);
+        if ctx.overtakes {
+            partition = partition.with_overtaking();
+        }
         let end: Box<dyn Output<T>> = Box::new(PartitionEnd(partition));
         Box::new(end)
+    }
+
+    fn in_flight(&self, share: Share, bytes: &[u8]) -> Result<Erased> {
+        let batch = decode_records::<T>(bytes)?;
+        let Share::Routed { ctx, subtask, parallelism } = share else { return Ok(Box::new(batch)) };
+        let mut shares: Vec<_> = (0..parallelism).map(|_| RecordBatch::default()).collect();
+        self.partitioner(ctx).partition(batch, &mut shares).map_err(Error::user)?;
+        let share = shares.get_mut(subtask.as_usize()).map(RecordBatch::take).unwrap_or_default();
+        Ok(Box::new(share))
     }
 
     fn side_receiver(&self, readers: Vec<Erased>) -> Box<dyn SideReceiver> {

@@ -1,15 +1,16 @@
 //! Tasks that read from other tasks.
 
+use crate::alignment::{Alignment, BarrierSettings, BothGates, Gates};
 use crate::chain::{Place, first_incomplete, guard};
 use crate::subtask::{Clock, Step, TaskInput};
 use flott_env::Instant;
-use flott_exchange::{AlignerOutput, BarrierAligner, InputGate, ValveOutput, WatermarkValve};
+use flott_exchange::{AlignerOutput, InputGate, ValveOutput, WatermarkValve};
 use flott_graph::TaskCommand;
 use flott_operators::{OperatorOutput, Output, OutputControl, OutputMetrics, SideChannels, TwoInputOperator};
 use flott_state::{BegunSnapshot, OperatorSnapshot, SnapshotProgress};
 use flott_types::{
-    CheckpointBarrier, CheckpointId, CheckpointingMode, Data, Error, OperatorUid, RecordBatch, Result,
-    StreamElement, StreamStatus, Timestamp, Watermark,
+    CheckpointBarrier, CheckpointId, Data, Error, OperatorUid, RecordBatch, Result, StreamElement,
+    StreamStatus, Timestamp, Watermark,
 };
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -39,38 +40,26 @@ fn pass_on(chain: &mut dyn OutputControl, output: ValveOutput) -> Result<Step> {
     Ok(Step::Progress)
 }
 
-/// Where the barriers of a task are, and what follows from that for its gates.
-struct Alignment {
-    aligner: BarrierAligner,
-    /// What came of a barrier, to be handled before anything else is read.
-    due: Option<AlignerOutput>,
-    /// The master has triggered this task itself, because all that send it barriers have finished. It waits for the end of data,
-    /// which is on its way.
-    triggered: Option<CheckpointBarrier>,
+/// What was in flight when the snapshot was taken that a task goes on from, for one input.
+pub(crate) struct Replay<T> {
+    /// How far event time was in the channels, if they are the same.
+    pub(crate) event_time: Option<Vec<(Watermark, StreamStatus)>>,
+    pub(crate) elements: Vec<(usize, StreamElement<T>)>,
 }
 
-impl Alignment {
-    fn new(n_channels: usize, mode: CheckpointingMode) -> Self {
-        Self { aligner: BarrierAligner::new(n_channels, mode), due: None, triggered: None }
-    }
-
-    /// Keeps what the task must do, if anything.
-    fn follow(&mut self, output: AlignerOutput) {
-        if output.complete.is_some() || !output.aborted.is_empty() {
-            assert!(self.due.is_none(), "a barrier is handled before the next element is read");
-            self.due = Some(output);
+impl<T: Data> Replay<T> {
+    fn into_gate(self, gate: &mut InputGate<T>) -> WatermarkValve {
+        gate.preload(self.elements);
+        match self.event_time {
+            Some(channels) => WatermarkValve::restored(channels),
+            None => WatermarkValve::new(gate.n_channels()),
         }
     }
+}
 
-    fn trigger_at_end(&mut self, ended: bool) {
-        if let Some(barrier) = self.triggered.take_if(|_| ended) {
-            self.follow(AlignerOutput { complete: Some(barrier), ..AlignerOutput::default() });
-        }
-    }
-
-    fn take_due(&mut self) -> Option<Step> {
-        self.due.take().map(|AlignerOutput { aborted, complete, .. }| Step::Aligned { aborted, complete })
-    }
+/// Event time that was reached before a restore and that nobody downstream has heard of since.
+fn known(watermark: Watermark) -> Option<Watermark> {
+    Some(watermark).filter(|watermark| *watermark > Watermark::MIN)
 }
 
 /// A chain behind one gate.
@@ -79,14 +68,29 @@ pub(crate) struct OneInputTask<T> {
     valve: WatermarkValve,
     alignment: Alignment,
     ended: bool,
+    restored_watermark: Option<Watermark>,
     chain: Box<dyn Output<T>>,
 }
 
 impl<T: Data> OneInputTask<T> {
-    pub(crate) fn new(gate: InputGate<T>, chain: Box<dyn Output<T>>, mode: CheckpointingMode) -> Self {
-        let valve = WatermarkValve::new(gate.n_channels());
-        let alignment = Alignment::new(gate.n_channels(), mode);
-        Self { gate, valve, alignment, ended: false, chain }
+    pub(crate) fn new(
+        mut gate: InputGate<T>,
+        replay: Replay<T>,
+        chain: Box<dyn Output<T>>,
+        settings: BarrierSettings,
+    ) -> Self {
+        if settings.overtaking.is_some() {
+            gate.watch(0);
+        }
+        let valve = replay.into_gate(&mut gate);
+        let alignment = Alignment::new(gate.n_channels(), settings);
+        let restored_watermark = known(valve.current());
+        Self { gate, valve, alignment, ended: false, restored_watermark, chain }
+    }
+
+    fn overtake(&mut self, clock: Clock) -> Result<Option<Step>> {
+        let Self { gate, valve, alignment, .. } = self;
+        alignment.overtake(gate, &|| valve.channels().collect(), clock)
     }
 
     fn pass_on(&mut self, output: ValveOutput) -> Result<Step> {
@@ -112,10 +116,13 @@ impl<T: Data> TaskInput for OneInputTask<T> {
         &mut self.chain
     }
 
-    fn poll_step(&mut self, cx: &mut Context<'_>, _: Clock) -> Poll<Result<Step>> {
+    fn poll_step(&mut self, cx: &mut Context<'_>, clock: Clock) -> Poll<Result<Step>> {
         self.alignment.trigger_at_end(self.ended);
-        if let Some(step) = self.alignment.take_due() {
+        if let Some(step) = self.overtake(clock)? {
             return Poll::Ready(Ok(step));
+        }
+        if let Some(watermark) = self.restored_watermark.take() {
+            self.chain.watermark(watermark)?;
         }
         let step = match self.gate.poll_next(cx) {
             Poll::Pending => return Poll::Pending,
@@ -151,10 +158,7 @@ impl<T: Data> TaskInput for OneInputTask<T> {
     fn on_command(&mut self, command: TaskCommand) -> Result<Option<Step>> {
         match command {
             TaskCommand::CheckpointAborted(id) => {
-                let output = self.alignment.aligner.on_canceled(id);
-                if output.unblock_all {
-                    self.gate.unblock_all();
-                }
+                self.alignment.cancel(id, &mut self.gate);
                 Ok(None)
             }
             TaskCommand::TriggerCheckpoint(barrier) => {
@@ -172,7 +176,19 @@ impl<T: Data> TaskInput for OneInputTask<T> {
     }
 
     fn next_wakeup(&self) -> Option<Instant> {
-        None
+        self.alignment.next_wakeup()
+    }
+
+    fn poll_pushed_back(&mut self, cx: &mut Context<'_>, clock: Clock) -> Result<Option<Step>> {
+        if self.alignment.may_overtake() {
+            self.gate.listen(cx);
+            return self.overtake(clock);
+        }
+        Ok(None)
+    }
+
+    fn next_wakeup_pushed_back(&self) -> Option<Instant> {
+        self.alignment.next_wakeup()
     }
 }
 
@@ -332,28 +348,42 @@ pub(crate) struct TwoInputTask<A, B> {
     /// Over the channels of both inputs: those of the second follow those of the first.
     alignment: Alignment,
     second_next: bool,
+    restored_watermark: Option<Watermark>,
     chain: Box<dyn TwoInputChain<A, B>>,
 }
 
 impl<A: Data, B: Data> TwoInputTask<A, B> {
     pub(crate) fn new(
-        first: InputGate<A>,
-        second: InputGate<B>,
+        (mut first, replay1): (InputGate<A>, Replay<A>),
+        (mut second, replay2): (InputGate<B>, Replay<B>),
         chain: Box<dyn TwoInputChain<A, B>>,
-        mode: CheckpointingMode,
+        settings: BarrierSettings,
     ) -> Self {
-        let alignment = Alignment::new(first.n_channels() + second.n_channels(), mode);
-        let valves = [WatermarkValve::new(first.n_channels()), WatermarkValve::new(second.n_channels())];
+        if settings.overtaking.is_some() {
+            first.watch(0);
+            second.watch(first.n_channels());
+        }
+        let alignment = Alignment::new(first.n_channels() + second.n_channels(), settings);
+        let valves = [replay1.into_gate(&mut first), replay2.into_gate(&mut second)];
+        let combined = WatermarkValve::restored(valves.iter().map(|valve| (valve.current(), valve.status())));
+        let restored_watermark = known(combined.current());
         Self {
             first,
             second,
             valves,
-            combined: WatermarkValve::new(2),
+            combined,
             ended: [false; 2],
             alignment,
             second_next: false,
+            restored_watermark,
             chain,
         }
+    }
+
+    fn overtake(&mut self, clock: Clock) -> Result<Option<Step>> {
+        let Self { first, second, valves, alignment, .. } = self;
+        let event_time = || valves.iter().flat_map(WatermarkValve::channels).collect();
+        alignment.overtake(&mut BothGates(first, second), &event_time, clock)
     }
 
     /// Handles what is not records; `idx` is the input.
@@ -458,10 +488,13 @@ impl<A: Data, B: Data> TaskInput for TwoInputTask<A, B> {
         self.chain.as_control()
     }
 
-    fn poll_step(&mut self, cx: &mut Context<'_>, _: Clock) -> Poll<Result<Step>> {
+    fn poll_step(&mut self, cx: &mut Context<'_>, clock: Clock) -> Poll<Result<Step>> {
         self.alignment.trigger_at_end(self.ended == [true; 2]);
-        if let Some(step) = self.alignment.take_due() {
+        if let Some(step) = self.overtake(clock)? {
             return Poll::Ready(Ok(step));
+        }
+        if let Some(watermark) = self.restored_watermark.take() {
+            self.chain().watermark(watermark)?;
         }
         // In turn, so that neither input starves the other.
         self.second_next = !self.second_next;
@@ -481,11 +514,7 @@ impl<A: Data, B: Data> TaskInput for TwoInputTask<A, B> {
     fn on_command(&mut self, command: TaskCommand) -> Result<Option<Step>> {
         match command {
             TaskCommand::CheckpointAborted(id) => {
-                let output = self.alignment.aligner.on_canceled(id);
-                if output.unblock_all {
-                    self.first.unblock_all();
-                    self.second.unblock_all();
-                }
+                self.alignment.cancel(id, &mut BothGates(&mut self.first, &mut self.second));
                 Ok(None)
             }
             TaskCommand::TriggerCheckpoint(barrier) => {
@@ -503,7 +532,19 @@ impl<A: Data, B: Data> TaskInput for TwoInputTask<A, B> {
     }
 
     fn next_wakeup(&self) -> Option<Instant> {
-        None
+        self.alignment.next_wakeup()
+    }
+
+    fn poll_pushed_back(&mut self, cx: &mut Context<'_>, clock: Clock) -> Result<Option<Step>> {
+        if self.alignment.may_overtake() {
+            BothGates(&mut self.first, &mut self.second).listen(cx);
+            return self.overtake(clock);
+        }
+        Ok(None)
+    }
+
+    fn next_wakeup_pushed_back(&self) -> Option<Instant> {
+        self.alignment.next_wakeup()
     }
 }
 
@@ -511,6 +552,7 @@ impl<A: Data, B: Data> TaskInput for TwoInputTask<A, B> {
 mod tests {
     use super::*;
     use flott_exchange::input_gate;
+    use flott_types::CheckpointingMode;
     use std::sync::Mutex;
 
     /// Writes down what comes.
@@ -568,7 +610,9 @@ mod tests {
         let lines = Arc::default();
         let (first, second) = (input_gate(2, 1).0, input_gate(1, 1).0);
         let chain = Box::new(Written(Arc::clone(&lines)));
-        let mut task = TwoInputTask::new(first, second, chain, CheckpointingMode::ExactlyOnce);
+        let none = || Replay { event_time: None, elements: Vec::new() };
+        let settings = BarrierSettings { mode: CheckpointingMode::ExactlyOnce, overtaking: None };
+        let mut task = TwoInputTask::new((first, none()), (second, none()), chain, settings);
         let steps: [(usize, usize, StreamElement<()>); 5] = [
             (0, 0, StreamElement::Watermark(Watermark(5))),
             (0, 1, StreamElement::Watermark(Watermark(9))),

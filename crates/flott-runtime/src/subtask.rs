@@ -6,7 +6,7 @@ use flott_env::sync::mpsc;
 use flott_env::{Env, Instant};
 use flott_graph::{SubtaskId, TaskCommand, TaskEvent};
 use flott_operators::OutputControl;
-use flott_state::SnapshotProgress;
+use flott_state::{IN_FLIGHT, SnapshotProgress};
 use flott_types::{CheckpointBarrier, CheckpointId, CheckpointKind, Result, Timestamp};
 use std::future::Future;
 use std::pin::Pin;
@@ -34,6 +34,20 @@ pub(crate) enum Step {
         /// All barriers of this one are there: the snapshot is taken before anything else happens.
         complete: Option<CheckpointBarrier>,
     },
+    /// A barrier has overtaken records: the snapshot of the operators is taken before anything else happens.
+    Overtaken {
+        /// These checkpoints are not taken here.
+        aborted: Vec<CheckpointId>,
+        /// The barrier.
+        barrier: CheckpointBarrier,
+    },
+    /// All that the barrier of this checkpoint has overtaken is known; with that its snapshot is complete.
+    Recorded {
+        /// The checkpoint.
+        checkpoint_id: CheckpointId,
+        /// What was in flight, as entries of a state.
+        in_flight: Vec<Vec<u8>>,
+    },
 }
 
 /// Where the records of a subtask come from, with the chain that they go through.
@@ -46,6 +60,15 @@ pub(crate) trait TaskInput: Send {
     fn on_command(&mut self, command: TaskCommand) -> Result<Option<Step>>;
     /// When the input wants to be polled though nothing has come.
     fn next_wakeup(&self) -> Option<Instant>;
+    /// Called in place of [`TaskInput::poll_step`] while something cannot get out: takes no records, but barriers that may overtake them.
+    fn poll_pushed_back(&mut self, cx: &mut Context<'_>, clock: Clock) -> Result<Option<Step>> {
+        let _unused = (cx, clock);
+        Ok(None)
+    }
+    /// When the input wants [`TaskInput::poll_pushed_back`] though nothing has come.
+    fn next_wakeup_pushed_back(&self) -> Option<Instant> {
+        None
+    }
     /// Takes the snapshot of the input and of the chain, and sends the barrier on.
     fn barrier(&mut self, barrier: &CheckpointBarrier, snapshots: &mut ChainSnapshot) -> Result<()> {
         self.chain().barrier(barrier, snapshots)
@@ -94,11 +117,22 @@ pub(crate) struct LoopState {
     suspended: Option<CheckpointId>,
     /// What operators have begun at a barrier and not yet sent.
     snapshot: Option<SnapshotProgress>,
+    /// Something cannot get out of the chain, perhaps the end of data.
+    pushed_back: bool,
+    /// The snapshot of a barrier that has overtaken records which have not all come.
+    held: Option<Held>,
     /// The last checkpoint is complete.
     finishing: bool,
     told_processing_time: Option<Timestamp>,
     last_flush: Option<Instant>,
     alarm: Option<(Instant, BoxFuture)>,
+}
+
+/// What the operators left for a checkpoint, until everything is known that was in flight.
+struct Held {
+    barrier: CheckpointBarrier,
+    snapshot: ChainSnapshot,
+    end_of_data: bool,
 }
 
 impl Subtask {
@@ -124,20 +158,30 @@ impl Subtask {
             }
             self.snapshot_step(self.snapshot_places)?;
             // 2. Back-pressure: nothing is taken in while something cannot get out.
-            match self.input.chain().poll_ready(cx)? {
+            let ready = self.input.chain().poll_ready(cx)?;
+            self.state.pushed_back = ready.is_pending();
+            match ready {
                 Poll::Ready(()) if self.may_finish() => {
                     self.snapshot_step(usize::MAX)?;
                     return Poll::Ready(Ok(End::Finished));
                 }
                 Poll::Ready(()) => self.report_end(cx),
-                // Whoever is full wakes the task; timers wait too, or their output would pile up.
-                Poll::Pending => return self.wait_until(cx, None),
+                // Whoever is full wakes the task; timers wait too, or their output would pile up. Barriers need not.
+                Poll::Pending => {
+                    let clock = self.clock();
+                    let Some(step) = self.input.poll_pushed_back(cx, clock)? else {
+                        let deadline = self.input.next_wakeup_pushed_back();
+                        return self.wait_until(cx, deadline);
+                    };
+                    self.after(step)?;
+                    continue;
+                }
             }
             if self.state.suspended.is_some() {
                 return self.wait_until(cx, None);
             }
             // 3. Processing time, when it has moved. Behind the end of data nothing more is emitted.
-            let clock = Clock { now: self.env.now(), processing_time: self.env.processing_time() };
+            let clock = self.clock();
             if !self.state.ended && self.state.told_processing_time != Some(clock.processing_time) {
                 self.state.told_processing_time = Some(clock.processing_time);
                 self.input.chain().processing_time(clock.processing_time)?;
@@ -155,7 +199,7 @@ impl Subtask {
                     self.state.last_flush = Some(clock.now);
                     return match self.input.chain().poll_ready(cx)? {
                         Poll::Ready(()) => self.wait(cx),
-                        Poll::Pending => self.wait_until(cx, None),
+                        Poll::Pending => self.wait_until(cx, self.input.next_wakeup_pushed_back()),
                     };
                 }
             }
@@ -164,12 +208,17 @@ impl Subtask {
         Poll::Pending
     }
 
+    fn clock(&self) -> Clock {
+        Clock { now: self.env.now(), processing_time: self.env.processing_time() }
+    }
+
     fn on_command(&mut self, command: TaskCommand) -> Result<()> {
         match &command {
             TaskCommand::CheckpointComplete(id) => self.input.chain().checkpoint_complete(*id)?,
             TaskCommand::CheckpointAborted(id) => {
                 self.input.chain().checkpoint_aborted(*id)?;
                 self.state.suspended.take_if(|suspended| suspended == id);
+                self.state.held.take_if(|held| held.barrier.id == *id);
             }
             TaskCommand::Finish => self.state.finishing = true,
             TaskCommand::Cancel
@@ -193,31 +242,65 @@ impl Subtask {
                 Ok(())
             }
             Step::Aligned { aborted, complete } => {
-                for checkpoint_id in aborted {
-                    if let Some(parts) = &mut self.parts {
-                        parts.aborted(checkpoint_id)?;
-                    }
-                }
+                self.abort(&aborted)?;
                 complete.map_or(Ok(()), |barrier| self.checkpoint(barrier))
             }
+            Step::Overtaken { aborted, barrier } => {
+                self.abort(&aborted)?;
+                let snapshot = self.begin_snapshot(&barrier)?;
+                self.state.held = Some(Held { barrier, snapshot, end_of_data: self.has_ended() });
+                Ok(())
+            }
+            Step::Recorded { checkpoint_id, in_flight } => self.complete(checkpoint_id, in_flight),
+        }
+    }
+
+    fn abort(&mut self, aborted: &[CheckpointId]) -> Result<()> {
+        self.state.held.take_if(|held| aborted.contains(&held.barrier.id));
+        match &mut self.parts {
+            Some(parts) => aborted.iter().try_for_each(|checkpoint_id| parts.aborted(*checkpoint_id)),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds what was in flight to the snapshot that was taken when the barrier overtook it.
+    fn complete(&mut self, checkpoint_id: CheckpointId, in_flight: Vec<Vec<u8>>) -> Result<()> {
+        let Some(held) = self.state.held.take_if(|held| held.barrier.id == checkpoint_id) else {
+            return Ok(());
+        };
+        let Held { barrier, mut snapshot, end_of_data } = held;
+        // The head of the chain is the first; it is who reads.
+        if let (Some((_, head)), false) = (snapshot.first_mut(), in_flight.is_empty()) {
+            head.snapshot.list.insert(IN_FLIGHT.to_owned(), in_flight);
+        }
+        match &mut self.parts {
+            Some(parts) => parts.snapshot(barrier, snapshot, end_of_data),
+            None => Ok(()),
         }
     }
 
     /// The synchronous part of a checkpoint.
     fn checkpoint(&mut self, barrier: CheckpointBarrier) -> Result<()> {
-        // Tables are in one snapshot at a time.
-        self.snapshot_step(usize::MAX)?;
-        let mut snapshots = ChainSnapshot::new();
-        self.input.barrier(&barrier, &mut snapshots)?;
-        let has_streams = snapshots.iter().any(|(_, begun)| !begun.streams.is_empty());
-        self.state.snapshot = has_streams.then_some(SnapshotProgress::Unfinished);
+        let snapshots = self.begin_snapshot(&barrier)?;
         if barrier.kind == CheckpointKind::SavepointSuspend {
             self.state.suspended = Some(barrier.id);
         }
+        let end_of_data = self.has_ended();
         match &mut self.parts {
-            Some(parts) => parts.snapshot(barrier, snapshots, self.state.ended),
+            Some(parts) => parts.snapshot(barrier, snapshots, end_of_data),
             None => Ok(()),
         }
+    }
+
+    /// Has all operators begin their snapshots and sends the barrier on.
+    fn begin_snapshot(&mut self, barrier: &CheckpointBarrier) -> Result<ChainSnapshot> {
+        // Tables are in one snapshot at a time.
+        self.snapshot_step(usize::MAX)?;
+        let mut snapshot = ChainSnapshot::new();
+        self.input.barrier(barrier, &mut snapshot)?;
+        let has_streams = snapshot.iter().any(|(_, begun)| !begun.streams.is_empty());
+        self.state.snapshot = has_streams.then_some(SnapshotProgress::Unfinished);
+        Ok(snapshot)
     }
 
     /// Goes on with the snapshot that is under way, if there is one.
@@ -227,6 +310,11 @@ impl Subtask {
             self.state.snapshot = Some(progress).filter(|progress| *progress != SnapshotProgress::Complete);
         }
         Ok(())
+    }
+
+    /// Whether the end of data has gone through the chain: an operator that pushes back may hold it.
+    fn has_ended(&self) -> bool {
+        self.state.ended && !self.state.pushed_back
     }
 
     /// Everything has gone through the chain, and somebody has seen to it that it is committed.

@@ -2,12 +2,17 @@
 
 use crate::attempt::{AtEnd, AttemptSpec};
 use crate::checkpointing::PartSink;
-use crate::factory::{BuildContext, EdgeFactory, Erased, OperatorFactory, Outputs, PartitionContext};
+use crate::factory::{
+    BuildContext, EdgeFactory, Erased, OperatorFactory, Outputs, PartitionContext, TaskInputs,
+};
+use crate::in_flight::Place;
 use crate::subtask::{LoopState, Subtask};
 use flott_api::SourceSpan;
 use flott_env::sync::mpsc;
 use flott_env::{Env, TaskHandle};
-use flott_graph::{ExecutionGraph, JobGraph, JobVertex, StreamGraph, SubtaskId, TaskCommand, TaskEvent};
+use flott_graph::{
+    ExecutionGraph, JobGraph, JobVertex, StreamGraph, SubtaskId, TaskCommand, TaskEvent, overtaking_edges,
+};
 use flott_operators::OutputMetrics;
 use flott_types::{Configuration, Error, JobId, NodeId, Result, SubtaskIndex, TagId, options};
 use std::collections::{BTreeMap, BTreeSet};
@@ -154,6 +159,10 @@ impl TaskManager {
                 senders.extend(keys.zip(ends));
             }
         }
+        let overtaking = match attempt.unaligned_after() {
+            Some(_) => Arc::new(overtaking_edges(&spec.job_graph)),
+            None => Arc::default(),
+        };
         let mut deployment =
             Deployment { mailboxes: BTreeMap::new(), tasks: Vec::new(), metrics: Vec::new() };
         for (vertex, id) in subtasks() {
@@ -184,6 +193,7 @@ impl TaskManager {
                 env: self.env.clone(),
                 spec: Arc::clone(spec),
                 attempt: Arc::clone(attempt),
+                overtaking: Arc::clone(&overtaking),
                 vertex: vertex.clone(),
                 id,
                 gates: gates.remove(&id).unwrap_or_default(),
@@ -211,6 +221,8 @@ struct Start {
     env: Env,
     spec: Arc<JobSpec>,
     attempt: Arc<AttemptSpec>,
+    /// The edges on which barriers may overtake records.
+    overtaking: Arc<BTreeSet<usize>>,
     vertex: JobVertex,
     id: SubtaskId,
     gates: Vec<Erased>,
@@ -256,7 +268,7 @@ impl Start {
 
     /// Builds the chain from its end to its head, and the task around it.
     fn build(&mut self) -> Result<crate::factory::ErasedTask> {
-        let spec = Arc::clone(&self.spec);
+        let (spec, id) = (Arc::clone(&self.spec), self.id);
         let mut built: BTreeMap<NodeId, Erased> = BTreeMap::new();
         for node in self.vertex.nodes.clone().into_iter().rev() {
             let mut outputs = Outputs::default();
@@ -287,9 +299,20 @@ impl Start {
             let factory = factory.ok_or_else(|| Error::user(format!("operator {node} has no factory")))?;
             let ctx = self.context(node);
             let operator = factory.build(&ctx, outputs)?;
+            let place = Place { spec: &spec, vertex: &self.vertex, node, subtask: id.subtask };
+            let in_flight = self.attempt.restored.in_flight.get(&(ctx.uid.clone(), id.subtask));
+            let in_flight = in_flight.map(Vec::as_slice).unwrap_or_default();
             if node == self.vertex.head {
-                return Ok(factory.task(&ctx, operator, std::mem::take(&mut self.gates)));
+                let overtaking = place.overtaking(self.attempt.unaligned_after(), &self.overtaking);
+                let replayed = place.replay(in_flight)?;
+                let gates = std::mem::take(&mut self.gates);
+                return Ok(factory.task(&ctx, operator, TaskInputs { gates, overtaking, replayed }));
             }
+            let chained = place.chained(in_flight)?;
+            let operator = match chained {
+                Some(chained) => factory.replay(&ctx, operator, chained)?,
+                None => operator,
+            };
             built.insert(node, operator);
         }
         Err(Error::user(format!("task '{}' has no head", self.vertex.name)))
@@ -304,6 +327,7 @@ impl Start {
             producer: self.id.subtask,
             max_parallelism: target.max_parallelism,
             seed: self.env.random_u64(),
+            overtakes: self.overtaking.contains(&idx),
         };
         Some(self.spec.edges.get(idx)?.partition(ctx, senders, self.spec.config.batch_size))
     }

@@ -167,6 +167,10 @@ pub(crate) struct TableSender {
 impl TableSender {
     /// Bytes of copies that wait to be written, of all tables of the stream.
     pub(crate) fn waiting_bytes(&self) -> usize {
+        if self.stream.pieces.is_closed() {
+            // Nobody will ever write them: the checkpoint was given up.
+            return 0;
+        }
         self.stream.shared.waiting_bytes.load(Ordering::Relaxed)
     }
 

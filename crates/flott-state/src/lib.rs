@@ -4,10 +4,11 @@
 //! * [`KeyedStateBackend`]: the named states of one operator subtask, and the key in whose scope they are read.
 //! * [`ValueState`], [`ListState`], [`MapState`], [`ReducingState`], [`AggregatingState`]: what users hold.
 //! * [`OperatorStateBackend`], [`OperatorListState`], [`BroadcastState`]: state that belongs to no key.
-//! * [`TimerService`]: event- and processing-time timers, which are keyed state too.
+//! * [`TimerService`]: event- and processing-time timers, which are keyed state too; [`KeyedEventTime`]: how far event time has come.
 //! * [`OperatorSnapshot`]: what a subtask leaves behind, and how a new set of subtasks divides it; [`BegunSnapshot`]: the
 //!   same on its way, while records go on.
 //!
+//! * [`IN_FLIGHT`]: records that barriers have overtaken, as part of a snapshot.
 //! * [`KeyedSchemas`]: of which types the entries of keyed states are, and how those of older types are read.
 //! * [`LocalState`]: whether tables keep what is not used on the local disk, and where.
 //!
@@ -26,7 +27,9 @@ mod backend;
 mod begun;
 mod codec;
 mod cold;
+mod event_time;
 mod handles;
+mod in_flight;
 mod local;
 mod operator_state;
 mod schemas;
@@ -43,7 +46,12 @@ pub use begun::{
     SnapshotWriter,
 };
 pub use codec::{decode, encode, encode_into};
+pub use event_time::{KEY_GROUP_WATERMARKS, KeyedEventTime};
 pub use handles::{AggregatingState, ListState, MapState, ReducingState, ValueState};
+pub use in_flight::{
+    IN_FLIGHT, InFlightChannel, InFlightEdge, InFlightElement, InFlightLayout, InFlightPart, Routing,
+    assign_in_flight, count_records, decode_parts, decode_records, encode_element, encode_layout,
+};
 pub use local::{LocalState, StateSettings};
 pub use operator_state::{
     BroadcastState, OperatorListState, OperatorStateBackend, OperatorStateStore, OperatorStateStoreMut,

@@ -4,6 +4,7 @@ mod groups;
 
 pub use groups::{GroupBytes, KeyGroupBytes, StoredSection, groups_in_memory};
 
+use crate::in_flight::IN_FLIGHT;
 use flott_types::{Error, ErrorKind, KEY_HASH_VERSION, Result, SubtaskIndex, key_group_range};
 use std::collections::BTreeMap;
 
@@ -132,7 +133,8 @@ fn deal_lists(
 ) -> BTreeMap<String, Vec<Vec<u8>>> {
     let mut lists = BTreeMap::<String, Vec<Vec<u8>>>::new();
     for name in parts.iter().flat_map(|part| part.list.keys()) {
-        if !lists.contains_key(name) {
+        // What is in flight is divided by who reads it: see `assign_in_flight`.
+        if !lists.contains_key(name) && name != IN_FLIGHT {
             let entries = parts.iter().filter_map(|part| part.list.get(name)).flatten();
             let dealt = entries.skip(subtask.as_usize()).step_by(parallelism as usize);
             lists.insert(name.clone(), dealt.cloned().collect());

@@ -1,12 +1,11 @@
 //! Timers: keyed state ordered by time.
 
 use crate::codec::encode_into;
+use crate::event_time::KeyedEventTime;
 use crate::schemas::{EntryReader, KeyedSchemas, StateTypes};
 use crate::snapshot::{KeyGroupBytes, OperatorSnapshot, groups_in_memory};
 use crate::table::checked_hash;
-use flott_types::{
-    Data, Key, KeyGroup, Result, StableBuildHasher, Timestamp, Watermark, key_group, key_hash,
-};
+use flott_types::{Data, Key, KeyGroup, Result, StableBuildHasher, Timestamp, key_group, key_hash};
 use indexmap::{Equivalent, IndexSet};
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -121,29 +120,31 @@ pub struct TimerService<K, N> {
     pub event: TimerQueue<K, N>,
     /// Fire when the wall clock passes.
     pub processing: TimerQueue<K, N>,
-    /// The watermark that has been reached.
-    pub watermark: Watermark,
+    /// The event time that has been reached.
+    pub event_time: KeyedEventTime,
     /// The processing time that the operator was last told, in milliseconds since the epoch.
     pub processing_time: Timestamp,
 }
 
 impl<K, N> Default for TimerService<K, N> {
     fn default() -> Self {
-        Self {
-            event: TimerQueue::default(),
-            processing: TimerQueue::default(),
-            watermark: Watermark::MIN,
-            processing_time: 0,
-        }
+        Self::new(KeyedEventTime::default())
+    }
+}
+
+impl<K, N> TimerService<K, N> {
+    /// No timers, at this event time.
+    pub fn new(event_time: KeyedEventTime) -> Self {
+        let (event, processing) = (TimerQueue::default(), TimerQueue::default());
+        Self { event, processing, event_time, processing_time: 0 }
     }
 }
 
 const EVENT_TIMERS: &str = "_timers/event";
 const PROCESSING_TIMERS: &str = "_timers/processing";
-const WATERMARK: &str = "_watermark";
 
 impl<K: Key, N: Data + Eq + Hash> TimerService<K, N> {
-    /// Writes timers and watermark.
+    /// Writes timers and event time.
     ///
     /// # Errors
     /// If a key or namespace cannot be serialized.
@@ -153,8 +154,7 @@ impl<K: Key, N: Data + Eq + Hash> TimerService<K, N> {
         snapshot
             .keyed
             .insert(PROCESSING_TIMERS.into(), self.processing.snapshot(PROCESSING_TIMERS, max_parallelism)?);
-        snapshot.union.insert(WATERMARK.into(), vec![crate::encode(WATERMARK, &self.watermark)?]);
-        Ok(())
+        self.event_time.snapshot(snapshot)
     }
 
     /// Adds the types of timers, for [`StateTypes`].
@@ -173,7 +173,7 @@ impl<K: Key, N: Data + Eq + Hash> TimerService<K, N> {
         Ok(())
     }
 
-    /// Reads timers and watermark back, whose types `schemas` has restored; the watermark is the least that any subtask had reached.
+    /// Reads timers and event time back; `schemas` has restored the types of timers.
     ///
     /// # Errors
     /// [`ErrorKind::Corruption`](flott_types::ErrorKind::Corruption) if the bytes are not what was written,
@@ -185,11 +185,7 @@ impl<K: Key, N: Data + Eq + Hash> TimerService<K, N> {
                 queue.restore(name, snapshot.max_parallelism, groups, &reader)?;
             }
         }
-        let watermarks = snapshot.union.get(WATERMARK).into_iter().flatten();
-        let watermarks =
-            watermarks.map(|bytes| crate::decode(WATERMARK, bytes)).collect::<Result<Vec<_>>>()?;
-        self.watermark = watermarks.into_iter().min().unwrap_or(Watermark::MIN);
-        Ok(())
+        self.event_time.restore(snapshot)
     }
 }
 

@@ -357,8 +357,16 @@ pub mod options {
         CHECKPOINTING_AFTER_TASKS_FINISH: bool = "execution.checkpointing.checkpoints-after-tasks-finish", true;
         /// Whether barriers may overtake records, which then become part of the checkpoint.
         CHECKPOINTING_UNALIGNED: bool = "execution.checkpointing.unaligned.enabled", false;
-        /// Barriers that may overtake do so only when alignment has taken this long.
+        /// Barriers that may overtake do so only this long after their checkpoint was triggered.
         CHECKPOINTING_ALIGNED_TIMEOUT: Duration = "execution.checkpointing.aligned-checkpoint-timeout", Duration::ZERO;
+        /// Cannot be set: there are no iterations that it would allow.
+        CHECKPOINTING_UNALIGNED_FORCED: bool = "execution.checkpointing.unaligned.forced", false;
+        /// Cannot be set: all timers of a watermark are fired in one step.
+        CHECKPOINTING_UNALIGNED_INTERRUPTIBLE_TIMERS: bool = "execution.checkpointing.unaligned.interruptible-timers.enabled", false;
+        /// Can only be 1: each subtask writes what is in flight to it into its own file.
+        CHECKPOINTING_UNALIGNED_MAX_SUBTASKS_PER_FILE: u32 = "execution.checkpointing.unaligned.max-subtasks-per-channel-state-file", 1;
+        /// Can only be true: what is in flight is with its receiver.
+        CHECKPOINTING_UNALIGNED_RECOVER_DOWNSTREAM: bool = "execution.checkpointing.unaligned.recover-output-on-downstream.enabled", true;
 
         /// hashmap: keyed state is in memory. disk: what is used is in memory, the rest on the local disk. (Flink's rocksdb is read as disk.)
         STATE_BACKEND: StateBackendType = "state.backend.type", StateBackendType::Hashmap;

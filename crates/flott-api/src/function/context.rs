@@ -96,7 +96,7 @@ impl<'a, K: Key> KeyedContext<'a, K> {
 
     /// The watermark that has been reached.
     pub fn current_watermark(&self) -> Watermark {
-        self.timers.watermark
+        self.timers.event_time.of_hash(self.state.current().hash)
     }
 
     /// The wall clock when the batch came, in milliseconds since the epoch.

@@ -10,6 +10,7 @@ fn config() -> CheckpointConfig {
     CheckpointConfig {
         interval: Some(Duration::from_millis(100)),
         mode: CheckpointingMode::ExactlyOnce,
+        unaligned_after: None,
         timeout: Duration::from_millis(1_000),
         min_pause: Duration::ZERO,
         max_concurrent: 1,

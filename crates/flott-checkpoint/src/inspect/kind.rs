@@ -1,7 +1,7 @@
 //! What a state is: by the kind of map it is in, its name if the engine gave it, else its first byte.
 
 use crate::inspect::{SOURCE_POSITIONS, STATE_SCHEMAS};
-use flott_state::KeyGroupBytes;
+use flott_state::{IN_FLIGHT, KEY_GROUP_WATERMARKS, KeyGroupBytes};
 use serde::{Serialize, Serializer};
 use std::fmt;
 
@@ -74,6 +74,8 @@ kinds! {
     Committables = "committables",
     /// Records whose asynchronous call has not been answered.
     AsyncWait = "calls under way",
+    /// Records that barriers had overtaken.
+    InFlight = "records in flight",
     /// Event time that was reached.
     Watermark = "watermark",
     /// Schemas of other states.
@@ -133,10 +135,11 @@ impl StateKind {
             "_sink_writer" => Self::SinkWriter,
             "_sink_committables" => Self::Committables,
             "_async_wait" => Self::AsyncWait,
-            "_watermark" | "_async_wait/watermarks" | "_closed" => Self::Watermark,
+            "_watermark" | KEY_GROUP_WATERMARKS | "_async_wait/watermarks" | "_closed" => Self::Watermark,
             SOURCE_POSITIONS => Self::PositionsText,
             "_from" => Self::Span,
             "_max_timestamp" => Self::Watermark,
+            IN_FLIGHT => Self::InFlight,
             STATE_SCHEMAS => Self::Schemas,
             _ if name.starts_with('_') => Self::Engine,
             _ => match scope {

@@ -14,4 +14,5 @@ mod savepoints;
 mod support;
 mod time_travel;
 mod transactional;
+mod unaligned;
 mod windows;

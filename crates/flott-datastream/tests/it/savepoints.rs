@@ -28,8 +28,9 @@ fn savepoint_job(
 fn a_job_stops_with_a_savepoint_and_goes_on_from_it_at_another_parallelism() {
     let expected = expected_rows(numbers(N_SPLITS, COUNT));
     for (before, after, interval) in [(1, 3, true), (3, 2, true), (2, 1, false), (2, 2, false)] {
-        // How far a real job is after a while depends on the machine.
-        for (mut env, at_least) in [(simulated(before, 11), 1), (real(before), 0)] {
+        // How far a real job is after a while depends on the machine, and whether it comes to the second failure before it has stopped for the
+        // first.
+        for (mut env, is_real) in [(simulated(before, 11), false), (real(before), true)] {
             if interval {
                 configure(&mut env, 10);
             }
@@ -44,7 +45,7 @@ fn a_job_stops_with_a_savepoint_and_goes_on_from_it_at_another_parallelism() {
             finished(stopped);
             let of_first = sink.committed().len();
             assert!(
-                (at_least..expected.len()).contains(&of_first),
+                (usize::from(!is_real)..expected.len()).contains(&of_first),
                 "{of_first} rows were committed before the stop"
             );
             env.set_parallelism(after);
@@ -52,7 +53,12 @@ fn a_job_stops_with_a_savepoint_and_goes_on_from_it_at_another_parallelism() {
             let kills: &[u64] = if interval { &[1, 300] } else { &[] };
             let client = savepoint_job(&mut env, &dir, Some(path), kills, &sink);
             let result = finished(client.wait());
-            assert_eq!(result.restarts as usize, kills.len());
+            let restarts_min = if is_real { kills.len().min(1) } else { kills.len() };
+            assert!(
+                (restarts_min..=kills.len()).contains(&(result.restarts as usize)),
+                "{}",
+                result.restarts
+            );
             assert_eq!(sink.committed(), expected, "from parallelism {before} to {after}");
             assert!(sink.attempts().iter().filter(|it| **it != "0 from nothing").count() >= after as usize);
         }

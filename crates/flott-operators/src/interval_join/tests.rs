@@ -1,5 +1,7 @@
 use super::*;
-use crate::test_support::{Feed, Harness, Text, check_everywhere, check_rescaling, route, two};
+use crate::test_support::{
+    Feed, Harness, Text, check_everywhere, check_overtaking, check_rescaling, route, two,
+};
 use flott_state::GroupBytes;
 use proptest::prelude::*;
 
@@ -108,6 +110,16 @@ proptest! {
             &elements(&steps),
             |record, parallelism| Some(route(&record.0, parallelism)),
             |record, parallelism| Some(route(&record.0, parallelism)),
+        );
+    }
+
+    #[test]
+    fn records_are_joined_once_though_subtasks_were_not_equally_far(steps in steps()) {
+        check_overtaking(
+            |ctx| Harness::at(two(join(JoinInterval::new(-4..6).unwrap())), ctx),
+            &elements(&steps),
+            |record, parallelism| route(&record.0, parallelism),
+            |record, parallelism| route(&record.0, parallelism),
         );
     }
 }

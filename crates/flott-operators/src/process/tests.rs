@@ -1,11 +1,11 @@
 use super::*;
 use crate::test_support::{
-    Feed, Harness, Text, check_everywhere, check_rescaling, context, one, route, text,
+    Feed, Harness, Text, check_everywhere, check_overtaking, check_rescaling, context, one, route, text,
 };
 use expect_test::expect;
 use flott_api::{KeyedContext, OutputTag, RuntimeContext, TimeDomain};
 use flott_env::sim::{Simulation, WALL_CLOCK_START_MS};
-use flott_state::{ListState, OperatorListState, ValueState};
+use flott_state::{ListState, MapState, OperatorListState, ValueState};
 use flott_types::ErrorKind;
 use proptest::prelude::*;
 
@@ -286,4 +286,62 @@ fn a_timer_that_fires_very_often_is_sent_in_pieces() {
     let mut harness = Harness::new(one(counter(|at| (at < 5000).then_some(at + 1))));
     let seen = harness.run(&[records(&[(1, 0)]), Feed::Watermark(6000)]);
     assert_eq!(seen.len(), 1 + 4991 + 1);
+}
+
+/// Collects the values of a key until the next multiple of 10 ms has passed.
+struct Collecting {
+    values: MapState<i64, Vec<i64>>,
+}
+
+impl KeyedProcessFunction<u8, Record, Text> for Collecting {
+    fn process_element(
+        &mut self,
+        (_, value): Record,
+        ctx: &mut KeyedContext<'_, u8>,
+        _: &mut Collector<'_, Text>,
+    ) -> UserResult {
+        assert!(ctx.timestamp() > ctx.current_watermark().timestamp(), "no record is late");
+        let at = (ctx.timestamp().div_euclid(10) + 1) * 10;
+        let mut values = self.values.get(ctx, &at)?.cloned().unwrap_or_default();
+        values.push(value);
+        self.values.put(ctx, at, values)?;
+        ctx.register_event_time_timer(at);
+        Ok(())
+    }
+
+    fn on_timer(
+        &mut self,
+        at: Timestamp,
+        ctx: &mut KeyedContext<'_, u8>,
+        out: &mut Collector<'_, Text>,
+    ) -> UserResult {
+        assert!(at <= ctx.current_watermark().timestamp());
+        let mut values = self.values.get(ctx, &at)?.cloned().ok_or("a timer fires for the second time")?;
+        self.values.remove(ctx, &at)?;
+        values.sort_unstable();
+        out.collect(Text(format!("{} {values:?}", ctx.current_key())));
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn timers_fire_once_though_subtasks_were_not_equally_far(
+        steps in prop::collection::vec((0_u8..5, 0_i64..60, prop::bool::weighted(0.3)), 1..40),
+    ) {
+        let mut elements = Vec::new();
+        for (idx, (key, at, is_watermark)) in steps.into_iter().enumerate() {
+            let at = at + idx as i64 * 3;
+            elements.push(if is_watermark { Feed::Watermark(at) } else { records(&[(key, at)]) });
+        }
+        elements.push(Feed::Watermark(Timestamp::MAX));
+        let make = || {
+            let function = Collecting { values: MapState::new("values") };
+            KeyedProcessOperator::new(|record: &Record| record.0, function)
+        };
+        let route = |record: &Record, parallelism| route(&record.0, parallelism);
+        check_overtaking(|ctx| Harness::at(one(make()), ctx), &elements, route, |(), _| 0);
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::grid::SliceGrid;
 use super::{SliceWindowConfig, SliceWindowOperator};
-use crate::test_support::{Feed, Harness, one};
+use crate::test_support::{Feed, Harness, check_overtaking, one, route};
 use crate::window::MapResult;
 use crate::window::tests::model::{Model, Windows, strategies};
 use crate::window::tests::support::{
@@ -70,5 +70,22 @@ proptest! {
         prop_assert_eq!(grid.first_window_end_from(time), (time..).find(|end| is_end(*end)).unwrap());
         let complete = (time - slide..=time + 1).rev().find(|end| is_end(*end)).unwrap();
         prop_assert_eq!(grid.complete_until(Watermark(time)), complete);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    #[test]
+    fn windows_fire_once_though_subtasks_were_not_equally_far(
+        windows in prop_oneof![1 => strategies::tumbling(), 3 => strategies::sliding()], elements in strategies::elements(),
+    ) {
+        let make = || SliceWindowOperator::<_, _, _, TimeWindow, _, _, _>::new(config(windows, TimeDomain::EventTime));
+        check_overtaking(
+            |ctx| Harness::at(one(make()), ctx).with_side(&late_tag()),
+            &elements,
+            |record: &Rec, parallelism| route(&record.key, parallelism),
+            |(), _| 0,
+        );
     }
 }

@@ -61,7 +61,7 @@ impl<K: Key, W: Window> WindowTimers<'_, K, W> {
 
 impl<K: Key, W: Window> TriggerContext for WindowTimers<'_, K, W> {
     fn current_watermark(&self) -> Watermark {
-        self.timers.watermark
+        self.timers.event_time.of_key(self.key)
     }
     fn current_processing_time(&self) -> Timestamp {
         self.timers.processing_time

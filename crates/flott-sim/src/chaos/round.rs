@@ -87,6 +87,8 @@ fn random_job(rng: &mut SimRng) -> Job {
         _ => Shape::Counts,
     };
     let records = 100 + rng.below(900);
+    let unaligned_ms = rng.one_in(3).then(|| pick(rng, &[0, 0, 20]));
+    let concurrent = pick(rng, &[1, 1, 2]) as u32;
     Job {
         splits: 1 + rng.below(3) as u32,
         records,
@@ -110,10 +112,13 @@ fn random_job(rng: &mut SimRng) -> Job {
         interval_ms: pick(rng, &[15, 30, 60]),
         timeout_ms: pick(rng, &[60_000, 60_000, 400]),
         min_pause_ms: 0,
-        concurrent: pick(rng, &[1, 1, 2]) as u32,
+        // Barriers that overtake are of one checkpoint at a time.
+        concurrent: if unaligned_ms.is_some() { 1 } else { concurrent },
         retained: pick(rng, &[1, 2, 3]) as u32,
         tolerable: pick(rng, &[0, 5]) as u32,
         at_least_once: false,
+        unaligned_ms,
+        slow_ms: None,
         snapshot_places: pick(rng, &[1, 3, 8_192]) as u32,
         claims: rng.one_in(2),
         section_bytes: pick(rng, &[16, 1 << 20]),

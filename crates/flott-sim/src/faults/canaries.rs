@@ -45,6 +45,11 @@ pub const CANARIES: &[Canary] = &[
     within("restore-watermark-too-far", 100),
     within("stale-positions", 100),
     within("forget-what-changes-during-a-sweep", 100),
+    within("forget-output-in-flight", 100),
+    within("forget-input-in-flight", 100),
+    within("record-behind-the-barrier", 100),
+    within("in-flight-to-wrong-subtask", 8_000),
+    within("forget-event-time-of-key-groups", 4_000),
 ];
 
 /// How a canary was noticed.

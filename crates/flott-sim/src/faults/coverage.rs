@@ -37,6 +37,10 @@ impl FaultCoverage {
             ("runs with a second fault", u64::from(trial.fired.len() > 1)),
             ("savepoints that a job was started from", trial.n_savepoints),
             ("deaths when the job had ended unheard", trial.n_unreported),
+            ("runs with unaligned checkpoints", u64::from(plan.job.unaligned_ms.is_some())),
+            ("commits with records in flight in the checkpoint", trial.n_in_flight),
+            ("processes that began with records in flight", trial.n_replays),
+            ("processes that began with records in flight, rescaled", trial.n_rescaled_replays),
             ("runs at least once", u64::from(plan.job.at_least_once)),
         ] {
             *self.counters.entry(name).or_default() += count;
@@ -55,7 +59,7 @@ impl FaultCoverage {
 }
 
 /// One action of each kind, in the order of [`Action::KINDS`].
-fn kinds() -> [Action; 14] {
+fn kinds() -> [Action; 15] {
     [
         Action::CrashAfter(Unsynced::Lost),
         Action::CrashAfter(Unsynced::Kept),
@@ -69,6 +73,7 @@ fn kinds() -> [Action; 14] {
         Action::Cancel,
         Action::Older,
         Action::Rescale(1),
+        Action::Resume(1),
         Action::Savepoint,
         Action::Successor,
     ]

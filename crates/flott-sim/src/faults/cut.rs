@@ -4,7 +4,7 @@ use super::expected::{Due, SECOND};
 use super::plan::Job;
 use super::program::{FaultSplit, SECOND_SINK, SINK, SOURCES};
 use super::store::{TransactionId, transaction_id};
-use super::world::{CHECKPOINTS, SAVEPOINTS};
+use super::world::{CHECKPOINTS, SAVEPOINTS, World};
 use flott_api::Committable;
 use flott_checkpoint::{
     CheckpointPlan, CheckpointStorage, Manifest, OpenSnapshot, PlannedOperator, RestoreOptions,
@@ -13,6 +13,7 @@ use flott_checkpoint::{
 use flott_env::Env;
 use flott_env::sim::{CrashMode, MemoryFs, Simulation};
 use flott_graph::VertexId;
+use flott_state::IN_FLIGHT;
 use flott_types::{CheckpointId, Error, JobId, OperatorUid, Result, SubtaskIndex, Watermark};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -30,18 +31,23 @@ pub(crate) struct Cut {
     watermark: (i64, i64),
     /// What it promises to commit.
     pub(crate) listed: BTreeSet<TransactionId>,
+    /// Subtasks for which barriers have overtaken records.
+    pub(crate) n_in_flight: u64,
+    /// Whether anything that was read is on its way: then nobody can tell what has reached the sink.
+    pub(crate) is_open: bool,
 }
 
 impl Cut {
     /// Whether a row must be in the checkpoint, and whether it may.
     pub(crate) fn covers(&self, due: Due) -> (bool, bool) {
-        match due {
+        let (must, may) = match due {
             Due::Read((split, number)) => {
                 let is_read = self.positions.get(&split).is_some_and(|next| number < *next);
                 (is_read, is_read)
             }
             Due::At(time) => (time <= self.watermark.0, time <= self.watermark.1),
-        }
+        };
+        (must && !self.is_open, may)
     }
 
     pub(crate) fn positions(&self) -> String {
@@ -103,12 +109,22 @@ pub(crate) fn cut_at(env: &Env, path: &str, job: &Job) -> Result<Cut> {
     cut(&open_snapshot(env, Path::new(path))?, job)
 }
 
+/// Whether the checkpoint at `path` can be restored with so many subtasks: not if a part of them has finished with state.
+pub(crate) fn fits(disk: &MemoryFs, path: &str, parallelism: u32) -> bool {
+    let env = Simulation::new(0).with_disk(disk.fork()).env();
+    open_snapshot(&env, Path::new(path)).is_ok_and(|snapshot| {
+        let plan = plan_of(snapshot.manifest(), Some(parallelism));
+        RestoredState::open(&snapshot, &plan, RestoreOptions::default()).is_ok()
+    })
+}
+
 fn cut(snapshot: &OpenSnapshot, job: &Job) -> Result<Cut> {
     let manifest = snapshot.manifest();
-    let state = RestoredState::open(snapshot, &plan_of(manifest), RestoreOptions::default())?;
+    let state = RestoredState::open(snapshot, &plan_of(manifest, None), RestoreOptions::default())?;
     let mut positions: BTreeMap<u32, u64> = job.splits().collect();
     let mut watermark = (i64::MAX, i64::MAX);
     let mut listed = BTreeSet::new();
+    let (mut n_in_flight, mut n_waiting) = (0, 0);
     for operator in &manifest.operators {
         let is_source = SOURCES.contains(&operator.uid.0.as_str());
         // Only records behind the first source have event time to wait for then.
@@ -125,6 +141,8 @@ fn cut(snapshot: &OpenSnapshot, job: &Job) -> Result<Cut> {
         for subtask in (0..operator.parallelism).map(SubtaskIndex) {
             let Some(restored) = state.subtask(&operator.uid, subtask)? else { continue };
             let list = |name: &str| restored.snapshot.list.get(name).cloned().unwrap_or_default();
+            n_in_flight += u64::from(!list(IN_FLIGHT).is_empty());
+            n_waiting += list("_async_wait").len();
             if is_source {
                 let mut least = None;
                 for entry in list("_splits") {
@@ -154,16 +172,17 @@ fn cut(snapshot: &OpenSnapshot, job: &Job) -> Result<Cut> {
     if job.second.is_none() {
         positions.remove(&SECOND);
     }
-    Ok(Cut { id: manifest.checkpoint_id, positions, watermark, listed })
+    let is_open = n_in_flight > 0 || n_waiting > 0;
+    Ok(Cut { id: manifest.checkpoint_id, positions, watermark, listed, n_in_flight, is_open })
 }
 
-/// A plan that fits the snapshot exactly.
-fn plan_of(manifest: &Manifest) -> CheckpointPlan {
+/// A plan that fits the snapshot, at its parallelism or another.
+fn plan_of(manifest: &Manifest, parallelism: Option<u32>) -> CheckpointPlan {
     let operator = |(idx, operator): (usize, &flott_checkpoint::OperatorManifest)| PlannedOperator {
         uid: OperatorUid(operator.uid.0.clone()),
         name: operator.name.clone(),
         vertex: VertexId(idx),
-        parallelism: operator.parallelism,
+        parallelism: parallelism.unwrap_or(operator.parallelism),
         max_parallelism: operator.max_parallelism,
         states: None,
     };
@@ -207,6 +226,15 @@ pub(crate) fn is_reported(disk: &MemoryFs, generation: u64) -> bool {
     disk.files().keys().any(|path| path.file_name().is_some_and(|it| it == name.as_str()))
 }
 
+/// Whether a process has started the job once more though another had said how it ended, and nobody has heard of that yet: it does what the
+/// user tells it to, from the first snapshot on.
+pub(crate) fn begins_anew(world: &World) -> bool {
+    let records = owner_records(world.disk.files().keys().map(PathBuf::as_path));
+    let started = records.iter().filter(|(_, what)| what == "start").map(|(number, _)| *number).max();
+    let is_unheard = |(number, what): &(u64, String)| what == "reported" && Some(*number) > world.known_end();
+    records.iter().any(|record| is_unheard(record) && Some(record.0) < started)
+}
+
 /// The newest start of the job, if it has recorded its end; and whether that was because somebody had cancelled it.
 ///
 /// # Errors
@@ -226,17 +254,21 @@ pub(crate) fn ended(disk: &MemoryFs) -> Result<Option<(u64, bool)>> {
 /// # Errors
 /// If that cannot be told.
 pub(crate) fn ended_by<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<Option<u64>> {
-    let number = |path: &Path| -> Option<(u64, String)> {
-        let rest = path.file_name()?.to_str()?.strip_prefix("owner-")?.to_owned();
-        let (number, what) =
-            rest.split_once('.').map_or((rest.as_str(), ""), |(number, what)| (number, what));
-        Some((number.parse().ok()?, what.to_owned()))
-    };
-    let records: Vec<_> = paths.filter_map(number).collect();
+    let records = owner_records(paths);
     let started = records.iter().filter(|(_, what)| what == "start").map(|(number, _)| *number).max();
     let Some(started) = started else { return Ok(None) };
     if records.iter().any(|(number, what)| what == "end" && *number > started) {
         return Err(Error::subtask("a generation has ended that has not started"));
     }
     Ok(records.iter().any(|(number, what)| what == "end" && *number == started).then_some(started))
+}
+
+/// What starts of the job have recorded, by their numbers.
+fn owner_records<'a>(paths: impl Iterator<Item = &'a Path>) -> Vec<(u64, String)> {
+    let record = |path: &Path| -> Option<(u64, String)> {
+        let rest = path.file_name()?.to_str()?.strip_prefix("owner-")?;
+        let (number, what) = rest.split_once('.').unwrap_or((rest, ""));
+        Some((number.parse().ok()?, what.to_owned()))
+    };
+    paths.filter_map(record).collect()
 }

@@ -9,17 +9,29 @@ use flott_env::sim::SimRng;
 /// Faults of a plan at most.
 const FAULTS_MAX: u64 = 7;
 
+/// The time that checkpoints get at least if something is slow.
+const SLOW_TIMEOUT_MS: u64 = 2_000;
+
+/// The kind of a stop after which the job goes on from its last checkpoint, with another number of subtasks.
+const RESUME: u64 = 13;
+
 /// The plan that `seed` means.
 pub fn generate_faults(seed: u64) -> FaultPlan {
     let stream = |name: u64| SimRng::new(mix(seed, name));
     let mut job = job(&mut stream(11), &mut stream(12));
     regions(&mut stream(15), &mut job);
+    let job = pushed_back(job, &mut stream(16));
     let mut rng = stream(13);
     let n_faults = rng.below(FAULTS_MAX + 1);
     // Few kinds at a time reach states that all together never do (swarm testing, Groce et al. 2012).
     let n_kinds = 1 + rng.below(4);
-    let kinds: Vec<u64> = (0..n_kinds).map(|_| rng.below(14)).collect();
-    let faults = (0..n_faults).map(|_| fault(&mut rng, &kinds, &job)).collect();
+    let kinds: Vec<u64> = (0..n_kinds).map(|_| rng.below(15)).collect();
+    let mut faults: Vec<_> = (0..n_faults).map(|_| fault(&mut rng, &kinds, &job)).collect();
+    if job.unaligned_ms.is_some() {
+        // What is in flight is divided anew.
+        let n_resumes = pick(&mut rng, &[0, 1, 1, 2, 3]);
+        faults.extend((0..n_resumes).map(|_| fault(&mut rng, &[RESUME], &job)));
+    }
     FaultPlan { seed, schedule: mix(seed, 14), job, faults }
 }
 
@@ -67,6 +79,8 @@ fn job(program: &mut SimRng, settings: &mut SimRng) -> Job {
         section_bytes: pick(settings, &[1, 16, 200, 1 << 20]),
         disk_memory: pick(settings, &[None, None, Some(0), Some(0), Some(4_000)]),
         at_least_once,
+        unaligned_ms: None,
+        slow_ms: None,
     }
 }
 
@@ -80,6 +94,25 @@ fn regions(rng: &mut SimRng, job: &mut Job) {
         job.second = job.second.or(Some(1 + rng.below(25)));
     }
     job.apart = job.second.is_some() && !rng.one_in(3);
+}
+
+/// The job with barriers that overtake, and with something for them to overtake: somebody slow behind them.
+fn pushed_back(job: Job, rng: &mut SimRng) -> Job {
+    let slow_ms = rng.one_in(3).then(|| pick(rng, &[1, 3, 8]));
+    let (is_unaligned, after) = (rng.one_in(2), pick(rng, &[0, 0, 0, 3, 12, 40]));
+    let is_unaligned = is_unaligned && !job.at_least_once;
+    let slow_ms = slow_ms.or_else(|| (is_unaligned && !rng.one_in(4)).then(|| pick(rng, &[3, 8, 20, 50])));
+    // Where barriers wait behind what is slow, or state is on disk, a checkpoint that has hardly any time never is complete, and the job does not
+    // end.
+    let timeout_ms = if slow_ms.is_some() || job.disk_memory.is_some() {
+        job.timeout_ms.max(SLOW_TIMEOUT_MS)
+    } else {
+        job.timeout_ms
+    };
+    // On forward edges nothing is overtaken.
+    let rebalance = job.rebalance || (is_unaligned && job.shape == Shape::Records && !rng.one_in(4));
+    let job = Job { slow_ms, timeout_ms, rebalance, ..job };
+    if is_unaligned { Job { unaligned_ms: Some(after), concurrent: 1, ..job } } else { job }
 }
 
 fn shape(rng: &mut SimRng) -> Shape {
@@ -114,6 +147,7 @@ fn fault(rng: &mut SimRng, kinds: &[u64], job: &Job) -> Fault {
         10 => Action::Older,
         11 => Action::Rescale(1 + rng.below(u64::from(job.max_parallelism.min(4))) as u32),
         12 => Action::Savepoint,
+        RESUME => Action::Resume(1 + rng.below(u64::from(job.max_parallelism.min(4))) as u32),
         _ => Action::Successor,
     };
     // Every phase as often as the others, though some have many more events.

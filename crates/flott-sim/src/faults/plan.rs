@@ -82,6 +82,12 @@ pub struct Job {
     pub disk_memory: Option<u64>,
     /// `execution.checkpointing.mode` is at-least-once: nothing may be missing, but records may come twice.
     pub at_least_once: bool,
+    /// `execution.checkpointing.unaligned.enabled`, with `aligned-checkpoint-timeout`.
+    #[serde(default)]
+    pub unaligned_ms: Option<u64>,
+    /// Rows wait for something slow, for so long at most, before the sink: what is before that is pushed back.
+    #[serde(default)]
+    pub slow_ms: Option<u64>,
 }
 
 const fn few_places() -> u32 {
@@ -243,6 +249,8 @@ pub enum Action {
     Older,
     /// Somebody stops the job with a savepoint and starts it from that with so many subtasks.
     Rescale(u32),
+    /// Somebody cancels the job and starts it again from its newest retained checkpoint with so many subtasks.
+    Resume(u32),
     /// Somebody takes a savepoint, and the job goes on.
     Savepoint,
     /// Somebody takes the job for dead and starts it a second time, while the first goes on.
@@ -265,13 +273,14 @@ impl Action {
             Self::Cancel => "cancel",
             Self::Older => "older",
             Self::Rescale(_) => "rescale",
+            Self::Resume(_) => "resume",
             Self::Savepoint => "savepoint",
             Self::Successor => "successor",
         }
     }
 
     /// All kinds.
-    pub const KINDS: [&'static str; 14] = [
+    pub const KINDS: [&'static str; 15] = [
         "crash/lost",
         "crash/kept",
         "crash/mixed",
@@ -284,6 +293,7 @@ impl Action {
         "cancel",
         "older",
         "rescale",
+        "resume",
         "savepoint",
         "successor",
     ];
@@ -301,6 +311,7 @@ impl Action {
             | Self::Cancel
             | Self::Older
             | Self::Rescale(_)
+            | Self::Resume(_)
             | Self::Savepoint
             | Self::Successor => true,
         }
@@ -340,6 +351,8 @@ impl Job {
             retained: 1,
             tolerable: 0,
             at_least_once: false,
+            unaligned_ms: None,
+            slow_ms: None,
         }
     }
 }

@@ -10,12 +10,14 @@ use flott_api::windowing::{
     EventTimeSessionWindows, SlidingEventTimeWindows, TimeWindow, TumblingEventTimeWindows, WindowAssigner,
 };
 use flott_api::{
-    AggregateFunction, Boundedness, Collector, InputStatus, KeyedContext, KeyedProcessFunction,
-    SourceReaderContext, SourceSplit, SplitOutput, SplitReader, SplitSource, UserResult, WatermarkStrategy,
+    AggregateFunction, AsyncRetryStrategy, Boundedness, Collector, InputStatus, KeyedContext,
+    KeyedProcessFunction, SourceReaderContext, SourceSplit, SplitOutput, SplitReader, SplitSource,
+    UserResult, WatermarkStrategy,
 };
 use flott_connector_file::FileSink;
 use flott_datastream::{DataStream, KeyedStream, StreamExecutionEnvironment};
 use flott_env::Env;
+use flott_operators::{AsyncOutputMode, AsyncWaitConfig};
 use flott_state::{MapState, ValueState};
 use flott_types::{
     CheckpointingMode, Configuration, Error, ExternalizedCheckpointRetention, MemorySize, RecoveryClaimMode,
@@ -264,6 +266,10 @@ pub(crate) fn configuration(job: &Job, launch: &Launch) -> Configuration {
         config.set_option(options::STATE_DISK_MEMORY, &MemorySize(memory));
         config.set_option(options::STATE_LOCAL_DIR, &Some(launch.base.clone() + LOCAL_STATE));
     }
+    if let Some(after) = job.unaligned_ms {
+        config.set_option(options::CHECKPOINTING_UNALIGNED, &true);
+        config.set_option(options::CHECKPOINTING_ALIGNED_TIMEOUT, &ms(after));
+    }
     if job.at_least_once {
         config.set_option(options::CHECKPOINTING_MODE, &CheckpointingMode::AtLeastOnce);
     }
@@ -278,9 +284,14 @@ pub(crate) fn build(
     env: Env,
     launch: &Launch,
 ) -> StreamExecutionEnvironment {
+    let clock = env.clone();
     let program = StreamExecutionEnvironment::with_env(env, configuration(job, launch));
     let on_barrier: OnBarrier = Arc::new(|| ());
-    write(job, store, launch, rows(job, world, &program, Arc::clone(&on_barrier)), SINK);
+    let mut rows = rows(job, world, &program, Arc::clone(&on_barrier));
+    if let Some(slow_ms) = job.slow_ms {
+        rows = slowed(&rows, slow_ms, clock);
+    }
+    write(job, store, launch, rows, SINK);
     if job.apart {
         let passing = world.clone();
         let second = second_source(job, world, &program, &on_barrier)
@@ -349,6 +360,27 @@ pub(crate) fn rows(
     }
     let firing = world.clone();
     rows.try_map(move |row: Row| firing.event(Phase::Fire, || Ok(row))).seal()
+}
+
+/// Rows that wait, one or two at a time and in order, so that what is before them is pushed back.
+fn slowed(rows: &DataStream<Row>, slow_ms: u64, clock: Env) -> DataStream<Row> {
+    let config = AsyncWaitConfig {
+        output_mode: AsyncOutputMode::Ordered,
+        capacity: 2,
+        timeout: None,
+        retry: AsyncRetryStrategy::NoRetry,
+    };
+    let wait = move |row: Row| {
+        let clock = clock.clone();
+        async move {
+            let chance = clock.random_u64();
+            if chance.is_multiple_of(2) {
+                clock.sleep(Duration::from_millis((chance >> 8) % (slow_ms + 1))).await;
+            }
+            Ok(vec![row])
+        }
+    };
+    rows.async_wait(wait, config).uid("slow")
 }
 
 fn shaped(job: &Arc<Job>, records: &DataStream<Numbered>) -> DataStream<Row> {

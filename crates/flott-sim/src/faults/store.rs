@@ -1,6 +1,6 @@
 //! A destination with transactions that outlives every process, and checks each commit.
 
-use super::cut::{Cut, read_cut, read_retained_cut};
+use super::cut::{Cut, begins_anew, read_cut, read_retained_cut};
 use super::expected::{Expected, Row};
 use super::plan::{Job, Phase};
 use super::world::World;
@@ -19,10 +19,14 @@ struct Transactions {
     next: TransactionId,
     /// What was prepared, and whether it was committed.
     known: BTreeMap<TransactionId, (Vec<Row>, bool)>,
+    /// For which checkpoint.
+    prepared_for: BTreeMap<TransactionId, CheckpointId>,
     /// Commits that were compared with a durable checkpoint.
     n_checked: u64,
     /// The highest checkpoint with which something was committed.
     n_commits: u64,
+    /// Commits with a checkpoint that has records in flight.
+    n_in_flight: u64,
 }
 
 /// The destination; clones are the same.
@@ -56,6 +60,11 @@ impl Store {
         (transactions.n_checked, transactions.n_commits)
     }
 
+    /// Commits with a checkpoint that has records in flight.
+    pub(crate) fn n_in_flight(&self) -> u64 {
+        self.lock().n_in_flight
+    }
+
     /// What a reader of committed data sees.
     pub(crate) fn committed(&self) -> Vec<Row> {
         let transactions = self.lock();
@@ -70,14 +79,21 @@ impl Store {
     /// Takes the destination back to what was committed by a checkpoint: the others' transactions are undone.
     pub(crate) fn take_back(&self, to: &Cut) {
         let mut transactions = self.lock();
-        for (id, (rows, is_committed)) in &mut transactions.known {
-            let is_older = rows.iter().all(|row| self.expected.get(row).is_some_and(|due| to.covers(*due).1));
+        let Transactions { known, prepared_for, .. } = &mut *transactions;
+        for (id, (rows, is_committed)) in known {
+            // What was read before the checkpoint may have been prepared behind it, if it was on its way.
+            let is_before = prepared_for.get(id).is_some_and(|of| *of <= to.id);
+            let is_older = (is_before || !to.is_open)
+                && rows.iter().all(|row| self.expected.get(row).is_some_and(|due| to.covers(*due).1));
             *is_committed &= is_older && !to.listed.contains(id);
         }
     }
 
     /// Compares what is committed, with what the newest durable checkpoint promises to commit, with the reference up to there.
     fn check(&self, transactions: &mut Transactions, of: CheckpointId, when: &str) {
+        if begins_anew(&self.world) {
+            return;
+        }
         let newest = match read_cut(&self.world.disk, &self.job) {
             Ok(None) => read_retained_cut(&self.world.disk, of, &self.job),
             newest => newest,
@@ -109,6 +125,7 @@ impl Store {
                 .violation(format!("checkpoint {} lists transaction {lost}, which nobody knows", cut.id));
         }
         transactions.n_checked += 1;
+        transactions.n_in_flight += u64::from(cut.n_in_flight > 0);
     }
 
     fn commit(&self, committables: &[Committable]) -> io::Result<()> {
@@ -180,7 +197,7 @@ impl SinkWriter<Row> for StoreWriter {
         })?)
     }
 
-    fn prepare_commit(&mut self, _: CheckpointId, _: bool) -> UserResult<Vec<Vec<u8>>> {
+    fn prepare_commit(&mut self, checkpoint_id: CheckpointId, _: bool) -> UserResult<Vec<Vec<u8>>> {
         let Self { store, rows } = self;
         if rows.is_empty() {
             return Ok(Vec::new());
@@ -190,6 +207,7 @@ impl SinkWriter<Row> for StoreWriter {
             transactions.next += 1;
             let id = transactions.next;
             transactions.known.insert(id, (std::mem::take(rows), false));
+            transactions.prepared_for.insert(id, checkpoint_id);
             Ok(id)
         })?;
         Ok(vec![id.to_le_bytes().to_vec()])

@@ -1,6 +1,8 @@
 //! One plan: as many lives as it takes, with checks all the time and at the end.
 
-use super::cut::{checkpoints, ended, is_reported, newest_savepoint, read_cut, read_cut_at};
+use super::cut::{
+    begins_anew, checkpoints, ended, fits, is_reported, newest_savepoint, read_cut, read_cut_at,
+};
 use super::expected::{Expected, Row};
 use super::plan::{FaultPlan, Job, Phase, SinkKind};
 use super::program::{Launch, build};
@@ -22,6 +24,8 @@ use std::task::Poll;
 
 /// More lives than faults explain.
 const LIVES_MAX: u64 = 60;
+/// A checkpoint that has so much time has enough.
+const ENOUGH_MS: u64 = 2_000;
 /// A life that takes more steps than this spins.
 const STEPS_MAX: u64 = 300_000;
 
@@ -46,6 +50,12 @@ pub struct FaultTrial {
     pub n_checkpoints: u64,
     /// Savepoints that somebody got.
     pub n_savepoints: u64,
+    /// Commits with a checkpoint that has records in flight.
+    pub n_in_flight: u64,
+    /// Processes that began with records in flight.
+    pub n_replays: u64,
+    /// Of these, those with another number of subtasks.
+    pub n_rescaled_replays: u64,
     /// Equal for equal runs.
     pub fingerprint: u64,
     /// The phases of all events, if they were recorded.
@@ -94,8 +104,10 @@ struct Run {
     asked: Option<Request>,
     /// The checkpoints up to here are of histories that the job has gone back from.
     left_behind: CheckpointId,
-    /// The start of the job whose end has been heard of.
-    known_end: Option<u64>,
+    /// Whether the next life begins with what it is told, because the job was stopped.
+    is_told: bool,
+    /// Whether the next life has another number of subtasks.
+    is_rescaled: bool,
     /// How each life ended, for people.
     story: Vec<String>,
 }
@@ -138,7 +150,8 @@ impl Run {
             trial: FaultTrial::default(),
             asked: None,
             left_behind: CheckpointId(0),
-            known_end: None,
+            is_told: false,
+            is_rescaled: false,
             story: Vec::new(),
         }
     }
@@ -169,13 +182,14 @@ impl Run {
                     self.trial.n_unreported += 1;
                     match (result.status, result.savepoint) {
                         // Somebody had heard of it, but that could not be recorded: the same command once more.
-                        (JobStatus::Canceled, _) if self.asked.is_none() => true,
+                        (JobStatus::Canceled, _) | (_, Some(_)) if self.asked.is_none() => true,
                         (JobStatus::Canceled, _) => self.resume(None)?,
                         (_, Some(path)) => self.resume(Some(path))?,
                         (_, None) => false,
                     }
                 }
                 End::Finished(result) => {
+                    self.check_restarts(result.restarts)?;
                     self.trial.n_restarts += u64::from(result.restarts);
                     self.trial.n_region_restarts += result.counts.region_restarts;
                     false
@@ -198,10 +212,19 @@ impl Run {
         Ok(self.trial.clone())
     }
 
+    /// Nothing fails by itself: a checkpoint that nothing holds up is complete in time.
+    fn check_restarts(&self, restarts: u32) -> std::result::Result<(), Failure> {
+        if restarts > 0 && self.world.fired().is_empty() && self.job.timeout_ms >= ENOUGH_MS {
+            return Err(Failure::Job(format!("{restarts} restarts, and nothing has failed")));
+        }
+        Ok(())
+    }
+
     /// One process, from its start to its end.
     fn live(&mut self, seed: u64) -> std::result::Result<End, Failure> {
         let simulation = Simulation::new(seed).with_steps_max(STEPS_MAX);
         let env = self.world.env(&simulation);
+        self.note_replay();
         let program = build(&self.job, &self.world, &self.store, env, &self.launch);
         let client = match program.execute_async("faults") {
             Ok(client) => client,
@@ -219,10 +242,32 @@ impl Run {
         Ok(end)
     }
 
+    /// Whether the process that is about to begin has records in flight to go on with.
+    fn note_replay(&mut self) {
+        let disk = &self.world.disk;
+        let newest = match &self.launch.recovery_path {
+            // Named once more after a crash, but the job has come further.
+            Some(path) if self.is_told || checkpoints(disk).is_empty() => {
+                read_cut_at(disk, path, &self.job).ok()
+            }
+            Some(_) | None => read_cut(disk, &self.job).ok().flatten(),
+        };
+        if newest.is_some_and(|cut| cut.n_in_flight > 0) {
+            self.trial.n_replays += 1;
+            self.trial.n_rescaled_replays += u64::from(self.is_rescaled);
+        }
+        (self.is_told, self.is_rescaled) = (false, false);
+    }
+
     /// After a death: whether the job goes on, and from what.
     fn rise(&mut self, asked_before: Option<Request>) -> std::result::Result<bool, Failure> {
+        if begins_anew(&self.world) {
+            // Nobody wants that: it had ended.
+            return Ok(false);
+        }
         let ended = ended(&self.world.disk).map_err(|error| Failure::Job(error.report()))?;
-        let Some((start, is_canceled)) = ended.filter(|(start, _)| Some(*start) > self.known_end) else {
+        let Some((start, is_canceled)) = ended.filter(|(start, _)| Some(*start) > self.world.known_end())
+        else {
             return Ok(true);
         };
         // By this process, or by one before it that died without having said how the job ended.
@@ -232,7 +277,7 @@ impl Run {
             return Ok(true);
         }
         // It has ended and was about to say so. That it begins anew when it is started again is the user's order from here on.
-        self.known_end = Some(start);
+        self.world.hear_of_end(Some(start));
         // What was asked for may have come too late.
         let is_stopped = is_canceled || matches!(self.asked, Some(Request::Rescale(_)));
         if is_stopped && self.asked.is_some() { self.resume(None) } else { Ok(false) }
@@ -250,7 +295,7 @@ impl Run {
             *id > self.left_behind || Some(path) == self.launch.recovery_path.as_ref()
         };
         let retained: Vec<_> = retained.into_iter().filter(is_of_this_history).collect();
-        self.known_end = ended(disk).map_err(failed)?.map(|(start, _)| start);
+        self.world.hear_of_end(ended(disk).map_err(failed)?.map(|(start, _)| start));
         // It is done with this, whatever becomes of the next.
         match self.asked.take() {
             Some(Request::Rescale(parallelism)) => {
@@ -277,8 +322,19 @@ impl Run {
                     self.launch.recovery_path = Some(path.clone());
                 }
             }
+            Some(Request::Resume(parallelism)) => {
+                if let Some((_, path)) = retained.last() {
+                    self.left_behind = newest;
+                    if fits(disk, path, parallelism) {
+                        self.is_rescaled = parallelism != self.launch.parallelism;
+                        self.launch.parallelism = parallelism;
+                    }
+                    self.launch.recovery_path = Some(path.clone());
+                }
+            }
             Some(Request::Savepoint | Request::Successor) | None => return Ok(false),
         }
+        self.is_told = true;
         Ok(true)
     }
 
@@ -308,6 +364,7 @@ impl Run {
         self.trial.fired = self.world.fired();
         self.trial.n_events = self.world.n_events();
         self.trial.n_cuts = self.store.n_checked().0;
+        self.trial.n_in_flight = self.store.n_in_flight();
         self.trial.n_checkpoints = self.store.n_checked().1;
         self.trial.events = self.world.recorded();
         Ok(())
@@ -334,7 +391,7 @@ fn visible_rows(files: &BTreeMap<PathBuf, Vec<u8>>) -> std::result::Result<Vec<R
 fn read_files(world: &World, job: &Job, expected: &Expected) {
     let seen = || -> std::result::Result<(), String> {
         let rows = visible_rows(&world.disk.files())?;
-        if rows.is_empty() {
+        if rows.is_empty() || begins_anew(world) {
             return Ok(());
         }
         let cut = read_cut(&world.disk, job).map_err(|error| error.report())?;
@@ -381,7 +438,7 @@ async fn drive(client: JobClient, world: World, successor: StartAgain) -> (End, 
                 Poll::Ready(Ok(request)) => {
                     let (handle, canceler) = (handle.clone(), canceler.clone());
                     savepoint = match request {
-                        Request::Cancel | Request::Older => {
+                        Request::Cancel | Request::Older | Request::Resume(_) => {
                             asked = Some(request);
                             is_stopped = canceler.try_cancel();
                             None
@@ -414,6 +471,8 @@ async fn drive(client: JobClient, world: World, successor: StartAgain) -> (End, 
         // in time, has nothing left to do. That is the operator's mistake, as nobody starts a job that has ended.
         let mut has_finished = None;
         zombies.retain_mut(|zombie| match zombie.as_mut().poll(cx) {
+            // It was told that somebody has cancelled its successor, which says so itself.
+            Poll::Ready(Ok(result)) if result.status == JobStatus::Canceled => false,
             Poll::Ready(Ok(result)) => {
                 has_finished = Some(result);
                 false

@@ -34,6 +34,7 @@ pub(crate) enum Request {
     Cancel,
     Older,
     Rescale(u32),
+    Resume(u32),
     Savepoint,
     Successor,
 }
@@ -53,6 +54,8 @@ struct WorldState {
     slow_ms: u64,
     clock_ms: i64,
     violations: Vec<String>,
+    /// The start of the job whose end has been heard of.
+    known_end: Option<u64>,
 }
 
 /// What becomes of one event.
@@ -116,6 +119,15 @@ impl World {
 
     pub(crate) fn violations(&self) -> Vec<String> {
         self.lock().violations.clone()
+    }
+
+    /// The start of the job whose end whoever starts the next process has heard of.
+    pub(crate) fn known_end(&self) -> Option<u64> {
+        self.lock().known_end
+    }
+
+    pub(crate) fn hear_of_end(&self, start: Option<u64>) {
+        self.lock().known_end = start;
     }
 
     /// What the driver of a life waits for: the death of the process, or a request. `Err` is the death.
@@ -238,6 +250,7 @@ impl WorldState {
             Action::Cancel => self.requests.push(Request::Cancel),
             Action::Older => self.requests.push(Request::Older),
             Action::Rescale(parallelism) => self.requests.push(Request::Rescale(parallelism)),
+            Action::Resume(parallelism) => self.requests.push(Request::Resume(parallelism)),
             Action::Savepoint => self.requests.push(Request::Savepoint),
             Action::Successor => self.requests.push(Request::Successor),
         }

@@ -11,6 +11,14 @@ const REGRESSIONS: &[(&str, &str)] = &[
         include_str!("../plans/woken_behind_a_cancel.json"),
     ),
     (
+        "a_task_that_aligns_does_not_push_back_the_task_whose_barrier_it_waits_for",
+        include_str!("../plans/unaligned_circle.json"),
+    ),
+    (
+        "a_successor_that_comes_behind_the_end_of_the_job_begins_with_the_snapshot_that_it_was_told",
+        include_str!("../plans/resumed_behind_the_end.json"),
+    ),
+    (
         "who_restores_its_sinks_late_deletes_no_files_of_its_successor",
         include_str!("../plans/sinks_are_restored_late.json"),
     ),
@@ -41,6 +49,18 @@ const REGRESSIONS: &[(&str, &str)] = &[
     (
         "a_start_makes_the_snapshot_durable_that_somebody_has_named",
         include_str!("../plans/start_from_a_checkpoint_that_is_not_durable.json"),
+    ),
+    (
+        "a_checkpoint_is_not_the_last_one_while_an_operator_holds_the_end_of_data",
+        include_str!("../plans/end_is_overtaken.json"),
+    ),
+    (
+        "a_sliding_window_does_not_fire_again_for_key_groups_that_had_come_further",
+        include_str!("../plans/unaligned_slices_fire_again.json"),
+    ),
+    (
+        "a_window_waits_for_what_is_in_flight_to_its_key_group",
+        include_str!("../plans/unaligned_window_too_early.json"),
     ),
 ];
 

@@ -123,7 +123,8 @@ fn restart(services: &[TimerService<u64, ()>], parallelism: u32) -> Vec<TimerSer
     };
     let parts: Vec<_> = services.iter().map(snapshot).collect();
     let restore = |subtask| {
-        let mut service = TimerService::default();
+        let range = key_group_range(subtask, MAX_PARALLELISM, parallelism);
+        let mut service = TimerService::new(KeyedEventTime::new(range, MAX_PARALLELISM));
         let part = OperatorSnapshot::reassign(&parts, subtask, parallelism).unwrap();
         service.restore(&part, &mut KeyedSchemas::default()).unwrap();
         service
@@ -159,19 +160,6 @@ fn timers_move_with_their_keys() {
 }
 
 #[test]
-fn the_watermark_after_a_restart_is_the_least_of_all_subtasks() {
-    let mut before = restart(&services(10), 3);
-    assert!(before.iter().all(|service| service.watermark == Watermark::MIN));
-    for (service, watermark) in before.iter_mut().zip([30, 10, 20]) {
-        service.watermark = Watermark(watermark);
-    }
-    for parallelism in [1, 3, 5] {
-        let after = restart(&before, parallelism);
-        assert!(after.iter().all(|service| service.watermark == Watermark(10)));
-    }
-}
-
-#[test]
 fn damaged_timers_are_an_error_or_other_timers() {
     let mut intact = OperatorSnapshot::default();
     services(3)[0].snapshot(MAX_PARALLELISM, &mut intact).unwrap();
@@ -185,11 +173,6 @@ fn damaged_timers_are_an_error_or_other_timers() {
             snapshot.keyed.get_mut(EVENT_TIMERS).unwrap().insert(*group, damaged.into());
             assert_corruption_or_value(restore(&snapshot));
         }
-    }
-    for damaged in damaged(&intact.union[WATERMARK][0]) {
-        let mut snapshot = intact.clone();
-        snapshot.union.get_mut(WATERMARK).unwrap()[0] = damaged;
-        assert_corruption_or_value(restore(&snapshot));
     }
     let mut elsewhere = intact.clone();
     elsewhere.max_parallelism += 1;

@@ -1,7 +1,7 @@
 //! The state of all subtasks of an operator, in a form that does not depend on how they have divided it.
 
 use flott_schema::{StateSchemas, Type};
-use flott_state::{OperatorSnapshot, STATE_SCHEMAS};
+use flott_state::{KEY_GROUP_WATERMARKS, OperatorSnapshot, STATE_SCHEMAS};
 use flott_types::{KeyGroup, SubtaskIndex, key_group_range};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -57,7 +57,9 @@ impl Dump {
             }
             dump.add_schemas(part, &what);
             // The record of schemas is of the key groups of a subtask: what counts is what it says of each.
-            let unions = part.union.iter().filter(|(name, _)| *name != STATE_SCHEMAS);
+            // What is said of key groups is cut where subtasks begin.
+            let is_compared = |name: &str| name != STATE_SCHEMAS && name != KEY_GROUP_WATERMARKS;
+            let unions = part.union.iter().filter(|(name, _)| is_compared(name));
             for (name, entries) in unions.filter(|(_, entries)| !entries.is_empty()) {
                 dump.union.entry(name.clone()).or_default().extend(entries.iter().cloned());
             }

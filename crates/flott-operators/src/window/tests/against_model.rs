@@ -2,6 +2,8 @@
 
 use super::model::{Model, Windows, dynamic_gap, strategies};
 use super::support::{Element, Fired, Gather, Rec, Step, by_the_clock, key, late_tag, run_everywhere, show};
+use crate::operator::Operator;
+use crate::test_support::{Harness, check_overtaking, one, route};
 use crate::{Aggregate, KeepRecords, ProcessRecords, WindowConfig, WindowOperator};
 use flott_api::windowing::{
     EventTimeSessionWindows, ProcessingTimeSessionWindows, SlidingEventTimeWindows,
@@ -15,23 +17,27 @@ pub(crate) const fn ms(ms: i64) -> Duration {
     Duration::from_millis(ms as u64)
 }
 
-fn run<A: WindowAssigner<Rec, Window = TimeWindow>>(
+fn gathering<A: WindowAssigner<Rec, Window = TimeWindow>>(
     assigner: &A,
     lateness: i64,
-    elements: &[Element],
-) -> Vec<Step> {
-    let config = |logic| WindowConfig {
+) -> impl Operator<Rec, Fired> + use<A> {
+    let config = WindowConfig {
         key_selector: key as fn(&Rec) -> char,
         trigger: assigner.default_trigger(),
         assigner: assigner.clone(),
         allowed_lateness_ms: lateness,
         late_records: Some(late_tag()),
-        logic,
+        logic: Aggregate { function: Gather, then: show() },
     };
-    run_everywhere(
-        || WindowOperator::new(config(Aggregate { function: Gather, then: show() })).unwrap(),
-        elements,
-    )
+    WindowOperator::new(config).unwrap()
+}
+
+fn run<A: WindowAssigner<Rec, Window = TimeWindow>>(
+    assigner: &A,
+    lateness: i64,
+    elements: &[Element],
+) -> Vec<Step> {
+    run_everywhere(|| gathering(assigner, lateness), elements)
 }
 
 fn run_lists<A: WindowAssigner<Rec, Window = TimeWindow>>(
@@ -130,5 +136,30 @@ proptest! {
         windows in prop_oneof![strategies::sliding(), strategies::sessions()], elements in strategies::elements(),
     ) {
         check_processing_time(windows, &elements);
+    }
+}
+
+fn check_overtaken<A: WindowAssigner<Rec, Window = TimeWindow>>(
+    assigner: &A,
+    lateness: i64,
+    elements: &[Element],
+) {
+    check_overtaking(
+        |ctx| Harness::at(one(gathering(assigner, lateness)), ctx).with_side(&late_tag()),
+        elements,
+        |record: &Rec, parallelism| route(&record.key, parallelism),
+        |(), _| 0,
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn windows_fire_once_though_subtasks_were_not_equally_far(
+        size in 1..30_i64, slide in 1..30_i64, lateness in prop_oneof![Just(0), 0..30_i64], elements in strategies::elements(),
+    ) {
+        check_overtaken(&SlidingEventTimeWindows::of(ms(size), ms(slide)), lateness, &elements);
+        check_overtaken(&EventTimeSessionWindows::with_gap(ms(size)), lateness, &elements);
     }
 }

@@ -296,6 +296,23 @@ fn a_large_table_is_sent_in_pieces() {
     assert_eq!(entries::<u32>(begun), expected);
 }
 
+#[test]
+fn a_sweep_does_not_wait_for_a_writer_that_is_gone() {
+    type Large = ([u64; 32], [u64; 32], [u64; 32], [u64; 32]);
+    let mut table = KeyedTable::<u16, Large>::default();
+    for key in 0..20_000_u16 {
+        table.insert(key_hash(&key), &key, Large::default());
+    }
+    let mut begun = BegunSnapshot::default();
+    let stream = begun.stream("table", MAX_PARALLELISM, GroupLayout::Entries);
+    table.begin_snapshot_of_pairs(&stream).unwrap();
+    while table.snapshot_step(100) == SnapshotProgress::Unfinished {}
+    assert_eq!(table.snapshot_step(100), SnapshotProgress::WriterBehind);
+    drop(begun);
+    while table.snapshot_step(100) == SnapshotProgress::Unfinished {}
+    assert!(!table.is_in_snapshot());
+}
+
 /// The map makes room for a key before it looks whether it has it.
 #[test]
 fn a_full_map_is_swept_before_an_access_that_may_add_a_key() {
