@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use flott_api::windowing::TumblingEventTimeWindows;
 use flott_env::Env;
-use flott_state::{BegunSnapshot, GroupLayout, KeyedTable, LocalState, SnapshotProgress, StateSettings};
+use flott_state::{
+    BegunSnapshot, GroupLayout, KeyedTable, LocalState, SnapshotProgress, StateSettings, TimerService,
+};
 use flott_types::{StateBackendType, SubtaskIndex, key_hash, options};
 
 use crate::clock;
@@ -25,7 +27,7 @@ const CHANGED_SHARE: u64 = 100;
 /// The pauses of some checkpoints of one table.
 #[derive(Debug)]
 pub(crate) struct Pauses {
-    backend: &'static str,
+    of: &'static str,
     n_keys: u64,
     at_barrier: Vec<Duration>,
     longest_step: Duration,
@@ -39,8 +41,8 @@ impl fmt::Display for Pauses {
         let max = self.at_barrier.iter().max().copied().unwrap_or_default();
         write!(
             f,
-            "{} with {} keys: at the barrier {:.3} ms on average and {:.3} ms at most ({n} checkpoints), later steps {:.3} ms at most",
-            self.backend,
+            "{} of {} keys: at the barrier {:.3} ms on average and {:.3} ms at most ({n} checkpoints), later steps {:.3} ms at most",
+            self.of,
             self.n_keys,
             ms(mean),
             ms(max),
@@ -58,8 +60,8 @@ pub(crate) fn pauses(backend: StateBackendType, n_keys: u64, n: usize) -> Pauses
         table.load_mut(hash, &key).expect("the disk works").upsert(hash, &key, || 0, |count| *count += 1);
     };
     (0..n_keys).for_each(|key| add(&mut table, key));
-    let name = if backend == StateBackendType::Disk { "disk" } else { "hashmap" };
-    let mut pauses = Pauses { backend: name, n_keys, at_barrier: Vec::new(), longest_step: Duration::ZERO };
+    let of = if backend == StateBackendType::Disk { "a table on disk" } else { "a table in memory" };
+    let mut pauses = Pauses { of, n_keys, at_barrier: Vec::new(), longest_step: Duration::ZERO };
     for round in 0..n as u64 {
         let mut begun = BegunSnapshot::default();
         let (pause, ()) = clock::measure(|| {
@@ -82,6 +84,33 @@ pub(crate) fn pauses(backend: StateBackendType, n_keys: u64, n: usize) -> Pauses
             }
         }
         // A key and its count take two bytes or more.
+        assert!(writer.join().expect("the writer works") >= n_keys as usize * 2, "bytes of a snapshot");
+    }
+    pauses
+}
+
+/// The same of timers, one for each key, of which a few fire and are set again in between.
+pub(crate) fn pauses_of_timers(n_keys: u64, n: usize) -> Pauses {
+    let mut timers = TimerService::<u64, ()>::default();
+    let second_of = |key: u64| (key % 3600) as i64 * 1000;
+    (0..n_keys).for_each(|key| timers.event.register(second_of(key), &key, &()));
+    let mut pauses = Pauses { of: "timers", n_keys, at_barrier: Vec::new(), longest_step: Duration::ZERO };
+    for _ in 0..n {
+        let mut begun = BegunSnapshot::default();
+        let (pause, begin) = clock::measure(|| timers.begin_snapshot(KEY_GROUPS, &mut begun));
+        begin.expect("event time can be serialized");
+        pauses.at_barrier.push(pause);
+        let writer = on_a_thread(begun);
+        loop {
+            let (pause, progress) = clock::measure(|| timers.snapshot_step(PLACES_PER_STEP));
+            pauses.longest_step = pauses.longest_step.max(pause);
+            if progress == SnapshotProgress::Complete {
+                break;
+            }
+            if let Some((at, key, ())) = timers.event.pop_due(i64::MAX) {
+                timers.event.register(at + 3_600_000, &key, &());
+            }
+        }
         assert!(writer.join().expect("the writer works") >= n_keys as usize * 2, "bytes of a snapshot");
     }
     pauses

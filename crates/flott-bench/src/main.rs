@@ -260,6 +260,7 @@ fn run_checkpoints(args: &CheckpointsArgs) {
     for backend in [StateBackendType::Hashmap, StateBackendType::Disk] {
         println!("{}", checkpoints::pauses(backend, args.keys, PAUSES));
     }
+    println!("{}", checkpoints::pauses_of_timers(args.keys, PAUSES));
     let parallelism = usize::from(args.parallelism);
     for n_keys in [1_000_000, 1_000] {
         println!("{}", checkpoints::throughput(n_keys, args.records, parallelism, args.pairs));
@@ -288,6 +289,7 @@ fn smoke() -> Result<(), BenchError> {
     for backend in [StateBackendType::Hashmap, StateBackendType::Disk] {
         println!("{}", checkpoints::pauses(backend, SMOKE_RECORDS, 2));
     }
+    println!("{}", checkpoints::pauses_of_timers(SMOKE_RECORDS, 2));
     println!("{}", checkpoints::throughput(1_000, SMOKE_RECORDS, 1, 1));
     for limit in Limit::ALL {
         let reading = limits::measure(limit, Duration::from_millis(500))?;

@@ -314,11 +314,14 @@ where
             GroupLayout::Entries,
         ))?;
         self.schemas.snapshot(&mut begun.snapshot)?;
-        self.timers.snapshot(max_parallelism, &mut begun.snapshot)
+        self.timers.begin_snapshot(max_parallelism, begun)
     }
 
     fn snapshot_step(&mut self, places: usize) -> SnapshotProgress {
-        self.buffers.snapshot_step(places)
+        match self.buffers.snapshot_step(places) {
+            SnapshotProgress::Complete => self.timers.snapshot_step(places),
+            progress => progress,
+        }
     }
 
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {

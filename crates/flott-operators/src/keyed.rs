@@ -128,11 +128,14 @@ impl<K: Key> KeyedScope<K> {
 
     pub(crate) fn begin_snapshot(&mut self, begun: &mut BegunSnapshot) -> Result<()> {
         self.state.begin_snapshot(begun)?;
-        self.timers.snapshot(self.max_parallelism, &mut begun.snapshot)
+        self.timers.begin_snapshot(self.max_parallelism, begun)
     }
 
     pub(crate) fn snapshot_step(&mut self, places: usize) -> SnapshotProgress {
-        self.state.snapshot_step(places)
+        match self.state.snapshot_step(places) {
+            SnapshotProgress::Complete => self.timers.snapshot_step(places),
+            progress => progress,
+        }
     }
 
     pub(crate) fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {

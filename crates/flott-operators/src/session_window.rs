@@ -17,7 +17,10 @@ use crate::window::{
 use agenda::{Agenda, UPCOMING};
 use flott_api::windowing::{TimeWindow, Window, WindowAssigner, require_timestamp};
 use flott_api::{AggregateFunction, OutputTag, WindowContext};
-use flott_state::{HandleTypes, KeyedEventTime, KeyedSchemas, OperatorSnapshot, StateTypes};
+use flott_state::{
+    BegunSnapshot, GroupLayout, HandleTypes, KeyedEventTime, KeyedSchemas, OperatorSnapshot, StateTypes,
+    encode_into,
+};
 use flott_types::{Data, Error, Key, RecordBatch, Result, Timestamp, Watermark, key_hash};
 use hashbrown::hash_table::Entry;
 use sessions::{Session, Sessions};
@@ -272,6 +275,20 @@ where
         snapshot.keyed.insert(SESSIONS.to_owned(), entries);
         self.schemas.snapshot(snapshot)?;
         self.event_time.snapshot(snapshot)
+    }
+
+    fn begin_snapshot(&mut self, begun: &mut BegunSnapshot) -> Result<()> {
+        let max_parallelism = self.placement.max_parallelism();
+        begun.snapshot.max_parallelism = max_parallelism;
+        self.schemas.snapshot(&mut begun.snapshot)?;
+        self.event_time.snapshot(&mut begun.snapshot)?;
+        let open = self.table.iter();
+        let copies = open.flat_map(|(key, open)| open.iter().map(|session| (key.clone(), session.clone())));
+        let stream = begun.stream(SESSIONS, max_parallelism, GroupLayout::Counted);
+        stream.send_all(copies.collect(), |key, session: &Session<F::Accumulator>, bytes| {
+            encode_into(SESSIONS, &(key, session), bytes).map(|()| true)
+        });
+        Ok(())
     }
 
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {

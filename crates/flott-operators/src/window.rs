@@ -433,13 +433,20 @@ where
 
     fn begin_snapshot(&mut self, begun: &mut BegunSnapshot) -> Result<()> {
         let max_parallelism = self.placement.max_parallelism();
-        self.timers.snapshot(max_parallelism, &mut begun.snapshot)?;
         self.schemas.snapshot(&mut begun.snapshot)?;
-        self.windows.begin_snapshot_of_pairs(&begun.stream(WINDOWS, max_parallelism, GroupLayout::Entries))
+        self.windows.begin_snapshot_of_pairs(&begun.stream(
+            WINDOWS,
+            max_parallelism,
+            GroupLayout::Entries,
+        ))?;
+        self.timers.begin_snapshot(max_parallelism, begun)
     }
 
     fn snapshot_step(&mut self, places: usize) -> SnapshotProgress {
-        self.windows.snapshot_step(places)
+        match self.windows.snapshot_step(places) {
+            SnapshotProgress::Complete => self.timers.snapshot_step(places),
+            progress => progress,
+        }
     }
 
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {

@@ -1,24 +1,30 @@
 //! Timers: keyed state ordered by time.
 
+mod capture;
+
+use crate::begun::{BegunSnapshot, GroupLayout, SnapshotProgress};
 use crate::codec::encode_into;
 use crate::event_time::KeyedEventTime;
 use crate::schemas::{EntryReader, KeyedSchemas, StateTypes};
 use crate::snapshot::{KeyGroupBytes, OperatorSnapshot, groups_in_memory};
 use crate::table::checked_hash;
+use capture::Capture;
 use flott_types::{Data, Key, KeyGroup, Result, StableBuildHasher, Timestamp, key_group, key_hash};
 use indexmap::{Equivalent, IndexSet};
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
 /// Timers of one time domain: at most one per (timestamp, key, namespace).
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct TimerQueue<K, N> {
     due: BTreeMap<Timestamp, IndexSet<(K, N), StableBuildHasher>>,
+    /// The snapshot that is under way.
+    capture: Option<Box<Capture<K, N>>>,
 }
 
 impl<K, N> Default for TimerQueue<K, N> {
     fn default() -> Self {
-        Self { due: BTreeMap::new() }
+        Self { due: BTreeMap::new(), capture: None }
     }
 }
 
@@ -27,17 +33,23 @@ impl<K: Key, N: Data + Eq + Hash> TimerQueue<K, N> {
     pub fn register(&mut self, at: Timestamp, key: &K, namespace: &N) {
         let timers = self.due.entry(at).or_default();
         if !timers.contains(&TimerRef(key, namespace)) {
-            timers.insert((key.clone(), namespace.clone()));
+            let (idx, _) = timers.insert_full((key.clone(), namespace.clone()));
+            if let (Some(capture), Some(timer)) = (&mut self.capture, timers.get_index(idx)) {
+                capture.on_set(at, idx, timer);
+            }
         }
     }
 
     /// Removes a timer if it is set.
     pub fn delete(&mut self, at: Timestamp, key: &K, namespace: &N) {
-        if let Some(timers) = self.due.get_mut(&at) {
-            timers.swap_remove(&TimerRef(key, namespace));
-            if timers.is_empty() {
-                self.due.remove(&at);
-            }
+        let Some(timers) = self.due.get_mut(&at) else { return };
+        let Some(idx) = timers.get_index_of(&TimerRef(key, namespace)) else { return };
+        if let Some(capture) = &mut self.capture {
+            capture.on_leave(at, idx, timers);
+        }
+        timers.swap_remove_index(idx);
+        if timers.is_empty() {
+            self.due.remove(&at);
         }
     }
 
@@ -45,6 +57,9 @@ impl<K: Key, N: Data + Eq + Hash> TimerQueue<K, N> {
     pub fn pop_due(&mut self, now: Timestamp) -> Option<(Timestamp, K, N)> {
         let mut first = self.due.first_entry().filter(|first| *first.key() <= now)?;
         let at = *first.key();
+        if let Some(capture) = &mut self.capture {
+            capture.on_leave(at, 0, first.get());
+        }
         let timer = first.get_mut().swap_remove_index(0);
         if first.get().is_empty() {
             first.remove();
@@ -114,7 +129,7 @@ impl<K: Eq, N: Eq> Equivalent<(K, N)> for TimerRef<'_, K, N> {
 }
 
 /// The timers of one operator subtask and the event time it has reached.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct TimerService<K, N> {
     /// Fire when the watermark passes.
     pub event: TimerQueue<K, N>,
@@ -155,6 +170,27 @@ impl<K: Key, N: Data + Eq + Hash> TimerService<K, N> {
             .keyed
             .insert(PROCESSING_TIMERS.into(), self.processing.snapshot(PROCESSING_TIMERS, max_parallelism)?);
         self.event_time.snapshot(snapshot)
+    }
+
+    /// Writes event time, and begins to send the timers that are set now: [`TimerService::snapshot_step`] goes on with it, and meanwhile
+    /// timers are set and fire as always.
+    ///
+    /// # Errors
+    /// If event time cannot be serialized.
+    pub fn begin_snapshot(&mut self, max_parallelism: u32, begun: &mut BegunSnapshot) -> Result<()> {
+        begun.snapshot.max_parallelism = max_parallelism;
+        for (name, queue) in [(EVENT_TIMERS, &mut self.event), (PROCESSING_TIMERS, &mut self.processing)] {
+            queue.begin_snapshot(name, &begun.stream(name, max_parallelism, GroupLayout::Entries));
+        }
+        self.event_time.snapshot(&mut begun.snapshot)
+    }
+
+    /// Goes on with a snapshot that was begun, for about as long as a table takes for so many places; with `usize::MAX` to the end.
+    pub fn snapshot_step(&mut self, places: usize) -> SnapshotProgress {
+        match self.event.snapshot_step(places) {
+            SnapshotProgress::Complete => self.processing.snapshot_step(places),
+            progress => progress,
+        }
     }
 
     /// Adds the types of timers, for [`StateTypes`].
