@@ -4,7 +4,7 @@
 //! our own: rules on layers, modules and text that no compiler lint knows.
 //!
 //! Reading order: [`ci`] (the table of steps), [`guard`] (runs a command under limits), [`tidy`] (the rules),
-//! [`proof`] (sweep, swarm, canaries, chaos), [`metadata`] (what cargo knows about the workspace).
+//! [`proof`] (sweep, swarm, canaries, chaos), [`fuzz`], [`metadata`] (what cargo knows about the workspace).
 
 #![expect(
     clippy::print_stdout,
@@ -14,6 +14,7 @@
 )]
 
 mod ci;
+mod fuzz;
 mod guard;
 mod metadata;
 mod proof;
@@ -30,7 +31,8 @@ commands:
   sweep          every crash point of jobs with checkpoints, in the simulated world
   sim            random jobs under random faults: [--seeds N | --hours N | --replay PLAN]
   canaries       deliberate bugs of the engine, each of which must be noticed: [NAME]
-  chaos          real processes that are killed, stopped and replaced: [--faults N] [--seconds N] [--from SEED]";
+  chaos          real processes that are killed, stopped and replaced: [--faults N] [--seconds N] [--from SEED]
+  fuzz           every decoder of outside bytes: [TARGET] [--seconds N]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         ["sim", args @ ..] => proof::sim(args),
         ["canaries", args @ ..] => proof::canaries(args),
         ["chaos", args @ ..] => proof::chaos(args),
+        ["fuzz", args @ ..] => fuzz::run(args),
         _ => Err(anyhow::anyhow!("{USAGE}")),
     };
     match result {

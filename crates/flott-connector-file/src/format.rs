@@ -31,6 +31,13 @@ impl Cursor {
         let range = decode.range;
         let header_end = input.offset();
         let reached = match decode.position {
+            Some(position) if position.offset < header_end => {
+                let (path, offset) = (input.path().display(), position.offset);
+                let message = format!(
+                    "byte {offset} of file '{path}' lies before its first record at byte {header_end}: that is no position of it, or it has changed"
+                );
+                return Err(Error::new(ErrorKind::Corruption, message));
+            }
             Some(position) => input.skip_to(position.offset)?,
             None if range.start <= header_end => true,
             // A record belongs to the range in which it starts. One starts at the first byte of this range if the
@@ -63,14 +70,14 @@ impl Cursor {
     /// A record that spans `lines` line ends was consumed from `input`.
     fn advance(&mut self, input: &Input, records: u64, lines: u64) {
         self.position.offset = input.offset();
-        self.position.records += records;
-        self.position.lines += lines;
+        self.position.records = self.position.records.saturating_add(records);
+        self.position.lines = self.position.lines.saturating_add(lines);
     }
 
     /// Where the next record stands, for a person.
     fn describe(&self) -> String {
         if self.range.start == 0 {
-            format!("line {}", self.position.lines + 1)
+            format!("line {}", self.position.lines.saturating_add(1))
         } else {
             format!("byte {}", self.position.offset)
         }

@@ -20,7 +20,9 @@ use flott_state::{
     BegunSnapshot, GroupLayout, HandleTypes, KeyedEventTime, KeyedSchemas, KeyedTable, LocalState,
     OperatorSnapshot, SnapshotProgress, StateTypes, encode_into,
 };
-use flott_types::{Data, Key, NO_TIMESTAMP, RecordBatch, Result, Timestamp, Watermark, key_hash};
+use flott_types::{
+    Data, Error, Key, NO_TIMESTAMP, RecordBatch, Result, Timestamp, TimestampText, Watermark, key_hash,
+};
 use grid::SliceGrid;
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -348,7 +350,9 @@ where
             return Ok(());
         }
         let complete_until = self.grid.complete_until(passed);
-        while let Some(end) = self.next_window_end().filter(|end| *end <= complete_until) {
+        // Each window once: where time ends the next one ends at the same time.
+        let is_due = |end: &Timestamp, fired_until| fired_until < *end && *end <= complete_until;
+        while let Some(end) = self.next_window_end().filter(|end| is_due(end, self.fired_until)) {
             self.fired_until = end;
             self.fire(end, out)?;
         }
@@ -533,6 +537,13 @@ where
             snapshot,
             &reader,
             |hash, key, (end, accumulator): (Timestamp, F::Accumulator)| {
+                if !self.grid.has_slice_until(end) {
+                    return Err(Error::user(format!(
+                        "the snapshot has what came to windows until {}, which is no end of {:?}: the operator's windows have changed",
+                        TimestampText(end),
+                        self.config.slicing
+                    )));
+                }
                 let idx = self.open_slice(end);
                 let table = self.open[idx].table.load_mut(hash, &key)?;
                 match table.get_mut(hash, &key) {
@@ -543,6 +554,10 @@ where
             },
         )?;
         while let Some(mut slice) = self.open.pop_front_if(|slice| slice.end <= self.fired_until) {
+            // Left by longer windows with the same slices, all of which have fired.
+            if self.grid.is_tumbling() {
+                continue;
+            }
             self.stacks.push(&self.config.function, slice.end, drained(&mut slice.table)?);
         }
         Ok(())

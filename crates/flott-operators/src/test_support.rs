@@ -280,11 +280,14 @@ impl<A: Clone, B: Clone, O: Debug + 'static> Harness<A, B, O> {
     }
 
     pub(crate) fn restore(&mut self, snapshot: &OperatorSnapshot) {
-        let restored = match &mut self.subject {
+        self.try_restore(snapshot).expect("the snapshot can be restored");
+    }
+
+    pub(crate) fn try_restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
+        match &mut self.subject {
             Subject::One(operator) => operator.restore(snapshot),
             Subject::Two(operator) => operator.restore(snapshot),
-        };
-        restored.expect("the snapshot can be restored");
+        }
     }
 }
 

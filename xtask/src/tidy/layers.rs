@@ -69,6 +69,7 @@ const TABLE: &[Row] = &[
     row("flott-testkit", Dev, ALL, &["flott"]),
     row("flott-sim", Dev, ALL, &["flott", "flott-testkit"]),
     row("flott-bench", Dev, ALL, &["flott", "flott-testkit"]),
+    row("flott-fuzz", Dev, ALL, &["flott-testkit"]),
     row("xtask", Dev, &[], &[]),
 ];
 

@@ -189,3 +189,14 @@ fn a_file_that_became_shorter_than_its_position_is_an_error() {
     let error = SourceDriver::restore(&source, &env, 1, snapshot).expect_err("the file is shorter").report();
     assert!(error.contains("'/f' has become shorter"), "{error}");
 }
+
+#[test]
+fn a_position_in_the_header_is_an_error() {
+    let env = env_with("/f", "name\na\n");
+    let position =
+        r#"{"path":"/f","range":{"start":0,"end":null},"position":{"offset":3,"records":0,"lines":0}}"#;
+    let start = StartingPosition::Positions(vec![position.to_owned()]);
+    let error =
+        SourceDriver::start_at(&FileSource::<(String,)>::csv("/f"), &env, 1, start).expect_err("refused");
+    assert!(error.report().contains("byte 3 of file '/f' lies before its first record at byte 5"), "{error}");
+}

@@ -61,6 +61,12 @@ impl SliceGrid {
         (end > slice_start).then_some(end)
     }
 
+    /// Whether `end` is the end of a slice of which a window consists.
+    pub(super) fn has_slice_until(&self, end: Timestamp) -> bool {
+        let start = self.slice_start(end.saturating_sub(1));
+        start.saturating_add(self.slice_ms) == end && self.last_window_end(start).is_some()
+    }
+
     /// The first window end at or after `time`.
     pub(super) fn first_window_end_from(&self, time: Timestamp) -> Timestamp {
         let at_or_before = self.last_window_end_until(time);

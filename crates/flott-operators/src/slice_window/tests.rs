@@ -10,7 +10,8 @@ use crate::window::tests::support::{
 };
 use flott_api::windowing::{Slicing, TimeWindow};
 use flott_api::{TimeDomain, WindowContext};
-use flott_types::Watermark;
+use flott_state::OperatorSnapshot;
+use flott_types::{ErrorKind, Watermark};
 use proptest::prelude::*;
 
 type Show = MapResult<fn(&char, &WindowContext<'_, TimeWindow>, Vec<u32>) -> Fired>;
@@ -40,6 +41,42 @@ fn windows_by_the_clock_fire_at_the_end_of_the_input_and_never_twice_when_the_cl
     assert_eq!(harness.take(), ["+a[10,20)=2,3@19", "end"]);
 }
 
+fn sliding(size: i64, slide: i64) -> Harness<Rec, (), Fired> {
+    let config = config(Windows::Sliding { size, slide, offset: 0 }, TimeDomain::EventTime);
+    Harness::new(one(SliceWindowOperator::<_, _, _, TimeWindow, _, _, _>::new(config)))
+}
+
+fn snapshot_after(mut harness: Harness<Rec, (), Fired>, text: &str) -> OperatorSnapshot {
+    elements(text).iter().for_each(|element| harness.feed(element).unwrap());
+    harness.snapshot()
+}
+
+#[test]
+fn slices_of_other_windows_are_refused() {
+    let snapshot = snapshot_after(sliding(10, 10), "a1@12");
+    sliding(5, 5).restore(&snapshot);
+    let error = sliding(7, 7).try_restore(&snapshot).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UserError);
+    assert!(error.to_string().contains("windows have changed"), "{error}");
+}
+
+#[test]
+fn slices_of_longer_windows_that_have_fired_do_not_stop_shorter_ones() {
+    let snapshot = snapshot_after(sliding(30, 10), "a1@12 W25 a2@31");
+    let mut harness = sliding(10, 10);
+    harness.restore(&snapshot);
+    harness.feed(&Feed::Watermark(i64::MAX)).unwrap();
+    assert_eq!(harness.take(), ["+a[30,40)=2@39", "W+inf"]);
+}
+
+#[test]
+fn the_last_window_of_time_fires_once() {
+    let mut harness = sliding(30, 10);
+    elements("a1@9223372036854775806").iter().for_each(|element| harness.feed(element).unwrap());
+    harness.feed(&Feed::Watermark(i64::MAX)).unwrap();
+    assert_eq!(harness.take().len(), 2);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
@@ -67,6 +104,8 @@ proptest! {
         prop_assert!((slice.start + 1..slice.end).all(|cut| !is_end(cut) && !is_end(cut + size)), "{slice:?} is cut");
         let last = (time + 1..=time + size).filter(|end| is_end(*end)).max();
         prop_assert_eq!(grid.last_window_end(start), last);
+        prop_assert_eq!(grid.has_slice_until(slice.end), last.is_some());
+        prop_assert!((slice.start + 1..slice.end).all(|cut| !grid.has_slice_until(cut)));
         prop_assert_eq!(grid.first_window_end_from(time), (time..).find(|end| is_end(*end)).unwrap());
         let complete = (time - slide..=time + 1).rev().find(|end| is_end(*end)).unwrap();
         prop_assert_eq!(grid.complete_until(Watermark(time)), complete);
