@@ -26,6 +26,8 @@ pub struct ResultPartition<T> {
     batch_size: usize,
     /// Whether barriers of checkpoints may overtake records behind this.
     overtakes: bool,
+    /// The end of data was sent.
+    ended: bool,
     /// Bytes of a record, measured on one record of the last batch.
     record_bytes: usize,
 }
@@ -46,7 +48,16 @@ impl<T: Data> ResultPartition<T> {
         let collecting = channels.iter().map(|_| RecordBatch::default()).collect();
         let outgoing = channels.iter().map(|_| VecDeque::new()).collect();
         let record_bytes = size_of::<T>();
-        Self { partitioner, channels, collecting, outgoing, batch_size, overtakes: false, record_bytes }
+        Self {
+            partitioner,
+            channels,
+            collecting,
+            outgoing,
+            batch_size,
+            overtakes: false,
+            ended: false,
+            record_bytes,
+        }
     }
 
     /// The same partition for barriers that may overtake records in its channels.
@@ -100,17 +111,19 @@ impl<T: Data> ResultPartition<T> {
         if !self.overtakes || barrier.kind.is_savepoint() {
             return Ok(());
         }
+        let ended = self.ended;
         self.channels.iter_mut().zip(&mut self.outgoing).try_for_each(|(channel, outgoing)| {
             if canary("forget-output-in-flight") {
                 outgoing.retain(|waiting| matches!(waiting.element, StreamElement::Barrier(_)));
             }
-            channel.send_all(outgoing)
+            channel.send_all(outgoing).or_else(|closed| on_closed(ended, outgoing, closed))
         })
     }
 
     /// Ends all channels, behind all records.
     pub fn end_of_data(&mut self) {
         self.broadcast(&StreamElement::EndOfData);
+        self.ended = true;
     }
 
     /// Sends partial batches.
@@ -121,13 +134,13 @@ impl<T: Data> ResultPartition<T> {
     /// Hands over what waits; `Pending` while a channel is full.
     ///
     /// # Errors
-    /// If the consumer is gone.
+    /// If the consumer is gone before the end of data was sent.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ChannelClosed>> {
         let mut ready = Poll::Ready(Ok(()));
         for (channel, outgoing) in self.channels.iter_mut().zip(&mut self.outgoing) {
             match channel.poll_send(cx, outgoing) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(closed)) => return Poll::Ready(Err(closed)),
+                Poll::Ready(Err(closed)) => on_closed(self.ended, outgoing, closed)?,
                 Poll::Pending => ready = Poll::Pending,
             }
         }
@@ -151,5 +164,51 @@ impl<T: Data> ResultPartition<T> {
         let timestamp_bytes = if batch.is_timed() { size_of::<Timestamp>() } else { 0 };
         let bytes = ((self.record_bytes + timestamp_bytes) * batch.len()).max(1);
         outgoing.push_back(Outgoing { bytes, element: StreamElement::Records(batch) });
+    }
+}
+
+/// A consumer that has gone behind the end of data has finished, and a barrier that comes now is for nobody: its checkpoint was triggered while
+/// the last one was being completed. Had it failed, that would be known.
+fn on_closed<T>(
+    ended: bool,
+    outgoing: &mut VecDeque<Outgoing<T>>,
+    closed: ChannelClosed,
+) -> Result<(), ChannelClosed> {
+    if !ended {
+        return Err(closed);
+    }
+    outgoing.clear();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::input_gate;
+    use crate::partitioner::BroadcastPartitioner;
+    use flott_types::{CheckpointId, CheckpointKind};
+    use std::task::Waker;
+
+    /// A checkpoint may be triggered while the last one is being completed, and then the consumer finishes first.
+    #[test]
+    fn a_barrier_behind_the_end_of_data_needs_no_consumer() {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let barrier =
+            CheckpointBarrier { id: CheckpointId(2), timestamp: 0, kind: CheckpointKind::Checkpoint };
+        for overtakes in [false, true] {
+            for ends in [false, true] {
+                let (gate, senders) = input_gate::<u32>(1, 200);
+                let mut partition = ResultPartition::new(Box::new(BroadcastPartitioner), senders, 1);
+                partition.overtakes = overtakes;
+                if ends {
+                    partition.end_of_data();
+                    assert!(matches!(partition.poll_ready(cx), Poll::Ready(Ok(()))));
+                }
+                drop(gate);
+                let sent = partition.barrier(barrier);
+                let is_ready = matches!(partition.poll_ready(cx), Poll::Ready(Ok(())));
+                assert_eq!(sent.is_ok() && is_ready, ends, "overtakes {overtakes}");
+            }
+        }
     }
 }
