@@ -118,7 +118,7 @@ fn users_of(name: &str) -> Vec<&'static str> {
 
 #[test]
 fn only_faces_and_tests_see_connectors_sql_and_cli() {
-    let above = ["flott", "flott-cli", "flott-testkit", "flott-sim", "flott-bench"];
+    let above = ["flott", "flott-cli", "flott-testkit", "flott-sim", "flott-bench", "flott-fuzz"];
     assert_eq!(users_of("flott-connector-*"), above);
     assert_eq!(users_of("flott-sql"), above);
     assert_eq!(users_of("flott-cli"), Vec::<&str>::new());
