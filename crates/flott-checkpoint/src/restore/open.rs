@@ -46,7 +46,8 @@ enum Place {
 /// recorded and used again after a crash.
 ///
 /// # Errors
-/// [`ErrorKind::UserError`] if there is none, [`ErrorKind::Corruption`] if its manifest is not what was written.
+/// [`ErrorKind::UserError`](flott_types::ErrorKind::UserError) if there is none,
+/// [`ErrorKind::Corruption`](flott_types::ErrorKind::Corruption) if its manifest is not what was written.
 pub fn open_snapshot(env: &Env, path: impl Into<Location>) -> Result<OpenSnapshot> {
     let dir = directory_of(path.into());
     let here = dir.open(env)?;
@@ -126,7 +127,7 @@ impl OpenSnapshot {
     /// its end. (`execution.state-recovery.claim-mode: CLAIM`)
     ///
     /// # Errors
-    /// [`ErrorKind::UserError`] if it is a checkpoint of another job that has not ended. Otherwise as [`plan_disposal`].
+    /// [`ErrorKind::UserError`](flott_types::ErrorKind::UserError) if it is a checkpoint of another job that has not ended. Otherwise as [`plan_disposal`].
     pub fn claim(self, env: &Env, job_id: JobId) -> Result<Self> {
         let path = self.path();
         match plan_disposal(env, Location::parse(&path)?)?.refusal {
