@@ -174,7 +174,8 @@ fn on_closed<T>(
     outgoing: &mut VecDeque<Outgoing<T>>,
     closed: ChannelClosed,
 ) -> Result<(), ChannelClosed> {
-    if !ended {
+    let is_barrier = |waiting: &Outgoing<T>| matches!(waiting.element, StreamElement::Barrier(_));
+    if !ended || !outgoing.iter().all(is_barrier) {
         return Err(closed);
     }
     outgoing.clear();
@@ -210,5 +211,16 @@ mod tests {
                 assert_eq!(sent.is_ok() && is_ready, ends, "overtakes {overtakes}");
             }
         }
+    }
+
+    /// Only barriers are for nobody: who goes before it has taken the end has failed.
+    #[test]
+    fn an_end_of_data_that_nobody_takes_is_an_error() {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let (gate, senders) = input_gate::<u32>(1, 200);
+        let mut partition = ResultPartition::new(Box::new(BroadcastPartitioner), senders, 1);
+        partition.end_of_data();
+        drop(gate);
+        assert!(matches!(partition.poll_ready(cx), Poll::Ready(Err(ChannelClosed))));
     }
 }
