@@ -7,9 +7,13 @@ use std::time::Duration;
 use flott_api::windowing::TumblingEventTimeWindows;
 use flott_env::Env;
 use flott_state::{
-    BegunSnapshot, GroupLayout, KeyedTable, LocalState, SnapshotProgress, StateSettings, TimerService,
+    BegunSnapshot, ChainSnapshot, GroupLayout, KeyedTable, LocalState, SnapshotProgress, StateSettings,
+    TimerService,
 };
-use flott_types::{StateBackendType, SubtaskIndex, key_hash, options};
+use flott_types::{
+    CheckpointBarrier, CheckpointId, CheckpointKind, FileHandle, Increment, StateBackendType, SubtaskIndex,
+    key_hash, options,
+};
 
 use crate::clock;
 use crate::engine::{self, BlockSource, Count, WATERMARK_GRANULARITY};
@@ -31,6 +35,8 @@ pub(crate) struct Pauses {
     n_keys: u64,
     at_barrier: Vec<Duration>,
     longest_step: Duration,
+    /// Bytes of the first checkpoint and of the last.
+    n_bytes: Option<(usize, usize)>,
 }
 
 impl fmt::Display for Pauses {
@@ -47,12 +53,17 @@ impl fmt::Display for Pauses {
             ms(mean),
             ms(max),
             ms(self.longest_step)
-        )
+        )?;
+        match self.n_bytes {
+            Some((first, last)) => write!(f, ", {first} bytes, then {last}"),
+            None => Ok(()),
+        }
     }
 }
 
-/// Takes `n` snapshots of a table of `n_keys`, a hundredth of which change in between, while another thread serializes.
-pub(crate) fn pauses(backend: StateBackendType, n_keys: u64, n: usize) -> Pauses {
+/// Takes `n` snapshots of a table of `n_keys`, a hundredth of which change in between, while another thread serializes; if they are
+/// incremental, each goes on from the one before.
+pub(crate) fn pauses(backend: StateBackendType, n_keys: u64, n: usize, is_incremental: bool) -> Pauses {
     let dir = tempfile::tempdir().expect("a directory");
     let mut table = table(backend, n_keys, dir.path());
     let add = |table: &mut KeyedTable<u64, u64>, key: u64| {
@@ -60,10 +71,17 @@ pub(crate) fn pauses(backend: StateBackendType, n_keys: u64, n: usize) -> Pauses
         table.load_mut(hash, &key).expect("the disk works").upsert(hash, &key, || 0, |count| *count += 1);
     };
     (0..n_keys).for_each(|key| add(&mut table, key));
-    let of = if backend == StateBackendType::Disk { "a table on disk" } else { "a table in memory" };
-    let mut pauses = Pauses { of, n_keys, at_barrier: Vec::new(), longest_step: Duration::ZERO };
+    let of = match (backend, is_incremental) {
+        (StateBackendType::Disk, false) => "a table on disk",
+        (StateBackendType::Disk, true) => "increments of a table on disk",
+        (StateBackendType::Hashmap, false) => "a table in memory",
+        (StateBackendType::Hashmap, true) => "increments of a table in memory",
+    };
+    let mut pauses =
+        Pauses { of, n_keys, at_barrier: Vec::new(), longest_step: Duration::ZERO, n_bytes: None };
+    let mut n_bytes = Vec::new();
     for round in 0..n as u64 {
-        let mut begun = BegunSnapshot::default();
+        let mut begun = begun(round, is_incremental);
         let (pause, ()) = clock::measure(|| {
             let stream = begun.stream("counts", KEY_GROUPS, GroupLayout::Entries);
             table.begin_snapshot_of_pairs(&stream).expect("the disk works");
@@ -83,10 +101,30 @@ pub(crate) fn pauses(backend: StateBackendType, n_keys: u64, n: usize) -> Pauses
                 add(&mut table, key);
             }
         }
+        if is_incremental {
+            (0..n_keys / CHANGED_SHARE).for_each(|key| add(&mut table, key * CHANGED_SHARE + round));
+        }
+        let written = writer.join().expect("the writer works");
         // A key and its count take two bytes or more.
-        assert!(writer.join().expect("the writer works") >= n_keys as usize * 2, "bytes of a snapshot");
+        assert!(is_incremental && round > 0 || written >= n_keys as usize * 2, "bytes of a snapshot");
+        n_bytes.push(written);
+    }
+    if let (true, [first, .., last]) = (is_incremental, n_bytes.as_slice()) {
+        pauses.n_bytes = Some((*first, *last));
     }
     pauses
+}
+
+/// A snapshot for the checkpoint of that number.
+fn begun(number: u64, is_incremental: bool) -> BegunSnapshot {
+    let increment = match (is_incremental, number.checked_sub(1)) {
+        (false, _) => Increment::None,
+        (true, None) => Increment::Base,
+        (true, Some(before)) => Increment::Since(CheckpointId(before)),
+    };
+    let (id, kind) = (CheckpointId(number), CheckpointKind::Checkpoint);
+    let barrier = CheckpointBarrier { id, timestamp: 0, kind, increment };
+    ChainSnapshot::new(&barrier, vec![FileHandle { path: String::new(), len: 0, checksum: 0 }]).begin()
 }
 
 /// The same of timers, one for each key, of which a few fire and are set again in between.
@@ -94,7 +132,8 @@ pub(crate) fn pauses_of_timers(n_keys: u64, n: usize) -> Pauses {
     let mut timers = TimerService::<u64, ()>::default();
     let second_of = |key: u64| (key % 3600) as i64 * 1000;
     (0..n_keys).for_each(|key| timers.event.register(second_of(key), &key, &()));
-    let mut pauses = Pauses { of: "timers", n_keys, at_barrier: Vec::new(), longest_step: Duration::ZERO };
+    let (of, longest_step) = ("timers", Duration::ZERO);
+    let mut pauses = Pauses { of, n_keys, at_barrier: Vec::new(), longest_step, n_bytes: None };
     for _ in 0..n {
         let mut begun = BegunSnapshot::default();
         let (pause, begin) = clock::measure(|| timers.begin_snapshot(KEY_GROUPS, &mut begun));
@@ -131,8 +170,8 @@ fn on_a_thread(begun: BegunSnapshot) -> std::thread::JoinHandle<usize> {
         env.block_on(async move {
             let mut n_bytes = 0;
             for mut stream in begun.streams {
-                stream.divide(1 << 20);
-                let mut sink = |_, bytes: Vec<u8>| {
+                stream.begin(1 << 20);
+                let mut sink = |_, _, bytes: Vec<u8>| {
                     n_bytes += bytes.len();
                     Ok(())
                 };

@@ -258,7 +258,9 @@ fn run_limits(args: &LimitsArgs) -> Result<(), BenchError> {
 
 fn run_checkpoints(args: &CheckpointsArgs) {
     for backend in [StateBackendType::Hashmap, StateBackendType::Disk] {
-        println!("{}", checkpoints::pauses(backend, args.keys, PAUSES));
+        for is_incremental in [false, true] {
+            println!("{}", checkpoints::pauses(backend, args.keys, PAUSES, is_incremental));
+        }
     }
     println!("{}", checkpoints::pauses_of_timers(args.keys, PAUSES));
     let parallelism = usize::from(args.parallelism);
@@ -287,7 +289,9 @@ fn smoke() -> Result<(), BenchError> {
         }
     }
     for backend in [StateBackendType::Hashmap, StateBackendType::Disk] {
-        println!("{}", checkpoints::pauses(backend, SMOKE_RECORDS, 2));
+        for is_incremental in [false, true] {
+            println!("{}", checkpoints::pauses(backend, SMOKE_RECORDS, 2, is_incremental));
+        }
     }
     println!("{}", checkpoints::pauses_of_timers(SMOKE_RECORDS, 2));
     println!("{}", checkpoints::throughput(1_000, SMOKE_RECORDS, 1, 1));

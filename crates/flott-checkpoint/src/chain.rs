@@ -26,8 +26,8 @@ pub(crate) struct Chain {
     pub(crate) void: BTreeMap<CheckpointId, Manifest>,
     /// Checkpoints with a manifest that cannot be read; nothing of them is used or deleted.
     pub(crate) unreadable: Vec<CheckpointId>,
-    /// Manifests from before the root: the user's.
-    pub(crate) foreign: Vec<CheckpointId>,
+    /// Complete checkpoints from before the root: the user's.
+    pub(crate) foreign: BTreeMap<CheckpointId, Manifest>,
     /// What the user named at the root, if so.
     pub(crate) root_checksum: Option<u64>,
     /// The same if the job has claimed it: its number, and where it is.
@@ -88,7 +88,7 @@ impl Chain {
             valid: BTreeMap::new(),
             void: BTreeMap::new(),
             unreadable: Vec::new(),
-            foreign: Vec::new(),
+            foreign: BTreeMap::new(),
             root_checksum: None,
             claimed: None,
         };
@@ -176,7 +176,7 @@ impl Chain {
             if counts {
                 self.valid.insert(id, manifest);
             } else if manifest.generation < root && self.is_users(storage, manifest.generation, root)? {
-                self.foreign.push(id);
+                self.foreign.insert(id, manifest);
             } else {
                 self.void.insert(id, manifest);
             }

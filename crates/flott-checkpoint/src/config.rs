@@ -29,6 +29,8 @@ pub struct CheckpointConfig {
     pub retention: ExternalizedCheckpointRetention,
     /// Whether checkpoints are taken while a part of the job has finished, and a last one when all has.
     pub after_tasks_finish: bool,
+    /// Whether checkpoints may go on from earlier ones.
+    pub incremental: bool,
 }
 
 impl CheckpointConfig {
@@ -55,6 +57,7 @@ impl CheckpointConfig {
             num_retained: configuration.get(options::CHECKPOINTING_NUM_RETAINED),
             retention: configuration.get(options::CHECKPOINTING_RETENTION),
             after_tasks_finish: configuration.get(options::CHECKPOINTING_AFTER_TASKS_FINISH),
+            incremental: configuration.get(options::CHECKPOINTING_INCREMENTAL),
         };
         let refused = [
             (
@@ -136,7 +139,7 @@ mod tests {
         assert_eq!(config.interval, None);
         assert_eq!(config.timeout, Duration::from_secs(600));
         assert_eq!((config.max_concurrent, config.tolerable_failed, config.num_retained), (1, 0, 1));
-        assert!(config.after_tasks_finish);
+        assert!(config.after_tasks_finish && !config.incremental);
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //! * a manifest is asked for once per checkpoint, one at a time, and only when every subtask has acknowledged or had finished before;
 //! * completion is told after [`Input::ManifestWritten`] only, and in the order of numbers;
 //! * files of a checkpoint whose manifest was asked for are deleted only when a newer one is complete: whether the manifest
-//!   was written may not be known.
+//!   was written may not be known;
+//! * a checkpoint that another one goes on from is kept until that one is complete or known to be none.
 
 mod message;
 mod pending;
@@ -21,7 +22,7 @@ use crate::config::CheckpointConfig;
 use crate::plan::CheckpointPlan;
 use flott_env::{Instant, canary};
 use flott_graph::SubtaskId;
-use flott_types::{CheckpointBarrier, CheckpointId, CheckpointKind, Error, ErrorKind, FileHandle};
+use flott_types::{CheckpointBarrier, CheckpointId, CheckpointKind, Error, ErrorKind, FileHandle, Increment};
 use pending::{Acknowledgement, PendingCheckpoint};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -41,8 +42,8 @@ pub struct CheckpointCoordinator {
     pending: BTreeMap<CheckpointId, PendingCheckpoint>,
     /// Complete checkpoints, without savepoints; the last is what a restart goes on from.
     retained: BTreeSet<CheckpointId>,
-    /// Failed while the manifest was written: their files go when a newer one is complete.
-    unresolved: Vec<CheckpointId>,
+    /// Failed while the manifest was written, with what they go on from: their files go when a newer one is complete.
+    unresolved: BTreeMap<CheckpointId, Option<CheckpointId>>,
     /// Complete savepoints since the job (re)started.
     savepoints: BTreeSet<CheckpointId>,
     finished: BTreeSet<SubtaskId>,
@@ -83,7 +84,7 @@ impl CheckpointCoordinator {
             first_id: start.next_checkpoint_id,
             pending: BTreeMap::new(),
             retained: BTreeSet::new(),
-            unresolved: Vec::new(),
+            unresolved: BTreeMap::new(),
             savepoints: BTreeSet::new(),
             finished: BTreeSet::new(),
             at_end: BTreeSet::new(),
@@ -101,8 +102,8 @@ impl CheckpointCoordinator {
         let mut actions = Vec::new();
         match input {
             Input::Tick => {}
-            Input::Acknowledged { checkpoint, subtask, part, end_of_data } => {
-                self.on_acknowledged(checkpoint, subtask, part, end_of_data, &mut actions);
+            Input::Acknowledged { checkpoint, subtask, part, bases, end_of_data } => {
+                self.on_acknowledged(checkpoint, subtask, (part, bases), end_of_data, &mut actions);
             }
             Input::Declined { checkpoint, subtask, reason } => {
                 // Once all have acknowledged, nobody can take it back: the manifest may be written already.
@@ -224,19 +225,19 @@ impl CheckpointCoordinator {
         &mut self,
         checkpoint: CheckpointId,
         subtask: SubtaskId,
-        part: FileHandle,
+        (part, bases): (FileHandle, Vec<FileHandle>),
         end_of_data: bool,
         actions: &mut Vec<Action>,
     ) {
         let is_useless = match self.pending.get_mut(&checkpoint) {
             Some(pending) => {
-                pending.acknowledge(subtask, part.clone(), end_of_data) == Acknowledgement::Unexpected
+                pending.acknowledge(subtask, part.clone(), bases, end_of_data) == Acknowledgement::Unexpected
             }
             // What is complete, or may be, owns its files; an earlier start's are not ours to judge.
             None => {
                 checkpoint >= self.first_id
                     && !self.retained.contains(&checkpoint)
-                    && !self.unresolved.contains(&checkpoint)
+                    && !self.unresolved.contains_key(&checkpoint)
                     && !self.savepoints.contains(&checkpoint)
             }
         };
@@ -296,16 +297,27 @@ impl CheckpointCoordinator {
 
     fn drop_too_many(&mut self, actions: &mut Vec<Action>) {
         let newest = self.retained.last().copied();
-        let (mut dropped, unresolved): (Vec<_>, _) =
-            self.unresolved.drain(..).partition(|id| Some(*id) < newest);
-        self.unresolved = unresolved;
-        while self.retained.len() > self.config.num_retained.max(1) as usize {
-            let first = self.retained.pop_first();
-            let newest = canary("subsume-newest").then(|| self.retained.pop_last()).flatten();
-            dropped.extend(newest.or(first));
+        let mut replaced = Vec::new();
+        self.unresolved.retain(|id, _| {
+            let stays = Some(*id) > newest;
+            if !stays {
+                replaced.push(*id);
+            }
+            stays
+        });
+        // What may still become complete, or may be, needs what it goes on from.
+        let pending = self.pending.values().filter_map(PendingCheckpoint::base);
+        let bases: BTreeSet<_> = pending.chain(self.unresolved.values().copied().flatten()).collect();
+        let n_too_many = self.retained.len().saturating_sub(self.config.num_retained.max(1) as usize);
+        let oldest = self.retained.iter().take(n_too_many).copied();
+        let mut too_many: Vec<_> = oldest.filter(|id| !bases.contains(id)).collect();
+        if canary("subsume-newest") && !too_many.is_empty() {
+            too_many.splice(0..1, newest);
         }
-        if !dropped.is_empty() {
-            actions.push(Action::Subsume(dropped));
+        self.retained.retain(|id| !too_many.contains(id));
+        replaced.extend(too_many);
+        if !replaced.is_empty() {
+            actions.push(Action::Subsume { replaced, kept: self.retained.iter().copied().collect() });
         }
     }
 
@@ -382,7 +394,7 @@ impl CheckpointCoordinator {
         let is_nobodys_base = kind == CheckpointKind::Savepoint && reason != AbortReason::JobStopped;
         actions.push(Action::NotifyAborted { id, reason });
         if pending.is_writing && !is_nobodys_base && !canary("discard-unresolved") {
-            self.unresolved.push(id);
+            self.unresolved.insert(id, pending.base());
         } else {
             actions.push(Action::Discard { id, kind });
         }
@@ -497,6 +509,16 @@ impl CheckpointCoordinator {
         self.trigger(CheckpointKind::Checkpoint, None, now, actions);
     }
 
+    /// What the next checkpoint may go on from: the newest that the same subtasks have completed under the same owner. Those that do not know
+    /// what has changed since write everything.
+    fn increment(&self, kind: CheckpointKind) -> Increment {
+        if !self.config.incremental || kind.is_savepoint() {
+            return Increment::None;
+        }
+        let newest = self.retained.last().copied().filter(|id| *id >= self.first_id);
+        newest.map_or(Increment::Base, Increment::Since)
+    }
+
     fn trigger(
         &mut self,
         kind: CheckpointKind,
@@ -506,7 +528,8 @@ impl CheckpointCoordinator {
     ) {
         let id = self.next_id;
         self.next_id = CheckpointId(id.0 + 1);
-        let barrier = CheckpointBarrier { id, timestamp: now.timestamp, kind };
+        let barrier =
+            CheckpointBarrier { id, timestamp: now.timestamp, kind, increment: self.increment(kind) };
         let deadline = now.instant + self.config.timeout;
         let all = self.plan.subtasks.iter().map(|subtask| subtask.id);
         let mut pending = PendingCheckpoint::new(barrier, deadline, request, all, &self.finished);

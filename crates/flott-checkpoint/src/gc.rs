@@ -21,17 +21,18 @@ pub(crate) struct Known<'a> {
     pub(crate) first_id: CheckpointId,
     /// Checkpoints that count.
     pub(crate) valid: &'a BTreeMap<CheckpointId, Manifest>,
-    /// Checkpoints with a manifest that are not ours to delete.
-    pub(crate) foreign: &'a [CheckpointId],
+    /// Complete checkpoints that are not ours to delete.
+    pub(crate) foreign: &'a BTreeMap<CheckpointId, Manifest>,
 }
 
 /// The names in the directory of checkpoint `id` that may be deleted, the manifest first.
 pub(crate) fn garbage(known: &Known<'_>, id: CheckpointId, dir: &str, names: &[String]) -> Vec<String> {
-    if known.foreign.contains(&id) {
+    if known.foreign.contains_key(&id) {
         return Vec::new();
     }
-    let kept: BTreeSet<&str> =
-        known.valid.values().flat_map(Manifest::files).map(|file| file.path.as_str()).collect();
+    // What they go on from may be in any directory.
+    let manifests = known.valid.values().chain(known.foreign.values());
+    let kept: BTreeSet<&str> = manifests.flat_map(Manifest::files).map(|file| file.path.as_str()).collect();
     let is_own = id >= known.first_id;
     let may_go = |name: &str| {
         if kept.contains(format!("{dir}/{name}").as_str()) && !flott_env::canary("collect-live-parts") {

@@ -27,7 +27,7 @@ pub use describe::{
 };
 pub(crate) use dispose::is_part;
 pub use dispose::{Disposal, Refusal, plan_disposal};
-pub use flott_state::{GroupBytes, STATE_SCHEMAS};
+pub use flott_state::{GroupBytes, STATE_SCHEMAS, SectionKind};
 pub use kind::{Scope, StateKind};
 pub use list::{Completeness, ListedSnapshot, list_snapshots};
 pub use verify::{FileCheck, Verification, verify_snapshot};
@@ -65,12 +65,13 @@ fn owners(snapshot: &OpenSnapshot) -> Owners<'_> {
     owners
 }
 
-/// Reads one file after the other, compared with the manifest and decoded.
-fn for_each_file(
+/// Reads the file of one subtask after the other, with those that it goes on from, compared with the manifest and decoded.
+fn for_each_part(
     snapshot: &OpenSnapshot,
     mut each: impl FnMut(&FileHandle, BTreeMap<OperatorUid, OperatorSnapshot>) -> Result<()>,
 ) -> Result<()> {
-    snapshot.manifest().files().into_iter().try_for_each(|handle| each(handle, snapshot.part(handle)?))
+    let mut parts = snapshot.manifest().parts().into_iter();
+    parts.try_for_each(|(handle, bases)| each(handle, snapshot.part(handle, bases)?))
 }
 
 /// Calls `each` with what every subtask of every operator has in the snapshot, and reads each file once.
@@ -82,7 +83,7 @@ pub fn visit_operators(
     mut each: impl FnMut(&OperatorUid, SubtaskIndex, OperatorSnapshot) -> Result<()>,
 ) -> Result<()> {
     let owners = owners(snapshot);
-    for_each_file(snapshot, |handle, parts| {
+    for_each_part(snapshot, |handle, parts| {
         let subtasks = owners.get(handle.path.as_str());
         parts.into_iter().try_for_each(|(uid, part)| match subtasks.and_then(|subtasks| subtasks.get(&uid)) {
             Some(subtask) => each(&uid, *subtask, part),
@@ -106,7 +107,7 @@ pub fn visit_operator(
     let subtasks = operator.into_iter().flat_map(|operator| (0..).zip(&operator.subtasks));
     for (idx, subtask) in subtasks {
         let Some(handle) = &subtask.part else { continue };
-        if let Some(found) = snapshot.part(handle)?.remove(&uid) {
+        if let Some(found) = snapshot.part(handle, &subtask.bases)?.remove(&uid) {
             each(SubtaskIndex(idx), found)?;
         }
     }

@@ -42,7 +42,7 @@ pub use coordinator::{
 pub use copy::copy_savepoint;
 pub use inspect::{
     Change, Completeness, Disposal, FileCheck, GroupBytes, ListChange, ListedSnapshot, OperatorDescription,
-    OperatorDifference, Refusal, SOURCE_POSITIONS, STATE_SCHEMAS, Scope, SnapshotDescription,
+    OperatorDifference, Refusal, SOURCE_POSITIONS, STATE_SCHEMAS, Scope, SectionKind, SnapshotDescription,
     SnapshotDifference, StateDescription, StateDifference, StateKind, SubtaskDescription, Verification,
     compare_snapshots, describe_snapshot, list_snapshots, plan_disposal, verify_snapshot, visit_operator,
     visit_operators,

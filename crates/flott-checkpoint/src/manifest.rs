@@ -4,7 +4,7 @@
 //! part files, only positions of enumerators are in here (as hexadecimal text).
 
 use crate::codec::{Format, HEADER_LEN, corrupt, frame, unframe};
-use crate::coordinator::ManifestRequest;
+use crate::coordinator::{ManifestRequest, SubtaskPart};
 use crate::owner::{Attempt, Generation, hex};
 use crate::plan::CheckpointPlan;
 use flott_types::{
@@ -78,6 +78,9 @@ pub struct SubtaskManifest {
     /// The file with its snapshot, and with those of the other operators in its chain; `None` if it had finished before
     /// the checkpoint began.
     pub part: Option<FileHandle>,
+    /// The files of earlier checkpoints that this one goes on from, oldest first: of keyed states it may have only what has changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bases: Vec<FileHandle>,
     /// Whether it had processed all its input, end of data included.
     pub finished: bool,
 }
@@ -93,9 +96,11 @@ impl Manifest {
         enumerators: &BTreeMap<OperatorUid, Vec<u8>>,
     ) -> Self {
         let subtask = |id| match request.parts.get(&id) {
-            Some(part) => SubtaskManifest { part: part.file.clone(), finished: part.finished },
+            Some(SubtaskPart { file, bases, finished }) => {
+                SubtaskManifest { part: file.clone(), bases: bases.clone(), finished: *finished }
+            }
             // The coordinator asks for a manifest only when everybody has answered or finished.
-            None => SubtaskManifest { part: None, finished: true },
+            None => SubtaskManifest { part: None, bases: Vec::new(), finished: true },
         };
         let mut operators: Vec<_> = plan
             .operators
@@ -125,10 +130,16 @@ impl Manifest {
         }
     }
 
-    /// Every file, once, though the operators of a chain share one.
+    /// Every file, once, though the operators of a chain share one; also those of earlier checkpoints that this one goes on from.
     pub fn files(&self) -> BTreeSet<&FileHandle> {
+        let parts = self.parts().into_iter();
+        parts.flat_map(|(part, bases)| bases.iter().chain([part])).collect()
+    }
+
+    /// The file of each subtask that has one, once, though the operators of a chain share it, with those that it goes on from, oldest first.
+    pub fn parts(&self) -> BTreeMap<&FileHandle, &[FileHandle]> {
         let subtasks = self.operators.iter().flat_map(|operator| &operator.subtasks);
-        subtasks.filter_map(|subtask| subtask.part.as_ref()).collect()
+        subtasks.filter_map(|subtask| Some((subtask.part.as_ref()?, subtask.bases.as_slice()))).collect()
     }
 
     /// The bytes of the file.
@@ -179,6 +190,13 @@ impl Manifest {
                     "a subtask of operator '{}' has no file and has not finished",
                     operator.uid
                 ));
+            }
+        }
+        let parts = self.parts();
+        for subtask in self.operators.iter().flat_map(|operator| &operator.subtasks) {
+            let agreed = subtask.part.as_ref().and_then(|part| parts.get(part)).copied().unwrap_or_default();
+            if agreed != subtask.bases.as_slice() {
+                return Err("operators do not agree about what a file goes on from".to_owned());
             }
         }
         match self.files().into_iter().find(|file| !is_safe(&file.path)) {

@@ -6,6 +6,8 @@
 //!
 //! It is written while key groups come and read as they are wanted (docs/design/0010-parts-and-increments.md).
 //!
+//! A part may go on from earlier ones of the same subtask: of some keyed states it has only what has changed since.
+//!
 //! * `index`: where the sections are. `lists`: what is no keyed state. `v1`: how parts were before.
 //! * `writer`: one that is being written. `file`: one in its store.
 
@@ -21,15 +23,52 @@ pub use writer::PartWriter;
 use crate::codec::{Reader, corrupt};
 use crate::store::ObjectStore;
 use flott_state::{GroupBytes, OperatorSnapshot};
-use flott_types::{Error, OperatorUid, Result};
+use flott_types::{Error, ErrorKind, OperatorUid, Result};
 use index::{HEADER_LEN, IndexedOperator, MAGIC, Section, TRAILER_LEN};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher;
 use std::io;
 use twox_hash::XxHash3_64;
 
-/// The version that is written.
-pub(crate) const VERSION: u32 = 2;
+/// The version that is written. Version 2 knows no changes.
+pub(crate) const VERSION: u32 = 3;
+
+/// What one operator has in a part.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct PartOperator {
+    pub(crate) snapshot: OperatorSnapshot,
+    /// The keyed states of which it has only changes of what the part before has.
+    pub(crate) continued: BTreeSet<String>,
+}
+
+/// What the operators of a chain have in a part.
+pub(crate) type PartOperators = BTreeMap<OperatorUid, PartOperator>;
+
+/// What they have with `newer`, the part of `file`, which may go on from `older`.
+pub(crate) fn put_over(
+    mut older: BTreeMap<OperatorUid, OperatorSnapshot>,
+    file: &str,
+    newer: PartOperators,
+) -> Result<BTreeMap<OperatorUid, OperatorSnapshot>> {
+    let mut put_over = BTreeMap::new();
+    for (uid, PartOperator { mut snapshot, continued }) in newer {
+        for name in continued {
+            let before = older.get_mut(&uid).and_then(|before| before.keyed.remove(&name));
+            let Some(mut groups) = before else {
+                let message = format!(
+                    "file '{file}' has changes of state '{name}' of operator '{uid}', which is in no file before"
+                );
+                return Err(Error::new(ErrorKind::Corruption, message));
+            };
+            for (group, changes) in snapshot.keyed.remove(&name).unwrap_or_default() {
+                groups.entry(group).or_default().extend(changes);
+            }
+            snapshot.keyed.insert(name, groups);
+        }
+        put_over.insert(uid, snapshot);
+    }
+    Ok(put_over)
+}
 
 /// Bytes that are compared with a checksum at a time.
 const BLOCK_BYTES: u64 = 4 << 20;
@@ -63,7 +102,7 @@ fn check_version(file: &str, header: &[u8]) -> Result<()> {
 }
 
 /// Reads a part that is in memory; `file` is for messages.
-fn decode(file: &str, bytes: &[u8]) -> Result<BTreeMap<OperatorUid, OperatorSnapshot>> {
+fn decode(file: &str, bytes: &[u8]) -> Result<PartOperators> {
     let mut reader = Reader::new(file, bytes);
     if reader.take(MAGIC.len())? != MAGIC {
         let expected = String::from_utf8_lossy(&MAGIC).into_owned();
@@ -81,7 +120,7 @@ fn decode(file: &str, bytes: &[u8]) -> Result<BTreeMap<OperatorUid, OperatorSnap
     operators.into_iter().map(|operator| in_memory(file, bytes, operator)).collect()
 }
 
-fn in_memory(file: &str, bytes: &[u8], operator: IndexedOperator) -> Result<(OperatorUid, OperatorSnapshot)> {
+fn in_memory(file: &str, bytes: &[u8], operator: IndexedOperator) -> Result<(OperatorUid, PartOperator)> {
     let IndexedOperator { uid, key_hash_version, max_parallelism, keyed, lists } = operator;
     let section = |section: &Section| {
         let end = section.offset.saturating_add(section.len) as usize;
@@ -93,17 +132,23 @@ fn in_memory(file: &str, bytes: &[u8], operator: IndexedOperator) -> Result<(Ope
         Err(corrupt(file, section.offset as usize, what))
     };
     let mut snapshot = OperatorSnapshot { key_hash_version, max_parallelism, ..OperatorSnapshot::default() };
-    for (name, groups) in keyed {
+    let mut continued = BTreeSet::new();
+    for (name, state) in keyed {
+        if state.continues {
+            continued.insert(name.clone());
+        }
         let of_state = snapshot.keyed.entry(name).or_default();
-        for (group, sections) in groups {
+        for (group, sections) in state.groups {
             let of_group = of_state.entry(group).or_default();
-            sections.iter().try_for_each(|at| section(at).map(|bytes| of_group.push(bytes.to_vec())))?;
+            for at in sections {
+                of_group.push(at.kind, section(&at)?.to_vec());
+            }
         }
     }
     let mut reader = Reader::at(file, lists.offset as usize, section(&lists)?);
     lists::read(&mut reader, &mut snapshot)?;
     reader.finish()?;
-    Ok((uid, snapshot))
+    Ok((uid, PartOperator { snapshot, continued }))
 }
 
 /// Bytes of state in a snapshot, without names and lengths.

@@ -202,8 +202,8 @@ impl OperatorState {
 /// The parts of each operator, by subtask; an operator of a subtask that had finished has an empty one.
 fn read_parts(snapshot: &OpenSnapshot) -> Result<BTreeMap<OperatorUid, Vec<OperatorSnapshot>>> {
     let mut files = BTreeMap::new();
-    for handle in snapshot.manifest().files() {
-        files.insert(handle.path.clone(), snapshot.part(handle)?);
+    for (handle, bases) in snapshot.manifest().parts() {
+        files.insert(handle.path.clone(), snapshot.part(handle, bases)?);
     }
     let mut parts = BTreeMap::new();
     for operator in &snapshot.manifest().operators {

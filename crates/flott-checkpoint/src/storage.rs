@@ -18,11 +18,11 @@ use crate::part::PartWriter;
 use crate::plan::CheckpointPlan;
 use crate::restore::{OpenSnapshot, directory_of};
 use crate::store::{LocalStore, ObjectStore};
-use flott_env::Env;
+use flott_env::{Env, canary};
 use flott_graph::SubtaskId;
 use flott_state::{OperatorSnapshot, SnapshotWriter};
 use flott_types::{CheckpointId, CheckpointKind, Error, ErrorKind, FileHandle, JobId, OperatorUid, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -409,29 +409,73 @@ impl CheckpointOwner {
         delete(store.as_ref(), &dir, &names)
     }
 
-    /// Deletes complete checkpoints that newer ones have replaced. Files of savepoints stay, whoever refers to them.
+    /// Deletes complete checkpoints that newer ones have replaced, but for the files that one of `kept` goes on from; and those that only they
+    /// went on from. Files of savepoints stay, whoever refers to them.
     ///
     /// # Errors
-    /// [`ErrorKind::Fenced`] if another start owns the job, [`ErrorKind::Retry`] if the store refuses; what stays is removed by the next
-    /// start of the job.
-    pub fn subsume(&self, ids: &[CheckpointId]) -> Result<()> {
+    /// [`ErrorKind::Fenced`] if another start owns the job, [`ErrorKind::Retry`] if the store refuses,
+    /// [`ErrorKind::Corruption`] if it cannot be known what is needed; what stays is removed by the next start of the job.
+    pub fn subsume(&self, replaced: &[CheckpointId], kept: &[CheckpointId]) -> Result<()> {
         self.storage.ownership().verify(self.generation)?;
-        for id in ids {
-            self.delete_checkpoint(*id)?;
-        }
-        Ok(())
+        let kept = self.files_of(kept)?;
+        self.delete_checkpoints(replaced.iter().copied(), kept).into_iter().next().map_or(Ok(()), Err)
     }
 
-    fn delete_checkpoint(&self, id: CheckpointId) -> Result<()> {
-        if let Some(claimed) = self.claimed.as_ref().filter(|claimed| claimed.checkpoint_id == id) {
-            return claimed.delete(&self.storage.env);
+    /// The files that checkpoints of the job name; of those that were never completed none.
+    fn files_of(&self, ids: &[CheckpointId]) -> Result<BTreeSet<String>> {
+        let mut files = BTreeSet::new();
+        for id in ids {
+            if let Some((manifest, _)) = self.storage.manifest(*id)? {
+                files.extend(manifest.files().into_iter().map(|file| file.path.clone()));
+            }
         }
-        let dir = self.storage.dir(id);
+        Ok(files)
+    }
+
+    /// Deletes checkpoints with the files that they name, but for those in `kept`. One that cannot be deleted is not in the way of the others,
+    /// but keeps its files: returns what went wrong.
+    fn delete_checkpoints(
+        &self,
+        ids: impl Iterator<Item = CheckpointId>,
+        mut kept: BTreeSet<String>,
+    ) -> Vec<Error> {
+        let mut errors = Vec::new();
+        let mut files = BTreeSet::new();
+        for id in ids {
+            let named = self.files_of(&[id]);
+            let deleted = match self.claimed.as_ref().filter(|claimed| claimed.checkpoint_id == id) {
+                Some(claimed) => claimed.delete(&self.storage.env),
+                None => self.delete_manifest(id).map(|beside| files.extend(beside)),
+            };
+            match (deleted, named) {
+                (Ok(()), Ok(named)) => files.extend(named),
+                (Ok(()), Err(error)) => errors.push(error),
+                (Err(error), named) => {
+                    errors.push(error);
+                    // It may still be there after a crash. What stays is collected by the next start.
+                    let Ok(named) = named else { return errors };
+                    kept.extend(named);
+                }
+            }
+        }
+        let of_job = format!("{}/", self.storage.job_id);
+        files.retain(|file: &String| file.starts_with(&of_job));
+        let mut by_dir = BTreeMap::<_, Vec<_>>::new();
+        let is_free = |file: &&String| !kept.contains(*file) || canary("delete-what-others-go-on-from");
+        for (dir, name) in files.iter().filter(is_free).filter_map(|file| file.rsplit_once('/')) {
+            by_dir.entry(dir).or_default().push(name.to_owned());
+        }
         let store = self.storage.checkpoints.as_ref();
-        // The manifest first, and durably: after a power failure there are parts without a manifest, never the opposite.
+        errors.extend(by_dir.into_iter().filter_map(|(dir, names)| delete(store, dir, &names).err()));
+        errors
+    }
+
+    /// Deletes the manifest of a checkpoint durably, before anything that it names: after a power failure there are files without a
+    /// manifest, never the opposite. Returns what else is in its directory.
+    fn delete_manifest(&self, id: CheckpointId) -> Result<Vec<String>> {
+        let (dir, store) = (self.storage.dir(id), self.storage.checkpoints.as_ref());
         delete(store, &dir, &[MANIFEST_NAME.to_owned()])?;
-        let names = list(store, &dir)?;
-        delete(store, &dir, &names)
+        Ok(list(store, &dir)?.into_iter().map(|name| format!("{dir}/{name}")).collect())
     }
 
     /// Deletes files of parts that came too late for their checkpoint.
@@ -481,7 +525,7 @@ impl CheckpointOwner {
         }
         let of_claimed = self.claimed.iter().map(|claimed| claimed.checkpoint_id);
         let ids = of_claimed.chain(chain.valid.into_keys()).chain(chain.void.into_keys());
-        Ok(ids.filter_map(|id| self.delete_checkpoint(id).err()).collect())
+        Ok(self.delete_checkpoints(ids, BTreeSet::new()))
     }
 }
 

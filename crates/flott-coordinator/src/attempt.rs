@@ -127,11 +127,12 @@ impl Attempt {
         let input = match &event {
             TaskEvent::Ended(id) => Some(Input::EndOfData(*id)),
             TaskEvent::Finished(id) => Some(Input::SubtaskFinished(*id)),
-            TaskEvent::CheckpointAcknowledged { subtask, checkpoint, part, end_of_data } => {
+            TaskEvent::CheckpointAcknowledged { subtask, checkpoint, part, bases, end_of_data } => {
                 Some(Input::Acknowledged {
                     checkpoint: *checkpoint,
                     subtask: *subtask,
                     part: part.clone(),
+                    bases: bases.clone(),
                     end_of_data: *end_of_data,
                 })
             }
@@ -202,7 +203,7 @@ impl Attempt {
                 self.tell_all(&TaskCommand::CheckpointAborted(id)).await;
             }
             Do::Discard { id, kind } => checkpoints.discard(id, kind).await,
-            Do::Subsume(ids) => checkpoints.subsume(ids).await,
+            Do::Subsume { replaced, kept } => checkpoints.subsume(replaced, kept).await,
             Do::DeleteFiles(files) => checkpoints.delete_files(files).await,
             Do::FailJob(error) => return Err(error),
             Do::SavepointDone { request, result } => {

@@ -294,8 +294,8 @@ impl Checkpointing {
         self.ask(StorageTask::Discard(id, kind)).await;
     }
 
-    pub(crate) async fn subsume(&mut self, ids: Vec<CheckpointId>) {
-        self.ask(StorageTask::Subsume(ids)).await;
+    pub(crate) async fn subsume(&mut self, replaced: Vec<CheckpointId>, kept: Vec<CheckpointId>) {
+        self.ask(StorageTask::Subsume { replaced, kept }).await;
     }
 
     pub(crate) async fn delete_files(&mut self, files: Vec<FileHandle>) {
@@ -335,7 +335,7 @@ impl Checkpointing {
                 Action::SavepointDone { request, result } => drop(self.reply(request, result)),
                 Action::NotifyAborted { id, reason } => self.on_aborted(id, &reason),
                 // What is to be deleted is left to the next start, and subtasks do not listen any more.
-                Action::Discard { .. } | Action::Subsume(_) | Action::DeleteFiles(_) => {}
+                Action::Discard { .. } | Action::Subsume { .. } | Action::DeleteFiles(_) => {}
                 Action::TriggerSources { .. }
                 | Action::WriteManifest(_)
                 | Action::NotifyComplete { .. }

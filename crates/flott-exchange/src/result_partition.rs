@@ -187,15 +187,19 @@ mod tests {
     use super::*;
     use crate::channel::input_gate;
     use crate::partitioner::BroadcastPartitioner;
-    use flott_types::{CheckpointId, CheckpointKind};
+    use flott_types::{CheckpointId, CheckpointKind, Increment};
     use std::task::Waker;
 
     /// A checkpoint may be triggered while the last one is being completed, and then the consumer finishes first.
     #[test]
     fn a_barrier_behind_the_end_of_data_needs_no_consumer() {
         let cx = &mut Context::from_waker(Waker::noop());
-        let barrier =
-            CheckpointBarrier { id: CheckpointId(2), timestamp: 0, kind: CheckpointKind::Checkpoint };
+        let barrier = CheckpointBarrier {
+            id: CheckpointId(2),
+            timestamp: 0,
+            kind: CheckpointKind::Checkpoint,
+            increment: Increment::None,
+        };
         for overtakes in [false, true] {
             for ends in [false, true] {
                 let (gate, senders) = input_gate::<u32>(1, 200);

@@ -93,6 +93,8 @@ pub enum TaskEvent {
         checkpoint: CheckpointId,
         /// The file.
         part: FileHandle,
+        /// The files of earlier checkpoints that it goes on from, oldest first.
+        bases: Vec<FileHandle>,
         /// Whether the snapshot was taken after the end of data.
         end_of_data: bool,
     },

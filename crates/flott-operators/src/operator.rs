@@ -1,7 +1,9 @@
 //! What an operator is, and where it emits to.
 
 use flott_api::{RuntimeContext, SideBuffer, SideOutputs};
-use flott_state::{BegunSnapshot, HandleTypes, OperatorSnapshot, SnapshotProgress, StateTypes};
+use flott_state::{
+    BegunSnapshot, ChainSnapshot, HandleTypes, OperatorSnapshot, SnapshotProgress, StateTypes,
+};
 use flott_types::{
     CheckpointBarrier, CheckpointId, Error, OperatorUid, RecordBatch, Result, StreamStatus, TagId, Timestamp,
     Watermark,
@@ -214,15 +216,11 @@ pub trait OutputControl: Send {
     fn snapshot(&mut self, snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>) -> Result<()>;
     /// The barrier of a checkpoint: begins the snapshots of all operators downstream in the chain, each after what that operator emits
     /// before the barrier, and forwards the barrier.
-    fn barrier(
-        &mut self,
-        barrier: &CheckpointBarrier,
-        snapshots: &mut Vec<(OperatorUid, BegunSnapshot)>,
-    ) -> Result<()> {
+    fn barrier(&mut self, barrier: &CheckpointBarrier, snapshots: &mut ChainSnapshot) -> Result<()> {
         let _unused = barrier;
         let mut whole = Vec::new();
         self.snapshot(&mut whole)?;
-        snapshots.extend(whole.into_iter().map(|(uid, snapshot)| (uid, snapshot.into())));
+        whole.into_iter().for_each(|(uid, snapshot)| snapshots.push(&uid, snapshot.into()));
         Ok(())
     }
     /// Goes on with the snapshots that [`OutputControl::barrier`] has begun, in the order of their streams:
@@ -277,11 +275,7 @@ impl<O: OutputControl + ?Sized> OutputControl for Box<O> {
     fn snapshot(&mut self, snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>) -> Result<()> {
         (**self).snapshot(snapshots)
     }
-    fn barrier(
-        &mut self,
-        barrier: &CheckpointBarrier,
-        snapshots: &mut Vec<(OperatorUid, BegunSnapshot)>,
-    ) -> Result<()> {
+    fn barrier(&mut self, barrier: &CheckpointBarrier, snapshots: &mut ChainSnapshot) -> Result<()> {
         (**self).barrier(barrier, snapshots)
     }
     fn snapshot_step(&mut self, places: usize) -> Result<SnapshotProgress> {

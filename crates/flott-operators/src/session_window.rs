@@ -284,7 +284,7 @@ where
         self.event_time.snapshot(&mut begun.snapshot)?;
         let open = self.table.iter();
         let copies = open.flat_map(|(key, open)| open.iter().map(|session| (key.clone(), session.clone())));
-        let stream = begun.stream(SESSIONS, max_parallelism, GroupLayout::Counted);
+        let stream = begun.whole_stream(SESSIONS, max_parallelism, GroupLayout::Counted);
         stream.send_all(copies.collect(), |key, session: &Session<F::Accumulator>, bytes| {
             encode_into(SESSIONS, &(key, session), bytes).map(|()| true)
         });

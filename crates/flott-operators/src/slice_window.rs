@@ -493,7 +493,7 @@ where
         begun.snapshot.max_parallelism = max_parallelism;
         self.schemas.snapshot(&mut begun.snapshot)?;
         self.passed.snapshot(&mut begun.snapshot)?;
-        let stream = begun.stream(SLICES, max_parallelism, GroupLayout::Counted);
+        let stream = begun.whole_stream(SLICES, max_parallelism, GroupLayout::Counted);
         let added = self.stacks.entries(&self.config.function).into_iter();
         let added = added.map(|(end, key, accumulator)| (key.clone(), (end, accumulator.into_owned())));
         stream.send_all(added.collect(), |key, entry: &(Timestamp, F::Accumulator), bytes| {

@@ -1,7 +1,7 @@
 //! A link of an operator chain: the operator, and what it emits into.
 
 use flott_operators::{Operator, OperatorOutput, Output, OutputControl, OutputMetrics, SideChannels};
-use flott_state::{BegunSnapshot, OperatorSnapshot, SnapshotProgress};
+use flott_state::{ChainSnapshot, OperatorSnapshot, SnapshotProgress};
 use flott_types::{
     CheckpointBarrier, CheckpointId, Error, OperatorUid, RecordBatch, Result, StreamStatus, Timestamp,
     Watermark,
@@ -139,16 +139,12 @@ impl<I, O, Op: Operator<I, O>> OutputControl for ChainLink<I, O, Op> {
         self.sides.receivers.iter_mut().try_for_each(|(_, receiver)| receiver.snapshot(snapshots))?;
         self.output.snapshot(snapshots)
     }
-    fn barrier(
-        &mut self,
-        barrier: &CheckpointBarrier,
-        snapshots: &mut Vec<(OperatorUid, BegunSnapshot)>,
-    ) -> Result<()> {
+    fn barrier(&mut self, barrier: &CheckpointBarrier, snapshots: &mut ChainSnapshot) -> Result<()> {
         // What it emits now gets into the snapshots of those downstream, which are taken next.
         self.call(|operator, out| operator.on_barrier(barrier, out))?;
-        let mut snapshot = BegunSnapshot::default();
+        let mut snapshot = snapshots.begin();
         self.call(|operator, _| operator.begin_snapshot(&mut snapshot))?;
-        snapshots.push((self.place.uid.clone(), snapshot));
+        snapshots.push(&self.place.uid, snapshot);
         self.sides.receivers.iter_mut().try_for_each(|(_, receiver)| receiver.barrier(barrier, snapshots))?;
         self.output.barrier(barrier, snapshots)
     }

@@ -3,7 +3,7 @@
 use crate::chain::{both, first_incomplete};
 use flott_exchange::ResultPartition;
 use flott_operators::{Output, OutputControl, SideReceiver};
-use flott_state::{BegunSnapshot, OperatorSnapshot, SnapshotProgress};
+use flott_state::{ChainSnapshot, OperatorSnapshot, SnapshotProgress};
 use flott_types::{
     CheckpointBarrier, CheckpointId, Data, Error, OperatorUid, RecordBatch, Result, StreamStatus, Timestamp,
     Watermark,
@@ -43,11 +43,7 @@ impl<T: Data> OutputControl for PartitionEnd<T> {
     fn snapshot(&mut self, _: &mut Vec<(OperatorUid, OperatorSnapshot)>) -> Result<()> {
         Ok(())
     }
-    fn barrier(
-        &mut self,
-        barrier: &CheckpointBarrier,
-        _: &mut Vec<(OperatorUid, BegunSnapshot)>,
-    ) -> Result<()> {
+    fn barrier(&mut self, barrier: &CheckpointBarrier, _: &mut ChainSnapshot) -> Result<()> {
         self.0.barrier(*barrier).map_err(|_| downstream_gone())
     }
 }
@@ -108,11 +104,7 @@ impl<T: Data> OutputControl for Tee<T> {
     fn snapshot(&mut self, snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>) -> Result<()> {
         self.0.iter_mut().try_for_each(|output| output.snapshot(snapshots))
     }
-    fn barrier(
-        &mut self,
-        barrier: &CheckpointBarrier,
-        snapshots: &mut Vec<(OperatorUid, BegunSnapshot)>,
-    ) -> Result<()> {
+    fn barrier(&mut self, barrier: &CheckpointBarrier, snapshots: &mut ChainSnapshot) -> Result<()> {
         self.0.iter_mut().try_for_each(|output| output.barrier(barrier, snapshots))
     }
     fn snapshot_step(&mut self, places: usize) -> Result<SnapshotProgress> {
@@ -164,11 +156,7 @@ impl<T: Data> OutputControl for SideEnd<T> {
     fn snapshot(&mut self, snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>) -> Result<()> {
         self.0.snapshot(snapshots)
     }
-    fn barrier(
-        &mut self,
-        barrier: &CheckpointBarrier,
-        snapshots: &mut Vec<(OperatorUid, BegunSnapshot)>,
-    ) -> Result<()> {
+    fn barrier(&mut self, barrier: &CheckpointBarrier, snapshots: &mut ChainSnapshot) -> Result<()> {
         self.0.barrier(barrier, snapshots)
     }
     fn snapshot_step(&mut self, places: usize) -> Result<SnapshotProgress> {

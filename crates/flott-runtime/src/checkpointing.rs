@@ -5,14 +5,40 @@ use crate::chain::guard;
 use flott_env::Env;
 use flott_env::sync::mpsc;
 use flott_graph::{SubtaskId, TaskEvent};
-use flott_state::{BegunSnapshot, SnapshotWriter, StateSettings};
-use flott_types::{CheckpointBarrier, CheckpointId, Error, FileHandle, OperatorUid, Result};
+use flott_state::{BegunSnapshot, ChainSnapshot, SnapshotWriter, StateSettings};
+use flott_types::{CheckpointBarrier, CheckpointId, Error, FileHandle, Increment, Result};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Snapshots of one subtask that may wait to be written. The master does not trigger as many at a time.
 const PARTS_WAITING_MAX: usize = 64;
 
-/// What the operators of a chain have begun to leave for a checkpoint.
-pub(crate) type ChainSnapshot = Vec<(OperatorUid, BegunSnapshot)>;
+/// A part goes on from so many others at most: a restore reads them all.
+const BASES_MAX: usize = 31;
+
+/// The files of parts that were written, each with those that it goes on from: oldest first, itself last.
+#[derive(Clone, Debug, Default)]
+struct Written(Arc<Mutex<BTreeMap<CheckpointId, Vec<FileHandle>>>>);
+
+impl Written {
+    fn insert(&self, id: CheckpointId, files: Vec<FileHandle>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, files);
+    }
+
+    /// The files of checkpoint `id`, to go on from; none if they are too many, or have got as long as writing everything once more.
+    /// Earlier ones will not be asked for any more.
+    fn bases(&self, id: CheckpointId) -> Vec<FileHandle> {
+        let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *written = written.split_off(&id);
+        let Some([whole, changes @ ..]) = written.get(&id).map(Vec::as_slice) else { return Vec::new() };
+        let changed: u64 = changes.iter().map(|file| file.len).sum();
+        if changes.len() < BASES_MAX && changed <= whole.len {
+            [std::slice::from_ref(whole), changes].concat()
+        } else {
+            Vec::new()
+        }
+    }
+}
 
 enum Outcome {
     Snapshot { barrier: CheckpointBarrier, snapshot: ChainSnapshot, end_of_data: bool },
@@ -26,6 +52,7 @@ pub(crate) struct PartSink {
     env: Env,
     begin_part: BeginPart,
     events: mpsc::Sender<TaskEvent>,
+    written: Written,
     /// To the task that writes, once there was something to write.
     writer: Option<mpsc::Sender<Outcome>>,
 }
@@ -38,7 +65,15 @@ impl PartSink {
         begin_part: BeginPart,
         events: mpsc::Sender<TaskEvent>,
     ) -> Self {
-        Self { id, name, env, begin_part, events, writer: None }
+        Self { id, name, env, begin_part, events, written: Written::default(), writer: None }
+    }
+
+    /// The files that the snapshot of a checkpoint may go on from, oldest first; none if it is to be whole.
+    pub(crate) fn bases(&self, barrier: &CheckpointBarrier) -> Vec<FileHandle> {
+        match barrier.increment {
+            Increment::Since(base) => self.written.bases(base),
+            Increment::None | Increment::Base => Vec::new(),
+        }
     }
 
     /// Has the snapshot written and reported.
@@ -57,13 +92,20 @@ impl PartSink {
     }
 
     fn send(&mut self, outcome: Outcome) -> Result<()> {
-        let Self { id, name, env, begin_part, events, writer } = self;
+        let Self { id, name, env, begin_part, events, written, writer } = self;
         let writer = writer.get_or_insert_with(|| {
             let (sender, outcomes) = mpsc::channel(PARTS_WAITING_MAX);
             // Storage blocks: a thread of its own, which ends with the subtask.
             env.spawn_subtask(
                 &format!("{name} snapshots"),
-                write(*id, begin_part.clone(), StateSettings::section_bytes(env), events.clone(), outcomes),
+                Writer {
+                    id: *id,
+                    begin_part: begin_part.clone(),
+                    section_bytes: StateSettings::section_bytes(env),
+                    events: events.clone(),
+                    written: written.clone(),
+                }
+                .run(outcomes),
             );
             sender
         });
@@ -73,58 +115,80 @@ impl PartSink {
     }
 }
 
-/// Serializes what operators send while they go on with records, and writes it, until all of it has come.
+/// Serializes what operators send while they go on with records, and writes it, until all of it has come. Returns the file, and those that
+/// it goes on from.
 async fn write_part(
     mut part: Box<dyn SnapshotWriter>,
     begun: ChainSnapshot,
     section_bytes: usize,
-) -> Result<FileHandle> {
-    for (uid, BegunSnapshot { snapshot, streams }) in begun {
+) -> Result<(FileHandle, Vec<FileHandle>)> {
+    let ChainSnapshot { bases, operators, .. } = begun;
+    let mut has_changes = false;
+    for (uid, BegunSnapshot { snapshot, streams, .. }) in operators {
         for mut stream in streams {
-            stream.divide(section_bytes);
-            part.state(stream.name())?;
+            let continues = stream.begin(section_bytes);
+            has_changes |= continues;
+            part.state(stream.name(), continues)?;
             while let Some(piece) = stream.next().await {
-                guard(|| stream.write(piece, &mut |group, bytes| part.section(group, &bytes)))?;
+                guard(|| stream.write(piece, &mut |group, kind, bytes| part.section(group, kind, &bytes)))?;
             }
-            guard(|| stream.finish(&mut |group, bytes| part.section(group, &bytes)))?;
+            guard(|| stream.finish(&mut |group, kind, bytes| part.section(group, kind, &bytes)))?;
         }
         part.operator(&uid, &snapshot)?;
     }
-    guard(|| part.finish())
+    let file = guard(|| part.finish())?;
+    Ok((file, if has_changes { bases } else { Vec::new() }))
 }
 
-async fn write(
+/// Writes the parts of one subtask.
+struct Writer {
     id: SubtaskId,
     begin_part: BeginPart,
     section_bytes: usize,
     events: mpsc::Sender<TaskEvent>,
-    mut outcomes: mpsc::Receiver<Outcome>,
-) {
-    while let Some(outcome) = outcomes.recv().await {
-        let event = match outcome {
-            Outcome::Snapshot { barrier, snapshot, end_of_data } => {
-                let written = match guard(|| begin_part(&barrier, id)) {
-                    Ok(part) => write_part(part, snapshot, section_bytes).await,
-                    Err(error) => Err(error),
-                };
-                match written {
-                    Ok(part) => TaskEvent::CheckpointAcknowledged {
-                        subtask: id,
-                        checkpoint: barrier.id,
-                        part,
-                        end_of_data,
-                    },
-                    Err(error) => TaskEvent::CheckpointDeclined(id, barrier.id, error),
+    written: Written,
+}
+
+impl Writer {
+    async fn run(self, mut outcomes: mpsc::Receiver<Outcome>) {
+        while let Some(outcome) = outcomes.recv().await {
+            let event = match outcome {
+                Outcome::Snapshot { barrier, snapshot, end_of_data } => {
+                    self.write(&barrier, snapshot, end_of_data).await
                 }
-            }
-            Outcome::Aborted(checkpoint_id) => {
-                let error = Error::subtask(format!(
-                    "a newer barrier came before all barriers of checkpoint {checkpoint_id}"
-                ));
-                TaskEvent::CheckpointDeclined(id, checkpoint_id, error)
-            }
+                Outcome::Aborted(checkpoint_id) => {
+                    let error = Error::subtask(format!(
+                        "a newer barrier came before all barriers of checkpoint {checkpoint_id}"
+                    ));
+                    TaskEvent::CheckpointDeclined(self.id, checkpoint_id, error)
+                }
+            };
+            // If the master is gone, nobody is left to tell.
+            drop(self.events.send(event).await);
+        }
+    }
+
+    async fn write(
+        &self,
+        barrier: &CheckpointBarrier,
+        snapshot: ChainSnapshot,
+        end_of_data: bool,
+    ) -> TaskEvent {
+        let Self { id, begin_part, section_bytes, .. } = self;
+        let written = match guard(|| begin_part(barrier, *id)) {
+            Ok(part) => write_part(part, snapshot, *section_bytes).await,
+            Err(error) => Err(error),
         };
-        // If the master is gone, nobody is left to tell.
-        drop(events.send(event).await);
+        let (subtask, checkpoint) = (*id, barrier.id);
+        match written {
+            Ok((part, bases)) => {
+                if barrier.increment != Increment::None {
+                    // Before it is known to be complete.
+                    self.written.insert(checkpoint, [bases.as_slice(), std::slice::from_ref(&part)].concat());
+                }
+                TaskEvent::CheckpointAcknowledged { subtask, checkpoint, part, bases, end_of_data }
+            }
+            Err(error) => TaskEvent::CheckpointDeclined(subtask, checkpoint, error),
+        }
     }
 }

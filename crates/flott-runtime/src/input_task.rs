@@ -7,7 +7,7 @@ use flott_env::Instant;
 use flott_exchange::{AlignerOutput, InputGate, ValveOutput, WatermarkValve};
 use flott_graph::TaskCommand;
 use flott_operators::{OperatorOutput, Output, OutputControl, OutputMetrics, SideChannels, TwoInputOperator};
-use flott_state::{BegunSnapshot, OperatorSnapshot, SnapshotProgress};
+use flott_state::{ChainSnapshot, OperatorSnapshot, SnapshotProgress};
 use flott_types::{
     CheckpointBarrier, CheckpointId, Data, Error, OperatorUid, RecordBatch, Result, StreamElement,
     StreamStatus, Timestamp, Watermark,
@@ -278,14 +278,10 @@ impl<A, B, O, Op: TwoInputOperator<A, B, O>> OutputControl for TwoInputLink<A, B
         self.sides.receivers.iter_mut().try_for_each(|(_, receiver)| receiver.snapshot(snapshots))?;
         self.output.snapshot(snapshots)
     }
-    fn barrier(
-        &mut self,
-        barrier: &CheckpointBarrier,
-        snapshots: &mut Vec<(OperatorUid, BegunSnapshot)>,
-    ) -> Result<()> {
-        let mut snapshot = BegunSnapshot::default();
+    fn barrier(&mut self, barrier: &CheckpointBarrier, snapshots: &mut ChainSnapshot) -> Result<()> {
+        let mut snapshot = snapshots.begin();
         self.call(|operator, _| operator.begin_snapshot(&mut snapshot))?;
-        snapshots.push((self.place.uid.clone(), snapshot));
+        snapshots.push(&self.place.uid, snapshot);
         self.sides.receivers.iter_mut().try_for_each(|(_, receiver)| receiver.barrier(barrier, snapshots))?;
         self.output.barrier(barrier, snapshots)
     }

@@ -2,7 +2,7 @@
 
 use flott_operators::{Output, OutputControl};
 use flott_state::{
-    BegunSnapshot, IN_FLIGHT, InFlightLayout, OperatorSnapshot, SnapshotProgress, encode_element,
+    ChainSnapshot, IN_FLIGHT, InFlightLayout, OperatorSnapshot, SnapshotProgress, encode_element,
     encode_layout,
 };
 use flott_types::{
@@ -84,18 +84,14 @@ impl<T: Data> OutputControl for ReplayFirst<T> {
     fn snapshot(&mut self, snapshots: &mut Vec<(OperatorUid, OperatorSnapshot)>) -> Result<()> {
         self.replayed()?.snapshot(snapshots)
     }
-    fn barrier(
-        &mut self,
-        barrier: &CheckpointBarrier,
-        snapshots: &mut Vec<(OperatorUid, BegunSnapshot)>,
-    ) -> Result<()> {
+    fn barrier(&mut self, barrier: &CheckpointBarrier, snapshots: &mut ChainSnapshot) -> Result<()> {
         if self.batches.is_empty() || barrier.kind.is_savepoint() {
             // A savepoint has nothing in flight, so that the program may change.
             return self.replayed()?.barrier(barrier, snapshots);
         }
-        let own = snapshots.len();
+        let own = snapshots.operators.len();
         self.operator.barrier(barrier, snapshots)?;
-        if let Some((_, begun)) = snapshots.get_mut(own) {
+        if let Some((_, begun)) = snapshots.operators.get_mut(own) {
             begun.snapshot.list.insert(IN_FLIGHT.to_owned(), self.entries()?);
         }
         Ok(())

@@ -1,7 +1,6 @@
 //! Tasks that read a source: timestamps, watermarks per split, idleness, alignment, bad records.
 
 use crate::chain::first_incomplete;
-use crate::checkpointing::ChainSnapshot;
 use crate::span_filter::{Columns, SpanFilter};
 use crate::subtask::{Clock, Step, TaskInput};
 use flott_api::{
@@ -13,7 +12,7 @@ use flott_env::sync::mpsc;
 use flott_env::{Instant, canary};
 use flott_graph::{SpanEnd, SplitRequest, SubtaskId, TaskCommand, TaskEvent};
 use flott_operators::{OperatorOutput, Output, OutputControl, OutputMetrics, SideChannels};
-use flott_state::{BegunSnapshot, OperatorSnapshot, SnapshotProgress};
+use flott_state::{ChainSnapshot, OperatorSnapshot, SnapshotProgress};
 use flott_types::{
     CheckpointBarrier, CheckpointId, CheckpointKind, Data, NO_TIMESTAMP, OperatorUid, RecordBatch, Result,
     SplitId, StreamStatus, Timestamp, Watermark, duration_ms,
@@ -570,11 +569,7 @@ impl<T: Data> OutputControl for SourceEnd<T> {
         self.sides.receivers.iter_mut().try_for_each(|(_, receiver)| receiver.snapshot(snapshots))?;
         self.chain.snapshot(snapshots)
     }
-    fn barrier(
-        &mut self,
-        barrier: &CheckpointBarrier,
-        snapshots: &mut Vec<(OperatorUid, BegunSnapshot)>,
-    ) -> Result<()> {
+    fn barrier(&mut self, barrier: &CheckpointBarrier, snapshots: &mut ChainSnapshot) -> Result<()> {
         self.sides.receivers.iter_mut().try_for_each(|(_, receiver)| receiver.barrier(barrier, snapshots))?;
         self.chain.barrier(barrier, snapshots)
     }
@@ -674,7 +669,7 @@ impl<S: Source> TaskInput for SourceTask<S> {
             let bytes = flott_state::encode("the greatest timestamp of a source", &read)?;
             snapshot.list.insert(MAX_TIMESTAMP.to_owned(), vec![bytes]);
         }
-        snapshots.push((self.uid.clone(), snapshot.into()));
+        snapshots.push(&self.uid, snapshot.into());
         self.end.barrier(barrier, snapshots)
     }
 

@@ -1,12 +1,12 @@
 //! The event loop of a subtask.
 
 use crate::attempt::AtEnd;
-use crate::checkpointing::{ChainSnapshot, PartSink};
+use crate::checkpointing::PartSink;
 use flott_env::sync::mpsc;
 use flott_env::{Env, Instant};
 use flott_graph::{SubtaskId, TaskCommand, TaskEvent};
 use flott_operators::OutputControl;
-use flott_state::{IN_FLIGHT, SnapshotProgress};
+use flott_state::{ChainSnapshot, IN_FLIGHT, SnapshotProgress};
 use flott_types::{CheckpointBarrier, CheckpointId, CheckpointKind, Result, Timestamp};
 use std::future::Future;
 use std::pin::Pin;
@@ -270,7 +270,7 @@ impl Subtask {
         };
         let Held { barrier, mut snapshot, end_of_data } = held;
         // The head of the chain is the first; it is who reads.
-        if let (Some((_, head)), false) = (snapshot.first_mut(), in_flight.is_empty()) {
+        if let (Some((_, head)), false) = (snapshot.operators.first_mut(), in_flight.is_empty()) {
             head.snapshot.list.insert(IN_FLIGHT.to_owned(), in_flight);
         }
         match &mut self.parts {
@@ -296,9 +296,10 @@ impl Subtask {
     fn begin_snapshot(&mut self, barrier: &CheckpointBarrier) -> Result<ChainSnapshot> {
         // Tables are in one snapshot at a time.
         self.snapshot_step(usize::MAX)?;
-        let mut snapshot = ChainSnapshot::new();
+        let bases = self.parts.as_ref().map(|parts| parts.bases(barrier)).unwrap_or_default();
+        let mut snapshot = ChainSnapshot::new(barrier, bases);
         self.input.barrier(barrier, &mut snapshot)?;
-        let has_streams = snapshot.iter().any(|(_, begun)| !begun.streams.is_empty());
+        let has_streams = snapshot.operators.iter().any(|(_, begun)| !begun.streams.is_empty());
         self.state.snapshot = has_streams.then_some(SnapshotProgress::Unfinished);
         Ok(snapshot)
     }

@@ -16,11 +16,45 @@ use crate::codec::encode_into;
 use crate::cold::ColdSnapshot;
 use crate::snapshot::{KeyGroupBytes, OperatorSnapshot};
 use flott_env::sync::mpsc;
-use flott_types::{Data, Key, Result};
+use flott_types::{CheckpointBarrier, CheckpointId, Data, FileHandle, Increment, Key, OperatorUid, Result};
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use stream::{EntriesOf, PieceKind};
+
+/// What the operators of a chain leave for a checkpoint.
+#[derive(Debug)]
+pub struct ChainSnapshot {
+    checkpoint_id: CheckpointId,
+    increment: Increment,
+    /// The files that the operators may go on from, oldest first.
+    pub bases: Vec<FileHandle>,
+    /// In the order in which their streams are sent.
+    pub operators: Vec<(OperatorUid, BegunSnapshot)>,
+}
+
+impl ChainSnapshot {
+    /// For the checkpoint of `barrier`. Where that may go on from an earlier one, `bases` are the files of that one, oldest first; none if
+    /// everything is to be written.
+    pub fn new(barrier: &CheckpointBarrier, bases: Vec<FileHandle>) -> Self {
+        let increment = match barrier.increment {
+            Increment::Since(_) if bases.is_empty() => Increment::Base,
+            increment => increment,
+        };
+        Self { checkpoint_id: barrier.id, increment, bases, operators: Vec::new() }
+    }
+
+    /// For an operator to begin its snapshot.
+    pub fn begin(&self) -> BegunSnapshot {
+        let increment = Some((self.checkpoint_id, self.increment));
+        BegunSnapshot { increment, ..BegunSnapshot::default() }
+    }
+
+    /// Adds what an operator has begun.
+    pub fn push(&mut self, uid: &OperatorUid, begun: BegunSnapshot) {
+        self.operators.push((uid.clone(), begun));
+    }
+}
 
 /// What one operator subtask leaves for a checkpoint.
 #[derive(Debug, Default)]
@@ -29,17 +63,29 @@ pub struct BegunSnapshot {
     pub snapshot: OperatorSnapshot,
     /// Keyed states that follow; none of them is in `snapshot`. They are to be read in this order.
     pub streams: Vec<KeyedStream>,
+    /// The checkpoint that it is for, and what it may go on from.
+    increment: Option<(CheckpointId, Increment)>,
 }
 
 impl From<OperatorSnapshot> for BegunSnapshot {
     fn from(snapshot: OperatorSnapshot) -> Self {
-        Self { snapshot, streams: Vec::new() }
+        Self { snapshot, ..Self::default() }
     }
 }
 
 impl BegunSnapshot {
-    /// Announces the keyed state `name`; the sender is for its tables.
+    /// Announces the keyed state `name`, which one table sends: all that it has, or what has changed.
     pub fn stream(&mut self, name: &str, max_parallelism: u32, layout: GroupLayout) -> KeyedStreamSender {
+        KeyedStreamSender { increment: self.increment, ..self.whole_stream(name, max_parallelism, layout) }
+    }
+
+    /// Announces the keyed state `name`, which tables and others send whole.
+    pub fn whole_stream(
+        &mut self,
+        name: &str,
+        max_parallelism: u32,
+        layout: GroupLayout,
+    ) -> KeyedStreamSender {
         #[expect(
             clippy::disallowed_methods,
             reason = "what is about to change cannot wait; what can, waits for the writer to follow"
@@ -49,10 +95,10 @@ impl BegunSnapshot {
         let stream =
             KeyedStream::new(Arc::clone(&name), max_parallelism, layout, pieces, Arc::clone(&shared));
         self.streams.push(stream);
-        KeyedStreamSender { name, pieces: sender, shared }
+        KeyedStreamSender { name, pieces: sender, shared, increment: None }
     }
 
-    /// The whole snapshot in memory, once all streams have been sent completely.
+    /// The whole snapshot in memory, once all streams have been sent completely. What is changes of another snapshot is to be put behind that.
     ///
     /// # Errors
     /// If an entry cannot be serialized, or something is missing.
@@ -63,11 +109,11 @@ impl BegunSnapshot {
     /// The same with key groups in sections of about so many bytes.
     pub(crate) fn divided(mut self, section_bytes: usize) -> Result<OperatorSnapshot> {
         for mut stream in self.streams {
-            stream.divide(section_bytes);
+            stream.begin(section_bytes);
             let name = stream.name().to_owned();
             let mut groups = KeyGroupBytes::new();
-            let mut sink = |group, bytes| {
-                groups.entry(group).or_default().push(bytes);
+            let mut sink = |group, kind, bytes| {
+                groups.entry(group).or_default().push(kind, bytes);
                 Ok(())
             };
             while let Some(piece) = stream.try_next() {
@@ -109,6 +155,8 @@ struct Shared {
     n_begun: AtomicUsize,
     /// Bytes of copies that wait to be written.
     waiting_bytes: AtomicUsize,
+    /// What is sent are changes.
+    continues: AtomicBool,
 }
 
 /// Serializes an entry into the bytes of its key group; false for one that is to be left out.
@@ -123,6 +171,7 @@ pub struct KeyedStreamSender {
     name: Arc<str>,
     pieces: mpsc::UnboundedSender<Piece>,
     shared: Arc<Shared>,
+    increment: Option<(CheckpointId, Increment)>,
 }
 
 impl fmt::Debug for KeyedStreamSender {
@@ -144,6 +193,16 @@ impl KeyedStreamSender {
     pub(crate) fn begin(&self) -> TableSender {
         let table = self.shared.n_begun.fetch_add(1, Ordering::Relaxed);
         TableSender { table, stream: self.clone() }
+    }
+
+    /// The checkpoint that the stream is for, and what it may go on from.
+    pub(crate) fn increment(&self) -> Option<(CheckpointId, Increment)> {
+        self.increment
+    }
+
+    /// What the only table of the stream sends are changes.
+    pub(crate) fn set_continues(&self) {
+        self.shared.continues.store(true, Ordering::Relaxed);
     }
 
     /// Sends entries that no table has.
@@ -183,6 +242,11 @@ impl TableSender {
     /// Sends what the table has on disk. What it has in memory follows, and counts where both have a key.
     pub(crate) fn send_cold(&self, cold: ColdSnapshot, encode: EncodeCold) {
         self.send_piece(PieceKind::Cold(Box::new(cold), encode));
+    }
+
+    /// Sends the keys of entries that were removed; what the table has in memory follows, and some of them may be there again.
+    pub(crate) fn send_removed<K: Key>(&self, keys: Arc<Mutex<Vec<K>>>) {
+        self.send_piece(PieceKind::Removed(Box::new(keys)));
     }
 
     /// This was all.

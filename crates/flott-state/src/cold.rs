@@ -64,6 +64,8 @@ pub(crate) struct ColdStore {
     buffer_bytes: usize,
     read_bytes: usize,
     filter_bytes_max: u64,
+    /// What was removed is remembered for ever: somebody else has older records.
+    keeps_tombstones: bool,
 }
 
 impl ColdStore {
@@ -79,7 +81,13 @@ impl ColdStore {
             buffer_bytes: (memory_bytes / 64).clamp(BUFFER_BYTES_MIN, BUFFER_BYTES_MAX) as usize,
             read_bytes: (memory_bytes / 512).clamp(READ_BYTES_MIN, READ_BYTES_MAX) as usize,
             filter_bytes_max: memory_bytes / 10,
+            keeps_tombstones: false,
         }
+    }
+
+    /// An empty store of what has changed in another one: it is only read as a whole, with what was removed.
+    pub(crate) fn of_changes(space: &Arc<Space>, memory_bytes: u64) -> Self {
+        Self { filter_bytes_max: 0, keeps_tombstones: true, ..Self::new(space, memory_bytes) }
     }
 
     /// Whether nothing was written, or everything was merged away.
@@ -142,7 +150,7 @@ impl ColdStore {
             };
             let infos: Vec<_> = self.runs.iter().map(info).collect();
             let Some(range) = pick(&infos, self.buffer_bytes as u64) else { break };
-            let is_oldest = range.end == self.runs.len();
+            let is_oldest = range.end == self.runs.len() && !self.keeps_tombstones;
             let inputs = self.runs[range].to_vec();
             let n_records_max = inputs.iter().map(|run| run.n_records()).sum();
             let writer = RunWriter::new(&self.space, n_records_max, self.filter_bytes_max)?;
@@ -193,8 +201,7 @@ impl ColdStore {
     pub(crate) fn snapshot(&self) -> ColdSnapshot {
         ColdSnapshot {
             space: Arc::clone(&self.space),
-            buffer: self.buffer.clone(),
-            runs: self.runs.clone(),
+            stores: vec![(self.buffer.clone(), self.runs.clone())],
             read_bytes: self.read_bytes,
             buffer_bytes: self.buffer_bytes * SPOOL_BUFFERS,
         }

@@ -42,8 +42,8 @@ mod ttl;
 
 pub use backend::{KeyScope, KeyedState, KeyedStateBackend, KeyedStateStore};
 pub use begun::{
-    BegunSnapshot, GroupLayout, KeyedStream, KeyedStreamSender, Piece, SectionSink, SnapshotProgress,
-    SnapshotWriter,
+    BegunSnapshot, ChainSnapshot, GroupLayout, KeyedStream, KeyedStreamSender, Piece, SectionSink,
+    SnapshotProgress, SnapshotWriter,
 };
 pub use codec::{decode, encode, encode_into};
 pub use event_time::{KEY_GROUP_WATERMARKS, KeyedEventTime};
@@ -57,7 +57,9 @@ pub use operator_state::{
     BroadcastState, OperatorListState, OperatorStateBackend, OperatorStateStore, OperatorStateStoreMut,
 };
 pub use schemas::{EntryReader, HandleTypes, KeyedSchemas, STATE_SCHEMAS, StateFit, StateTypes};
-pub use snapshot::{GroupBytes, KeyGroupBytes, OperatorSnapshot, StoredSection, groups_in_memory};
+pub use snapshot::{
+    GroupBytes, KeyGroupBytes, OperatorSnapshot, SectionKind, StoredSection, groups_in_memory,
+};
 pub use table::{KeyedTable, PlainTable};
 pub use timers::{TimerQueue, TimerService};
 pub use ttl::{StateTtlConfig, TtlUpdate, TtlVisibility};

@@ -2,7 +2,7 @@
 
 mod groups;
 
-pub use groups::{GroupBytes, KeyGroupBytes, StoredSection, groups_in_memory};
+pub use groups::{GroupBytes, KeyGroupBytes, SectionKind, StoredSection, groups_in_memory};
 
 use crate::in_flight::IN_FLIGHT;
 use flott_types::{Error, ErrorKind, KEY_HASH_VERSION, Result, SubtaskIndex, key_group_range};

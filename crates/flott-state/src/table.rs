@@ -2,19 +2,21 @@
 //! be on disk.
 
 mod capture;
+mod changes;
 mod load;
 mod spill;
+mod watch;
 
 use crate::codec::{decode, encode_into};
 use crate::schemas::EntryReader;
-use crate::snapshot::{KeyGroupBytes, groups_in_memory};
-use capture::Capture;
+use crate::snapshot::{KeyGroupBytes, SectionKind, groups_in_memory};
 use flott_types::{Data, Error, ErrorKind, Key, KeyGroup, Result, key_group, key_hash};
 use hashbrown::HashTable;
 use hashbrown::hash_table::{Entry, OccupiedEntry};
 use spill::Spill;
 pub(crate) use spill::{hash_of, order_of};
 use std::collections::BTreeMap;
+use watch::Watch;
 
 /// Values by key. Callers pass the key's hash, which they have already computed to route the record.
 ///
@@ -26,13 +28,13 @@ pub struct KeyedTable<K, V> {
     table: HashTable<(K, V)>,
     /// The disk of a table that has one.
     spill: Option<Box<Spill>>,
-    /// The snapshot that is under way.
-    capture: Option<Box<Capture<K, V>>>,
+    /// Who wants to know what changes.
+    watch: Option<Box<Watch<K, V>>>,
 }
 
 impl<K, V> Default for KeyedTable<K, V> {
     fn default() -> Self {
-        Self { table: HashTable::new(), spill: None, capture: None }
+        Self { table: HashTable::new(), spill: None, watch: None }
     }
 }
 
@@ -47,11 +49,11 @@ macro_rules! assert_loaded {
     };
 }
 
-/// Before the entry of a key changes: a snapshot that is under way has it as it was.
-macro_rules! save {
-    ($table:ident, $save:ident, $hash:ident, $key:ident) => {
-        if $table.capture.is_some() {
-            $table.$save($hash, $key);
+/// Before an entry is looked for that is made if it is not there: the map makes room for it before it looks.
+macro_rules! make_room {
+    ($table:ident) => {
+        if $table.watch.is_some() {
+            $table.make_room_in_watch(1);
         }
     };
 }
@@ -68,21 +70,25 @@ impl<K: Key, V> KeyedTable<K, V> {
     #[inline]
     pub fn get_mut(&mut self, hash: u64, key: &K) -> Option<&mut V> {
         assert_loaded!(self, hash);
-        save!(self, save, hash, key);
-        self.table.find_mut(hash, |(k, _)| k == key).map(|(_, value)| value)
+        let Self { table, watch, .. } = self;
+        let Some(watch) = watch else {
+            return table.find_mut(hash, |(k, _)| k == key).map(|(_, value)| value);
+        };
+        let bucket = table.find_bucket_index(hash, |(k, _)| k == key)?;
+        let entry = table.get_bucket_mut(bucket)?;
+        watch.before_change(bucket, entry);
+        Some(&mut entry.1)
     }
 
     /// The value of `key`, made by `default` if there is none.
     #[inline]
     pub fn get_or_insert_with(&mut self, hash: u64, key: &K, default: impl FnOnce() -> V) -> &mut V {
         assert_loaded!(self, hash);
-        save!(self, save_or_make_room, hash, key);
-        let Self { table, capture, .. } = self;
+        make_room!(self);
+        let Self { table, watch, .. } = self;
         match table.entry(hash, |(k, _)| k == key, |(k, _)| key_hash(k)) {
-            Entry::Occupied(entry) => &mut entry.into_mut().1,
-            Entry::Vacant(entry) => {
-                &mut settled(capture, entry.insert((key.clone(), default()))).into_mut().1
-            }
+            Entry::Occupied(entry) => &mut changing(watch, entry).into_mut().1,
+            Entry::Vacant(entry) => &mut inserted(watch, entry.insert((key.clone(), default()))).into_mut().1,
         }
     }
 
@@ -91,14 +97,14 @@ impl<K: Key, V> KeyedTable<K, V> {
     #[inline]
     pub fn upsert(&mut self, hash: u64, key: &K, make: impl FnOnce() -> V, update: impl FnOnce(&mut V)) {
         assert_loaded!(self, hash);
-        save!(self, save_or_make_room, hash, key);
-        let Self { table, capture, .. } = self;
+        make_room!(self);
+        let Self { table, watch, .. } = self;
         match table.entry(hash, |(k, _)| k == key, |(k, _)| key_hash(k)) {
-            Entry::Occupied(entry) => update(&mut entry.into_mut().1),
+            Entry::Occupied(entry) => update(&mut changing(watch, entry).into_mut().1),
             Entry::Vacant(entry) => {
                 let mut value = make();
                 update(&mut value);
-                settled(capture, entry.insert((key.clone(), value)));
+                inserted(watch, entry.insert((key.clone(), value)));
             }
         }
     }
@@ -106,22 +112,23 @@ impl<K: Key, V> KeyedTable<K, V> {
     /// Sets the value of `key`.
     pub fn insert(&mut self, hash: u64, key: &K, value: V) {
         assert_loaded!(self, hash);
-        save!(self, save_or_make_room, hash, key);
-        let Self { table, capture, .. } = self;
+        make_room!(self);
+        let Self { table, watch, .. } = self;
         match table.entry(hash, |(k, _)| k == key, |(k, _)| key_hash(k)) {
-            Entry::Occupied(mut entry) => entry.get_mut().1 = value,
-            Entry::Vacant(entry) => drop(settled(capture, entry.insert((key.clone(), value)))),
+            Entry::Occupied(entry) => changing(watch, entry).get_mut().1 = value,
+            Entry::Vacant(entry) => drop(inserted(watch, entry.insert((key.clone(), value)))),
         }
     }
 
     /// Removes `key` and returns its value.
     pub fn remove(&mut self, hash: u64, key: &K) -> Option<V> {
         assert_loaded!(self, hash);
-        save!(self, save, hash, key);
         if self.spill.is_some() {
             return self.remove_spilled(hash, key);
         }
-        self.table.find_entry(hash, |(k, _)| k == key).ok().map(|entry| entry.remove().0.1)
+        let Self { table, watch, .. } = self;
+        let entry = table.find_entry(hash, |(k, _)| k == key).ok()?;
+        Some(removing(watch, entry).remove().0.1)
     }
 
     /// Number of keys, on disk too. If values expire there, it may be some more than can be found.
@@ -137,7 +144,7 @@ impl<K: Key, V> KeyedTable<K, V> {
     /// Makes room for `additional` more keys. A table on disk decides itself.
     pub fn reserve(&mut self, additional: usize) {
         if self.spill.is_none() {
-            self.make_room_in_snapshot(additional);
+            self.make_room_in_watch(additional);
             self.table.reserve(additional, |(k, _)| key_hash(k));
         }
     }
@@ -147,10 +154,10 @@ impl<K: Key, V> KeyedTable<K, V> {
         self.table.num_buckets() * (size_of::<(K, V)>() + 1) + self.spill_bytes()
     }
 
-    /// The table if neither a disk nor a snapshot that is under way wants to know of changes.
+    /// The table if neither a disk nor a snapshot wants to know of changes.
     #[inline]
     pub fn plain(&mut self) -> Option<PlainTable<'_, K, V>> {
-        let is_plain = self.spill.is_none() && self.capture.is_none();
+        let is_plain = self.spill.is_none() && self.watch.is_none();
         is_plain.then_some(PlainTable(&mut self.table))
     }
 
@@ -179,7 +186,7 @@ impl<K: Key, V> KeyedTable<K, V> {
     /// If the table may be on disk: use [`KeyedTable::drain_each`].
     pub fn drain(&mut self) -> impl Iterator<Item = (K, V)> + '_ {
         self.assert_in_memory();
-        self.finish_snapshot();
+        self.end_watch();
         self.table.drain()
     }
 
@@ -189,49 +196,55 @@ impl<K: Key, V> KeyedTable<K, V> {
     /// If the table may be on disk.
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         self.assert_in_memory();
-        self.finish_snapshot();
+        self.end_watch();
         self.table.retain(|(key, value)| keep(key, value));
     }
 
     /// Puts what `replace` makes of the value of `key` in its place; `None` stands for no value.
     pub(crate) fn replace(&mut self, hash: u64, key: &K, replace: impl FnOnce(Option<V>) -> Option<V>) {
         assert_loaded!(self, hash);
-        save!(self, save_or_make_room, hash, key);
+        make_room!(self);
         if self.spill.is_some() {
             return self.replace_spilled(hash, key, replace);
         }
-        let Self { table, capture, .. } = self;
+        let Self { table, watch, .. } = self;
         match table.entry(hash, |(k, _)| k == key, |(k, _)| key_hash(k)) {
             Entry::Occupied(entry) => {
-                entry.replace_entry_with(|(key, value)| replace(Some(value)).map(|value| (key, value)));
+                let entry = changing(watch, entry)
+                    .replace_entry_with(|(key, value)| replace(Some(value)).map(|value| (key, value)));
+                if let (Entry::Vacant(_), Some(watch)) = (entry, watch) {
+                    watch.removed(key);
+                }
             }
             Entry::Vacant(entry) => {
                 if let Some(value) = replace(None) {
-                    settled(capture, entry.insert((key.clone(), value)));
+                    inserted(watch, entry.insert((key.clone(), value)));
                 }
             }
         }
     }
 
     /// Looks at the place `cursor` of the table and removes what is there if `keep` does not want it; returns the
-    /// place to go on with.
+    /// place to go on with. What `keep` changes of a value that stays is not in snapshots that consist of changes: it is for what may as well
+    /// come back.
     pub(crate) fn sweep(&mut self, cursor: usize, keep: impl FnOnce(&mut V) -> bool) -> usize {
         let n_places = self.table.num_buckets();
         if n_places == 0 {
             return 0;
         }
         let place = cursor % n_places;
-        if self.capture.is_some() {
-            self.save_bucket(place);
-        }
         if self.spill.is_some() {
             self.sweep_spilled(place, keep);
             return place + 1;
         }
-        if let Ok(mut entry) = self.table.get_bucket_entry(place)
-            && !keep(&mut entry.get_mut().1)
-        {
-            entry.remove();
+        let Self { table, watch, .. } = self;
+        if let Ok(mut entry) = table.get_bucket_entry(place) {
+            if let Some(watch) = watch {
+                watch.save(place, entry.get());
+            }
+            if !keep(&mut entry.get_mut().1) {
+                removing(watch, entry).remove();
+            }
         }
         place + 1
     }
@@ -274,7 +287,7 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
     /// # Errors
     /// If `each` fails or the disk cannot be read; the table is of no use then.
     pub fn drain_each(&mut self, mut each: impl FnMut(K, V) -> Result<()>) -> Result<()> {
-        self.finish_snapshot();
+        self.end_watch();
         self.for_each_cold(|_, key, value| {
             each(decode("a key of state on disk", key)?, decode("a value of state on disk", value)?)
         })?;
@@ -295,7 +308,10 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
         reader: &EntryReader,
     ) -> Result<()> {
         groups.iter().try_for_each(|(group, bytes)| {
-            bytes.for_each_section(|section| {
+            bytes.for_each_change(|kind, section| {
+                if kind == SectionKind::Removed {
+                    return self.restore_removed(what, max_parallelism, *group, section);
+                }
                 reader.read_entries(what, *group, section, |(key, value): (K, V)| {
                     let hash = checked_hash(what, &key, *group, max_parallelism)?;
                     self.load_mut(hash, &key)?.insert(hash, &key, value);
@@ -304,9 +320,27 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
             })
         })
     }
+
+    /// Removes the keys in `section`.
+    ///
+    /// # Errors
+    /// As [`KeyedTable::restore`].
+    pub(crate) fn restore_removed(
+        &mut self,
+        what: &str,
+        max_parallelism: u32,
+        group: KeyGroup,
+        section: &[u8],
+    ) -> Result<()> {
+        EntryReader::default().read_entries(what, group, section, |key: K| {
+            let hash = checked_hash(what, &key, group, max_parallelism)?;
+            self.load_mut(hash, &key)?.remove(hash, &key);
+            Ok(())
+        })
+    }
 }
 
-/// A table without disk and without a snapshot under way: what a loop over many records asks for once.
+/// A table without disk that nobody watches: what a loop over many records asks for once.
 #[derive(Debug)]
 pub struct PlainTable<'a, K, V>(&'a mut HashTable<(K, V)>);
 
@@ -325,14 +359,39 @@ impl<K: Key, V> PlainTable<'_, K, V> {
     }
 }
 
-/// A new entry does not belong to a snapshot that is under way.
+/// Before an entry is changed.
 #[inline]
-fn settled<'a, K, V>(
-    capture: &mut Option<Box<Capture<K, V>>>,
+fn changing<'a, K: Key, V>(
+    watch: &mut Option<Box<Watch<K, V>>>,
     entry: OccupiedEntry<'a, (K, V)>,
 ) -> OccupiedEntry<'a, (K, V)> {
-    if let Some(capture) = capture {
-        capture.settle(entry.bucket_index());
+    if let Some(watch) = watch {
+        watch.before_change(entry.bucket_index(), entry.get());
+    }
+    entry
+}
+
+/// Before an entry is removed.
+#[inline]
+fn removing<'a, K: Key, V>(
+    watch: &mut Option<Box<Watch<K, V>>>,
+    entry: OccupiedEntry<'a, (K, V)>,
+) -> OccupiedEntry<'a, (K, V)> {
+    if let Some(watch) = watch {
+        watch.save(entry.bucket_index(), entry.get());
+        watch.removed(&entry.get().0);
+    }
+    entry
+}
+
+/// A new entry.
+#[inline]
+fn inserted<'a, K: Key, V>(
+    watch: &mut Option<Box<Watch<K, V>>>,
+    entry: OccupiedEntry<'a, (K, V)>,
+) -> OccupiedEntry<'a, (K, V)> {
+    if let Some(watch) = watch {
+        watch.inserted(entry.bucket_index());
     }
     entry
 }

@@ -180,7 +180,7 @@ impl<K: Key, N: Data + Eq + Hash> TimerService<K, N> {
     pub fn begin_snapshot(&mut self, max_parallelism: u32, begun: &mut BegunSnapshot) -> Result<()> {
         begun.snapshot.max_parallelism = max_parallelism;
         for (name, queue) in [(EVENT_TIMERS, &mut self.event), (PROCESSING_TIMERS, &mut self.processing)] {
-            queue.begin_snapshot(name, &begun.stream(name, max_parallelism, GroupLayout::Entries));
+            queue.begin_snapshot(name, &begun.whole_stream(name, max_parallelism, GroupLayout::Entries));
         }
         self.event_time.snapshot(&mut begun.snapshot)
     }

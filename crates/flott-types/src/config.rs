@@ -355,6 +355,8 @@ pub mod options {
         CHECKPOINTING_RETENTION: ExternalizedCheckpointRetention = "execution.checkpointing.externalized-checkpoint-retention", ExternalizedCheckpointRetention::NoExternalizedCheckpoints;
         /// Whether checkpoints are taken while a part of the job has already finished.
         CHECKPOINTING_AFTER_TASKS_FINISH: bool = "execution.checkpointing.checkpoints-after-tasks-finish", true;
+        /// Whether checkpoints have only what has changed since the one before, of state where that is known. Savepoints are always whole.
+        CHECKPOINTING_INCREMENTAL: bool = "execution.checkpointing.incremental", false;
         /// Whether barriers may overtake records, which then become part of the checkpoint.
         CHECKPOINTING_UNALIGNED: bool = "execution.checkpointing.unaligned.enabled", false;
         /// Barriers that may overtake do so only this long after their checkpoint was triggered.

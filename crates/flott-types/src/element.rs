@@ -242,6 +242,18 @@ impl CheckpointKind {
     }
 }
 
+/// Whether a checkpoint consists of all state or of what has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Increment {
+    /// It is whole, and no other goes on from it.
+    #[default]
+    None,
+    /// It is whole, and later ones may go on from it.
+    Base,
+    /// Of state whose changes since the barrier of that checkpoint are known it has only these; later ones may go on from it, too.
+    Since(CheckpointId),
+}
+
 /// Divides the records before a checkpoint from those after it, on each channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CheckpointBarrier {
@@ -251,6 +263,8 @@ pub struct CheckpointBarrier {
     pub timestamp: Timestamp,
     /// What it is for.
     pub kind: CheckpointKind,
+    /// From which one it may go on.
+    pub increment: Increment,
 }
 
 impl fmt::Display for CheckpointBarrier {

@@ -27,7 +27,7 @@ pub use checkpoint::{
 };
 pub use config::{ConfigOption, ConfigValue, Configuration, MemorySize, options};
 pub use element::{
-    CheckpointBarrier, CheckpointKind, RecordBatch, RecordBatchIter, StreamElement, StreamStatus,
+    CheckpointBarrier, CheckpointKind, Increment, RecordBatch, RecordBatchIter, StreamElement, StreamStatus,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use id::{CheckpointId, JobId, NodeId, OperatorUid, SplitId, SubtaskIndex, TagId};

@@ -41,6 +41,8 @@ pub enum Input {
         subtask: SubtaskId,
         /// What [`write_part`](crate::CheckpointOwner::write_part) returned.
         part: FileHandle,
+        /// The files of earlier checkpoints that it goes on from, oldest first.
+        bases: Vec<FileHandle>,
         /// Whether the snapshot was taken after the subtask had processed all of its input, end of data included.
         end_of_data: bool,
     },
@@ -122,8 +124,13 @@ pub enum Action {
         /// Of what kind it was.
         kind: CheckpointKind,
     },
-    /// Call [`subsume`](crate::CheckpointOwner::subsume): newer ones have replaced these.
-    Subsume(Vec<CheckpointId>),
+    /// Call [`subsume`](crate::CheckpointOwner::subsume): newer ones have replaced some.
+    Subsume {
+        /// These.
+        replaced: Vec<CheckpointId>,
+        /// What stays, with all files that it goes on from.
+        kept: Vec<CheckpointId>,
+    },
     /// Call [`delete_files`](crate::CheckpointOwner::delete_files): they came too late.
     DeleteFiles(Vec<FileHandle>),
     /// The attempt cannot go on; [`ErrorKind::Fenced`](flott_types::ErrorKind::Fenced) means that somebody else runs the job, anything
@@ -154,6 +161,8 @@ pub struct ManifestRequest {
 pub struct SubtaskPart {
     /// Its file; `None` if it had finished before the checkpoint began.
     pub file: Option<FileHandle>,
+    /// The files of earlier checkpoints that this one goes on from, oldest first.
+    pub bases: Vec<FileHandle>,
     /// Whether it had processed all of its input.
     pub finished: bool,
 }

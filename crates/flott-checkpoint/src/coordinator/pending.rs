@@ -3,7 +3,7 @@
 use super::message::{ManifestRequest, SavepointRequest, SubtaskPart};
 use flott_env::Instant;
 use flott_graph::SubtaskId;
-use flott_types::{CheckpointBarrier, FileHandle};
+use flott_types::{CheckpointBarrier, CheckpointId, FileHandle, Increment};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Its life: acknowledgements come in; when none is missing the manifest waits for its turn; then it is being written.
@@ -31,6 +31,14 @@ pub(super) enum Acknowledgement {
     Unexpected,
 }
 
+/// The checkpoint that one may go on from.
+pub(super) fn base_of(barrier: &CheckpointBarrier) -> Option<CheckpointId> {
+    match barrier.increment {
+        Increment::Since(base) => Some(base),
+        Increment::None | Increment::Base => None,
+    }
+}
+
 impl PendingCheckpoint {
     pub(super) fn new(
         barrier: CheckpointBarrier,
@@ -40,7 +48,7 @@ impl PendingCheckpoint {
         finished: &BTreeSet<SubtaskId>,
     ) -> Self {
         let (gone, missing): (BTreeSet<_>, _) = all.partition(|subtask| finished.contains(subtask));
-        let had_finished = SubtaskPart { file: None, finished: true };
+        let had_finished = SubtaskPart { file: None, bases: Vec::new(), finished: true };
         let parts = gone.into_iter().map(|subtask| (subtask, had_finished.clone())).collect();
         Self { barrier, deadline, request, is_last: false, missing, parts, is_writing: false }
     }
@@ -49,10 +57,11 @@ impl PendingCheckpoint {
         &mut self,
         subtask: SubtaskId,
         part: FileHandle,
+        bases: Vec<FileHandle>,
         end_of_data: bool,
     ) -> Acknowledgement {
         if self.missing.remove(&subtask) {
-            self.parts.insert(subtask, SubtaskPart { file: Some(part), finished: end_of_data });
+            self.parts.insert(subtask, SubtaskPart { file: Some(part), bases, finished: end_of_data });
             return Acknowledgement::Taken;
         }
         match self.parts.get(&subtask) {
@@ -61,6 +70,11 @@ impl PendingCheckpoint {
             }
             _ => Acknowledgement::Unexpected,
         }
+    }
+
+    /// The checkpoint whose files its parts may name.
+    pub(super) fn base(&self) -> Option<CheckpointId> {
+        base_of(&self.barrier)
     }
 
     /// Who has not answered.

@@ -18,6 +18,7 @@ fn config() -> CheckpointConfig {
         num_retained: 1,
         retention: ExternalizedCheckpointRetention::NoExternalizedCheckpoints,
         after_tasks_finish: true,
+        incremental: false,
     }
 }
 
@@ -54,12 +55,12 @@ fn start(next: u64, retained: &[u64]) -> JobStart {
 
 fn acknowledged(id: u64, subtask: SubtaskId) -> Input {
     let (checkpoint, part) = (CheckpointId(id), part(id, subtask));
-    Input::Acknowledged { checkpoint, subtask, part, end_of_data: false }
+    Input::Acknowledged { checkpoint, subtask, part, bases: vec![], end_of_data: false }
 }
 
 fn acknowledged_at_end(id: u64, subtask: SubtaskId) -> Input {
     let (checkpoint, part) = (CheckpointId(id), part(id, subtask));
-    Input::Acknowledged { checkpoint, subtask, part, end_of_data: true }
+    Input::Acknowledged { checkpoint, subtask, part, bases: vec![], end_of_data: true }
 }
 
 fn written(id: u64) -> Input {
@@ -72,7 +73,13 @@ fn show(action: &Action) -> String {
         |subtasks: &[SubtaskId]| subtasks.iter().map(SubtaskId::to_string).collect::<Vec<_>>().join(" ");
     match action {
         Action::TriggerSources { barrier, subtasks } => {
-            format!("trigger {} {:?} at {}: {}", barrier.id, barrier.kind, barrier.timestamp, ids(subtasks))
+            let since = match barrier.increment {
+                Increment::None => String::new(),
+                Increment::Base => " as base".to_owned(),
+                Increment::Since(base) => format!(" since {base}"),
+            };
+            let CheckpointBarrier { id, kind, timestamp, .. } = barrier;
+            format!("trigger {id}{since} {kind:?} at {timestamp}: {}", ids(subtasks))
         }
         Action::WriteManifest(request) => {
             let part = |(id, part): (&SubtaskId, &SubtaskPart)| match (&part.file, part.finished) {
@@ -89,7 +96,9 @@ fn show(action: &Action) -> String {
         }
         Action::NotifyAborted { id, reason } => format!("aborted {id}: {reason}"),
         Action::Discard { id, .. } => format!("discard {id}"),
-        Action::Subsume(ids) => format!("subsume {ids:?}").replace("CheckpointId", ""),
+        Action::Subsume { replaced, kept } => {
+            format!("subsume {replaced:?}, keep {kept:?}").replace("CheckpointId", "")
+        }
         Action::DeleteFiles(files) => {
             let paths: Vec<_> = files.iter().map(|file| file.path.as_str()).collect();
             format!("delete {}", paths.join(" "))

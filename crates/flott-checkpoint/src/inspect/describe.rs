@@ -2,7 +2,7 @@
 
 use crate::codec::checksum;
 use crate::inspect::kind::{Scope, StateKind};
-use crate::inspect::{STATE_SCHEMAS, for_each_file, kind_name, owners};
+use crate::inspect::{STATE_SCHEMAS, for_each_part, kind_name, owners};
 use crate::manifest::OperatorManifest;
 use crate::part;
 use crate::restore::OpenSnapshot;
@@ -123,7 +123,7 @@ pub fn describe_snapshot(snapshot: &OpenSnapshot) -> Result<SnapshotDescription>
     let mut operators: BTreeMap<&OperatorUid, Collected> =
         manifest.operators.iter().map(|operator| (&operator.uid, Collected::default())).collect();
     let owners = owners(snapshot);
-    for_each_file(snapshot, |handle, parts| {
+    for_each_part(snapshot, |handle, parts| {
         for (uid, part) in parts {
             let subtask = owners.get(handle.path.as_str()).and_then(|subtasks| subtasks.get(&uid));
             // What no operator of the manifest claims is for `verify` to complain about.
@@ -186,7 +186,7 @@ impl Collected {
             state.bytes += groups.values().map(GroupBytes::n_bytes).sum::<u64>();
             for (group, bytes) in groups {
                 let mut hasher = XxHash3_64::new();
-                bytes.for_each_section(|section| {
+                bytes.for_each_change(|_, section| {
                     hasher.write(section);
                     Ok::<_, Error>(())
                 })?;

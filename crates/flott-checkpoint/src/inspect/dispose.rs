@@ -1,9 +1,10 @@
-//! Deletes exactly the files of one snapshot: those that its manifest names and that are in its own directory.
+//! Deletes exactly the files of one snapshot: those that its manifest names and that are in its own directory, or in those of earlier
+//! checkpoints of the same job that it goes on from and that are complete no more.
 //!
 //! Planned first, so that a person can be told what will go, what stays and why it is refused; then done, manifest first: whatever
 //! happens in between, there is never a manifest without its files.
 
-use crate::inspect::list::checkpoint_number;
+use crate::inspect::list::{checkpoint_number, in_directory};
 use crate::location::Location;
 use crate::manifest::MANIFEST_NAME;
 use crate::owner::failed;
@@ -25,6 +26,8 @@ pub struct Disposal {
     pub files: Vec<String>,
     /// Names in it that stay, because the snapshot does not own them.
     pub left: Vec<String>,
+    /// Files beside the directory that go, too: of earlier checkpoints that it goes on from.
+    pub bases: Vec<String>,
     /// Why it should not be done without being sure.
     pub refusal: Option<Refusal>,
 }
@@ -86,21 +89,27 @@ impl fmt::Display for Refusal {
 pub fn plan_disposal(env: &Env, path: impl Into<Location>) -> Result<Disposal> {
     let dir = directory_of(path.into());
     let names = names_in(env, &dir)?;
-    let mut disposal = Disposal { dir: dir.clone(), files: Vec::new(), left: Vec::new(), refusal: None };
+    let mut disposal =
+        Disposal { dir: dir.clone(), files: Vec::new(), left: Vec::new(), bases: Vec::new(), refusal: None };
     let owned: BTreeSet<String> = if names.iter().any(|name| name == MANIFEST_NAME) {
         match open_snapshot(env, &dir) {
             Ok(snapshot) => {
                 let manifest = snapshot.manifest();
-                let inside =
-                    |path: &str| Some(path.strip_prefix(&manifest.directory)?.strip_prefix('/')?.to_owned());
-                let named = manifest
-                    .files()
-                    .into_iter()
-                    .filter_map(|file| inside(&file.path))
-                    .collect::<BTreeSet<_>>();
-                let shared = named_by_others(env, &dir, &manifest.directory)?;
+                let named: BTreeSet<_> = manifest.files().into_iter().map(|file| file.path.clone()).collect();
+                let shared = named_by_others(env, &dir)?;
+                let is_own = |path: &&String| !shared.contains(&in_directory(path));
                 disposal.refusal = owner_of(env, &dir, &manifest.job_id.to_string())?;
-                named.difference(&shared).cloned().collect()
+                let below =
+                    |dir: &str, path: &str| Some(path.strip_prefix(dir)?.strip_prefix('/')?.to_owned());
+                let of_job = manifest.directory.rsplit_once('/').filter(|_| job_dir(&dir).is_some());
+                let mut owned = BTreeSet::new();
+                for path in named.iter().filter(is_own) {
+                    match below(&manifest.directory, path) {
+                        Some(name) => drop(owned.insert(name)),
+                        None => disposal.bases.extend(of_job.and_then(|(of_job, _)| below(of_job, path))),
+                    }
+                }
+                owned
             }
             Err(error) => {
                 disposal.refusal = Some(Refusal::Damaged { problem: error.to_string() });
@@ -109,7 +118,10 @@ pub fn plan_disposal(env: &Env, path: impl Into<Location>) -> Result<Disposal> {
         }
     } else {
         disposal.refusal = Some(Refusal::Incomplete);
-        names.iter().filter(|name| is_part(name)).cloned().collect()
+        let shared = named_by_others(env, &dir)?;
+        let of_dir = dir.name().unwrap_or_default();
+        let is_own = |name: &&String| is_part(name) && !shared.contains(&format!("{of_dir}/{name}"));
+        names.iter().filter(is_own).cloned().collect()
     };
     if disposal.refusal == Some(Refusal::Incomplete) && owned.is_empty() {
         return Err(Error::user(format!("there is no savepoint or checkpoint in '{dir}'")));
@@ -134,7 +146,9 @@ impl Disposal {
         let (manifest, parts): (Vec<_>, Vec<_>) =
             self.files.iter().cloned().partition(|name| name == MANIFEST_NAME);
         delete(store.as_ref(), &name, &manifest)?;
-        delete(store.as_ref(), &name, &parts)
+        delete(store.as_ref(), &name, &parts)?;
+        let bases = self.bases.iter().filter_map(|path| path.rsplit_once('/'));
+        bases.into_iter().try_for_each(|(dir, name)| delete(store.as_ref(), dir, &[name.to_owned()]))
     }
 }
 
@@ -155,8 +169,8 @@ fn job_dir(dir: &Location) -> Option<Location> {
     dir.parent()
 }
 
-/// Names in `directory` that the manifests of other checkpoints of the same job refer to.
-fn named_by_others(env: &Env, dir: &Location, directory: &str) -> Result<BTreeSet<String>> {
+/// The files that the manifests of other checkpoints of the same job refer to, as their directory and name.
+fn named_by_others(env: &Env, dir: &Location) -> Result<BTreeSet<String>> {
     let mut named = BTreeSet::new();
     let Some(parent) = job_dir(dir) else { return Ok(named) };
     let store = parent.open(env)?;
@@ -177,8 +191,7 @@ fn named_by_others(env: &Env, dir: &Location, directory: &str) -> Result<BTreeSe
             Ok(_) => {}
         }
         let other = open_snapshot(env, &sibling).map_err(damaged)?;
-        let inside = |path: &str| Some(path.strip_prefix(directory)?.strip_prefix('/')?.to_owned());
-        named.extend(other.manifest().files().into_iter().filter_map(|file| inside(&file.path)));
+        named.extend(other.manifest().files().into_iter().map(|file| in_directory(&file.path)));
     }
     Ok(named)
 }

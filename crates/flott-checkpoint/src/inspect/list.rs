@@ -9,6 +9,7 @@ use flott_env::{Env, FileSystem};
 use flott_types::{Error, Result};
 use serde::Serialize;
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -72,8 +73,14 @@ pub fn list_snapshots(env: &Env, dir: impl Into<Location>) -> Result<Vec<ListedS
             found.extend(of_job.iter().filter(|entry| is_snapshot(entry)).map(|entry| job.join(entry)));
         }
     }
-    let mut listed = found.iter().map(|path| look_at(env, path)).collect::<Result<Vec<_>>>()?;
-    listed.retain(|snapshot| snapshot.files > 0 || snapshot.completeness != Completeness::Incomplete);
+    let seen = found.iter().map(|path| look_at(env, path)).collect::<Result<Vec<_>>>()?;
+    let complete = seen.iter().filter(|(snapshot, _)| snapshot.completeness == Completeness::Complete);
+    let named: BTreeSet<_> = complete.flat_map(|(_, files)| files.iter().cloned()).collect();
+    // Without a manifest, and with nothing but what newer checkpoints go on from, it is a part of these.
+    let is_own = |(snapshot, files): &(ListedSnapshot, BTreeSet<String>)| {
+        snapshot.completeness != Completeness::Incomplete || !files.is_subset(&named)
+    };
+    let mut listed: Vec<_> = seen.into_iter().filter(is_own).map(|(snapshot, _)| snapshot).collect();
     listed.sort_by_key(|snapshot| {
         (Reverse((snapshot.timestamp_ms, snapshot.checkpoint_id)), snapshot.path.clone())
     });
@@ -129,7 +136,17 @@ fn is_job(name: &str) -> bool {
     name.len() == 32 && u128::from_str_radix(name, 16).is_ok()
 }
 
-fn look_at(env: &Env, path: &Location) -> Result<ListedSnapshot> {
+/// A file of a snapshot as its directory and its name, for manifests have moved along with what they name.
+pub(super) fn in_directory(path: &str) -> String {
+    let mut parts = path.rsplit('/');
+    match (parts.next(), parts.next()) {
+        (Some(name), Some(dir)) => format!("{dir}/{name}"),
+        _ => path.to_owned(),
+    }
+}
+
+/// What is in a directory, and the files of it; of a complete snapshot those that its manifest names.
+fn look_at(env: &Env, path: &Location) -> Result<(ListedSnapshot, BTreeSet<String>)> {
     let store = path.open(env)?;
     let files = entries(env, path)?;
     let has_manifest = files.iter().any(|file| file == MANIFEST_NAME);
@@ -140,7 +157,8 @@ fn look_at(env: &Env, path: &Location) -> Result<ListedSnapshot> {
         Some(Ok(snapshot)) => {
             let manifest = snapshot.manifest();
             let files = manifest.files();
-            return Ok(ListedSnapshot {
+            let named = files.iter().map(|file| in_directory(&file.path)).collect();
+            let listed = ListedSnapshot {
                 path: path.to_string(),
                 completeness: Completeness::Complete,
                 problem: None,
@@ -150,7 +168,8 @@ fn look_at(env: &Env, path: &Location) -> Result<ListedSnapshot> {
                 timestamp_ms: manifest.timestamp,
                 bytes: files.iter().map(|file| file.len).sum(),
                 files: files.len(),
-            });
+            };
+            return Ok((listed, named));
         }
         Some(Err(error)) => (Completeness::Damaged, error.to_string()),
     };
@@ -164,7 +183,8 @@ fn look_at(env: &Env, path: &Location) -> Result<ListedSnapshot> {
     let parts = parts.collect::<Result<Vec<_>>>()?;
     let name = path.name().unwrap_or_default();
     let checkpoint_id = checkpoint_number(&name);
-    Ok(ListedSnapshot {
+    let names = files.iter().map(|file| format!("{name}/{file}")).collect();
+    let listed = ListedSnapshot {
         path: path.to_string(),
         completeness,
         problem: Some(problem),
@@ -174,7 +194,8 @@ fn look_at(env: &Env, path: &Location) -> Result<ListedSnapshot> {
         timestamp_ms: parts.iter().map(|part| part.modified_ms).max().unwrap_or_default(),
         bytes: parts.iter().map(|part| part.len).sum(),
         files: parts.len(),
-    })
+    };
+    Ok((listed, names))
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use flott_env::sim::{MemoryFs, Simulation};
 use flott_graph::{SubtaskId, VertexId};
 use flott_state::{KeyedStateBackend, ListState, MapState, ReducingState, ValueState};
 use flott_types::{
-    CheckpointBarrier, CheckpointId, ErrorKind, JobId, KeyGroup, key_group, key_group_range, key_hash,
+    CheckpointBarrier, CheckpointId, ErrorKind, Increment, JobId, KeyGroup, key_group, key_group_range,
+    key_hash,
 };
 use std::path::{Path, PathBuf};
 
@@ -70,10 +71,10 @@ impl World {
                 (OperatorUid("lines".to_owned()), lines(subtask.subtask)),
             ];
             let file = self.owner.write_part(id, kind, subtask, &snapshots).expect("written");
-            parts.insert(subtask, SubtaskPart { file: Some(file), finished: false });
+            parts.insert(subtask, SubtaskPart { file: Some(file), bases: vec![], finished: false });
         }
         let timestamp = 1_000 * id.0 as i64;
-        let barrier = CheckpointBarrier { id, timestamp, kind };
+        let barrier = CheckpointBarrier { id, timestamp, kind, increment: Increment::None };
         let request = ManifestRequest { barrier, is_final: false, parts };
         let enumerators = [(OperatorUid("lines".to_owned()), b"rest".to_vec())].into();
         self.owner.complete(&self.owner.manifest(&plan, &request, &enumerators)).expect("complete");
@@ -136,7 +137,7 @@ fn operators_and_states_are_described_with_kind_key_groups_and_bytes() {
     assert_eq!((description.kind, description.checkpoint_id, description.files), ("savepoint", 3, 2));
     assert_eq!(
         (description.manifest_version, description.part_version, description.key_hash_version),
-        (1, 2, 1)
+        (1, 3, 1)
     );
     let [counter, lines] = description.operators.as_slice() else { panic!("{description:?}") };
     assert_eq!((counter.uid.as_str(), counter.name.as_str(), counter.parallelism), ("counter", "Counter", 2));

@@ -52,8 +52,8 @@ pub fn verify_snapshot(snapshot: &OpenSnapshot) -> Result<Verification> {
     let owners = owners(snapshot);
     let mut verification = Verification { operators: operators.len(), ..Verification::default() };
     let mut seen = Seen::default();
-    for handle in manifest.files() {
-        let parts = snapshot.part(handle)?;
+    for (handle, bases) in manifest.parts() {
+        let parts = snapshot.part(handle, bases)?;
         check_owners(handle, &owners, &parts)?;
         for (uid, part) in &parts {
             // Both are there: `check_owners` has compared them.
@@ -68,12 +68,13 @@ pub fn verify_snapshot(snapshot: &OpenSnapshot) -> Result<Verification> {
             verification.entries += lists.map(Vec::len).sum::<usize>();
             verification.entries += part.broadcast.len();
         }
-        verification.files.push(FileCheck {
-            path: handle.path.clone(),
-            bytes: handle.len,
-            checksum: format!("{:016x}", handle.checksum),
-        });
     }
+    let check = |handle: &FileHandle| FileCheck {
+        path: handle.path.clone(),
+        bytes: handle.len,
+        checksum: format!("{:016x}", handle.checksum),
+    };
+    verification.files = manifest.files().into_iter().map(check).collect();
     verification.keyed_states = seen.len();
     verification.key_groups = seen.values().map(BTreeMap::len).sum();
     Ok(verification)

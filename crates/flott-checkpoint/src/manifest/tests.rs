@@ -25,8 +25,8 @@ fn small() -> Manifest {
             parallelism: 2,
             max_parallelism: 8,
             subtasks: vec![
-                SubtaskManifest { part: Some(part(0)), finished: false },
-                SubtaskManifest { part: None, finished: true },
+                SubtaskManifest { part: Some(part(0)), bases: vec![], finished: false },
+                SubtaskManifest { part: None, bases: vec![], finished: true },
             ],
             enumerator: Some(vec![0, 255, 16]),
         }],

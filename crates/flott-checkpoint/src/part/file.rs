@@ -1,13 +1,13 @@
 //! A part in its store: compared with its handle, then read section by section.
 
 use super::index::{self, HEADER_LEN, IndexedOperator, Section, TRAILER_LEN};
-use super::{checksum_of, lists};
+use super::{PartOperator, PartOperators, checksum_of, lists};
 use crate::codec::{Reader, checksum, corrupt};
 use crate::owner::failed;
 use crate::store::ObjectStore;
 use flott_state::{OperatorSnapshot, StoredSection};
 use flott_types::{CheckpointId, Error, ErrorKind, FileHandle, OperatorUid, Result};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ impl PartFile {
     /// # Errors
     /// [`ErrorKind::Corruption`] that names the file if it is missing or not what was written, [`ErrorKind::Retry`] if the store does
     /// not answer.
-    pub(crate) fn open(self, whole_max: u64) -> Result<BTreeMap<OperatorUid, OperatorSnapshot>> {
+    pub(crate) fn open(self, whole_max: u64) -> Result<PartOperators> {
         if self.handle.len <= whole_max {
             return super::decode(&self.handle.path, &self.read_whole()?);
         }
@@ -54,16 +54,21 @@ impl PartFile {
         self.read(0, HEADER_LEN as u64).map(|header| super::version(&header))
     }
 
-    fn operator(self: &Arc<Self>, operator: IndexedOperator) -> Result<(OperatorUid, OperatorSnapshot)> {
+    fn operator(self: &Arc<Self>, operator: IndexedOperator) -> Result<(OperatorUid, PartOperator)> {
         let IndexedOperator { uid, key_hash_version, max_parallelism, keyed, lists } = operator;
         let mut snapshot =
             OperatorSnapshot { key_hash_version, max_parallelism, ..OperatorSnapshot::default() };
-        for (name, groups) in keyed {
+        let mut continued = BTreeSet::new();
+        for (name, state) in keyed {
+            if state.continues {
+                continued.insert(name.clone());
+            }
             let of_state = snapshot.keyed.entry(name).or_default();
-            for (group, sections) in groups {
+            for (group, sections) in state.groups {
                 let bytes = of_state.entry(group).or_default();
                 for section in sections {
-                    bytes.push_stored(Arc::new(SectionOfFile { file: Arc::clone(self), section }));
+                    let of_file = SectionOfFile { file: Arc::clone(self), section };
+                    bytes.push_stored(section.kind, Arc::new(of_file));
                 }
             }
         }
@@ -71,7 +76,7 @@ impl PartFile {
         let mut reader = Reader::at(&self.handle.path, lists.offset as usize, &bytes);
         lists::read(&mut reader, &mut snapshot)?;
         reader.finish()?;
-        Ok((uid, snapshot))
+        Ok((uid, PartOperator { snapshot, continued }))
     }
 
     /// Compares length and checksum, block by block.

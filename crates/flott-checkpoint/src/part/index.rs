@@ -2,6 +2,7 @@
 
 use super::lists::named;
 use crate::codec::{Reader, checksum, corrupt, put_bytes, put_len};
+use flott_state::SectionKind;
 use flott_types::{KeyGroup, OperatorUid, Result};
 use std::collections::BTreeMap;
 
@@ -20,13 +21,20 @@ pub(super) struct Section {
     pub(super) checksum: u64,
     /// Its first byte, 0 if it is empty.
     pub(super) first: u8,
+    /// What is in it; in version 2 everything is whole.
+    pub(super) kind: SectionKind,
 }
 
-/// Bytes of a section in the index.
+/// Bytes of a section in the index at least.
 const SECTION_LEN: usize = 8 + 8 + 8 + 1;
 
 /// The sections of one keyed state.
-pub(super) type IndexedState = BTreeMap<KeyGroup, Vec<Section>>;
+#[derive(Debug, Default)]
+pub(super) struct IndexedState {
+    /// They are changes of what the part before has of the state; in version 2 nothing is.
+    pub(super) continues: bool,
+    pub(super) groups: BTreeMap<KeyGroup, Vec<Section>>,
+}
 
 /// What one operator has in the file.
 #[derive(Debug)]
@@ -52,10 +60,11 @@ pub(super) fn encode(header: &[u8], operators: &[IndexedOperator]) -> Vec<u8> {
         out.extend(operator.key_hash_version.to_le_bytes());
         out.extend(operator.max_parallelism.to_le_bytes());
         put_len(&mut out, operator.keyed.len());
-        for (name, groups) in &operator.keyed {
+        for (name, state) in &operator.keyed {
             put_bytes(&mut out, name.as_bytes());
-            put_len(&mut out, groups.len());
-            for (group, sections) in groups {
+            out.push(state.continues.into());
+            put_len(&mut out, state.groups.len());
+            for (group, sections) in &state.groups {
                 out.extend(group.0.to_le_bytes());
                 put_len(&mut out, sections.len());
                 sections.iter().for_each(|section| section.put(&mut out));
@@ -96,8 +105,10 @@ pub(super) fn decode(file: &str, header: &[u8], base: usize, index: &[u8]) -> Re
     }
     // Not damage: the checksum is right.
     super::check_version(file, header)?;
+    let version = super::version(header);
     let mut reader = Reader::at(file, base, index.get(..body_len).unwrap_or_default());
-    let operators = (0..reader.len(8)?).map(|_| operator(&mut reader)).collect::<Result<Vec<_>>>()?;
+    let operators =
+        (0..reader.len(8)?).map(|_| operator(&mut reader, version)).collect::<Result<Vec<_>>>()?;
     let mut uids: Vec<_> = operators.iter().map(|operator| &operator.uid).collect();
     uids.sort();
     if let Some([uid, _]) = uids.array_windows().find(|[a, b]| a == b) {
@@ -111,7 +122,7 @@ pub(super) fn decode(file: &str, header: &[u8], base: usize, index: &[u8]) -> Re
 /// Sections follow each other from the header to the index, so no byte is without a checksum and none is read as two things.
 fn check_tiling(reader: &Reader<'_, '_>, base: usize, operators: &[IndexedOperator]) -> Result<()> {
     let keyed = operators.iter().flat_map(|operator| operator.keyed.values());
-    let keyed = keyed.flat_map(BTreeMap::values).flatten();
+    let keyed = keyed.flat_map(|state| state.groups.values()).flatten();
     let mut sections: Vec<_> = keyed.chain(operators.iter().map(|operator| &operator.lists)).collect();
     sections.sort_by_key(|section| (section.offset, section.len));
     let mut end = HEADER_LEN as u64;
@@ -127,43 +138,56 @@ fn check_tiling(reader: &Reader<'_, '_>, base: usize, operators: &[IndexedOperat
     Err(reader.error(format_args!("sections end at byte {end}, the index begins at {base}")))
 }
 
-fn operator(reader: &mut Reader<'_, '_>) -> Result<IndexedOperator> {
+fn operator(reader: &mut Reader<'_, '_>, version: u32) -> Result<IndexedOperator> {
     Ok(IndexedOperator {
         uid: OperatorUid(reader.string()?),
         key_hash_version: reader.u32()?,
         max_parallelism: reader.u32()?,
-        keyed: named(reader, groups)?,
-        lists: Section::read(reader)?,
+        keyed: named(reader, |reader| state(reader, version))?,
+        lists: Section::read(reader, version)?,
     })
 }
 
-fn groups(reader: &mut Reader<'_, '_>) -> Result<IndexedState> {
-    let mut groups = IndexedState::new();
+fn state(reader: &mut Reader<'_, '_>, version: u32) -> Result<IndexedState> {
+    let continues = match version {
+        2 => false,
+        _ => match reader.u8()? {
+            0 => false,
+            1 => true,
+            other => return Err(reader.error(format_args!("{other} does not say whether a state goes on"))),
+        },
+    };
+    let mut groups = BTreeMap::new();
     for _ in 0..reader.len(12)? {
         let group = KeyGroup(reader.u32()?);
-        let sections = (0..reader.len(SECTION_LEN)?).map(|_| Section::read(reader)).collect::<Result<_>>()?;
+        let n_sections = reader.len(SECTION_LEN)?;
+        let sections = (0..n_sections).map(|_| Section::read(reader, version)).collect::<Result<_>>()?;
         if groups.insert(group, sections).is_some() {
             return Err(reader.error(format_args!("key group {group} is there twice")));
         }
     }
-    Ok(groups)
+    Ok(IndexedState { continues, groups })
 }
 
 impl Section {
     /// A section that begins at `offset`.
-    pub(super) fn of(offset: u64, bytes: &[u8]) -> Self {
+    pub(super) fn of(offset: u64, kind: SectionKind, bytes: &[u8]) -> Self {
         let first = bytes.first().copied().unwrap_or_default();
-        Self { offset, len: bytes.len() as u64, checksum: checksum(bytes), first }
+        Self { offset, len: bytes.len() as u64, checksum: checksum(bytes), first, kind }
     }
 
     fn put(&self, out: &mut Vec<u8>) {
         for number in [self.offset, self.len, self.checksum] {
             out.extend(number.to_le_bytes());
         }
-        out.push(self.first);
+        out.extend([self.first, self.kind as u8]);
     }
 
-    fn read(reader: &mut Reader<'_, '_>) -> Result<Self> {
-        Ok(Self { offset: reader.u64()?, len: reader.u64()?, checksum: reader.u64()?, first: reader.u8()? })
+    fn read(reader: &mut Reader<'_, '_>, version: u32) -> Result<Self> {
+        let (offset, len, checksum, first) = (reader.u64()?, reader.u64()?, reader.u64()?, reader.u8()?);
+        let number = if version == 2 { 0 } else { reader.u8()? };
+        let kind = SectionKind::from_number(number)
+            .ok_or_else(|| reader.error(format_args!("a section is of the unknown kind {number}")))?;
+        Ok(Self { offset, len, checksum, first, kind })
     }
 }

@@ -1,17 +1,17 @@
 //! The first version of parts: everything in one frame, which is read as a whole. It is not written any more, and read for ever.
 
-use super::lists;
+use super::{PartOperator, PartOperators, lists};
 use crate::codec::{Format, Reader, unframe};
 use flott_state::{KeyGroupBytes, OperatorSnapshot};
 use flott_types::{KeyGroup, OperatorUid, Result};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 pub(super) const FORMAT: Format = Format { magic: *b"FLOTTSNP", version: 1 };
 
 /// Reads a part file; `file` is for messages.
-pub(super) fn decode(file: &str, bytes: &[u8]) -> Result<BTreeMap<OperatorUid, OperatorSnapshot>> {
+pub(super) fn decode(file: &str, bytes: &[u8]) -> Result<PartOperators> {
     let mut reader = Reader::new(file, unframe(FORMAT, file, bytes)?);
-    let mut snapshots = BTreeMap::new();
+    let mut snapshots = PartOperators::new();
     for _ in 0..reader.len(8)? {
         let uid = OperatorUid(reader.string()?);
         let snapshot = snapshot(&mut reader)?;
@@ -23,15 +23,16 @@ pub(super) fn decode(file: &str, bytes: &[u8]) -> Result<BTreeMap<OperatorUid, O
     Ok(snapshots)
 }
 
-fn snapshot(reader: &mut Reader<'_, '_>) -> Result<OperatorSnapshot> {
-    Ok(OperatorSnapshot {
+fn snapshot(reader: &mut Reader<'_, '_>) -> Result<PartOperator> {
+    let snapshot = OperatorSnapshot {
         key_hash_version: reader.u32()?,
         max_parallelism: reader.u32()?,
         keyed: lists::named(reader, key_groups)?,
         list: lists::named(reader, lists::entries)?,
         union: lists::named(reader, lists::entries)?,
         broadcast: lists::named(reader, |reader| reader.bytes())?,
-    })
+    };
+    Ok(PartOperator { snapshot, continued: BTreeSet::new() })
 }
 
 fn key_groups(reader: &mut Reader<'_, '_>) -> Result<KeyGroupBytes> {

@@ -5,7 +5,7 @@ use super::{VERSION, checksum_of, lists};
 use crate::owner::failed;
 use crate::store::{ObjectStore, ObjectWriter};
 use flott_env::canary;
-use flott_state::{OperatorSnapshot, SnapshotWriter};
+use flott_state::{OperatorSnapshot, SectionKind, SnapshotWriter};
 use flott_types::{Error, ErrorKind, FileHandle, KeyGroup, OperatorUid, Result};
 use std::collections::BTreeMap;
 use std::hash::Hasher;
@@ -76,8 +76,8 @@ impl PartWriter {
         Ok(())
     }
 
-    fn add(&mut self, bytes: &[u8]) -> Result<Section> {
-        let section = Section::of(self.len, bytes);
+    fn add(&mut self, kind: SectionKind, bytes: &[u8]) -> Result<Section> {
+        let section = Section::of(self.len, kind, bytes);
         self.append(bytes).map(|()| section)
     }
 
@@ -96,18 +96,19 @@ impl PartWriter {
 }
 
 impl SnapshotWriter for PartWriter {
-    fn state(&mut self, name: &str) -> Result<()> {
+    fn state(&mut self, name: &str, continues: bool) -> Result<()> {
         name.clone_into(&mut self.state);
-        match self.keyed.insert(name.to_owned(), IndexedState::new()) {
+        let state = IndexedState { continues, ..IndexedState::default() };
+        match self.keyed.insert(name.to_owned(), state) {
             None => Ok(()),
             Some(_) => Err(Error::subtask(format!("an operator has two keyed states '{name}'"))),
         }
     }
 
-    fn section(&mut self, group: KeyGroup, bytes: &[u8]) -> Result<()> {
-        let section = self.add(bytes)?;
-        let groups = self.keyed.entry(self.state.clone()).or_default();
-        groups.entry(group).or_default().push(section);
+    fn section(&mut self, group: KeyGroup, kind: SectionKind, bytes: &[u8]) -> Result<()> {
+        let section = self.add(kind, bytes)?;
+        let state = self.keyed.entry(self.state.clone()).or_default();
+        state.groups.entry(group).or_default().push(section);
         Ok(())
     }
 
@@ -116,14 +117,14 @@ impl SnapshotWriter for PartWriter {
         let OperatorSnapshot { key_hash_version, max_parallelism, keyed, list: _, union: _, broadcast: _ } =
             snapshot;
         for (name, groups) in keyed {
-            self.state(name)?;
+            self.state(name, false)?;
             for (group, bytes) in groups {
-                bytes.for_each_section(|section| self.section(*group, section))?;
+                bytes.for_each_change(|kind, section| self.section(*group, kind, section))?;
             }
         }
         let mut bytes = Vec::new();
         lists::put(&mut bytes, snapshot);
-        let lists = self.add(&bytes)?;
+        let lists = self.add(SectionKind::Whole, &bytes)?;
         self.operators.push(IndexedOperator {
             uid: uid.clone(),
             key_hash_version: *key_hash_version,

@@ -5,7 +5,7 @@ use crate::inspect::{Refusal, plan_disposal};
 use crate::location::Location;
 use crate::manifest::{MANIFEST_LEN_MAX, MANIFEST_NAME, Manifest};
 use crate::owner::{Base, failed};
-use crate::part::PartFile;
+use crate::part::{PartFile, put_over};
 use crate::storage::CheckpointStorage;
 use crate::store::ObjectStore;
 use flott_env::Env;
@@ -168,13 +168,21 @@ impl OpenSnapshot {
         sync(store.as_ref(), &dir).and_then(|()| sync(store.as_ref(), above))
     }
 
-    /// What the operators of a chain have in a file of the snapshot, after all of it was compared with length and checksum. Keyed state of a
-    /// file that is not small stays there, and is read and compared again when it is wanted.
+    /// What the operators of a chain have in a file of the snapshot and in those that it goes on from, oldest first, after all of these were
+    /// compared with length and checksum. Keyed state of a file that is not small stays there, and is read and compared again when it is wanted.
     ///
     /// # Errors
-    /// As [`PartFile::open`].
-    pub(crate) fn part(&self, handle: &FileHandle) -> Result<BTreeMap<OperatorUid, OperatorSnapshot>> {
-        self.file(handle).open(self.whole_max)
+    /// As [`PartFile::open`]; [`ErrorKind::Corruption`](flott_types::ErrorKind::Corruption) if there are changes of what is in no file before.
+    pub(crate) fn part(
+        &self,
+        handle: &FileHandle,
+        bases: &[FileHandle],
+    ) -> Result<BTreeMap<OperatorUid, OperatorSnapshot>> {
+        let mut operators = BTreeMap::new();
+        for handle in bases.iter().chain([handle]) {
+            operators = put_over(operators, &handle.path, self.file(handle).open(self.whole_max)?)?;
+        }
+        Ok(operators)
     }
 
     /// The version of the format of a file, as it says.
@@ -201,6 +209,6 @@ impl OpenSnapshot {
     /// [`ErrorKind::Corruption`](flott_types::ErrorKind::Corruption) that names the first file that is missing or not what was written,
     /// [`ErrorKind::Retry`](flott_types::ErrorKind::Retry) if the store does not answer.
     pub fn verify(&self) -> Result<()> {
-        self.manifest.files().into_iter().try_for_each(|handle| self.part(handle).map(drop))
+        self.manifest.parts().into_iter().try_for_each(|(part, bases)| self.part(part, bases).map(drop))
     }
 }

@@ -7,7 +7,7 @@ use crate::plan::PlannedSubtask;
 use crate::storage::{CheckpointStorage, StartFrom};
 use flott_env::sim::{MemoryFs, Simulation};
 use flott_graph::{SubtaskId, VertexId};
-use flott_types::{CheckpointBarrier, CheckpointKind, JobId, KeyGroup, key_group_range};
+use flott_types::{CheckpointBarrier, CheckpointKind, Increment, JobId, KeyGroup, key_group_range};
 use std::path::Path;
 
 fn uid(name: &str) -> OperatorUid {
@@ -60,7 +60,12 @@ fn savepoint(disk: &MemoryFs, finished: &[SubtaskId]) -> OpenSnapshot {
     let storage = CheckpointStorage::local(&env, Path::new("/c"), Path::new("/s"), JobId(1));
     let owner = storage.start(StartFrom::Latest).expect("started").owner;
     let plan = plan(2);
-    let barrier = CheckpointBarrier { id: CheckpointId(1), timestamp: 1, kind: CheckpointKind::Savepoint };
+    let barrier = CheckpointBarrier {
+        id: CheckpointId(1),
+        timestamp: 1,
+        kind: CheckpointKind::Savepoint,
+        increment: Increment::None,
+    };
     let parts = plan.subtasks.iter().map(|PlannedSubtask { id, .. }| {
         let subtask = id.subtask.0;
         let snapshots = match id.vertex.0 {
@@ -68,7 +73,7 @@ fn savepoint(disk: &MemoryFs, finished: &[SubtaskId]) -> OpenSnapshot {
             _ => vec![(uid("count"), keyed(subtask, 2))],
         };
         let file = owner.write_part(barrier.id, barrier.kind, *id, &snapshots).expect("written");
-        (*id, SubtaskPart { file: Some(file), finished: finished.contains(id) })
+        (*id, SubtaskPart { file: Some(file), bases: vec![], finished: finished.contains(id) })
     });
     let request = ManifestRequest { barrier, is_final: false, parts: parts.collect() };
     let manifest = owner.manifest(&plan, &request, &[(uid("source"), b"position".to_vec())].into());

@@ -1,5 +1,6 @@
 mod crashes;
 mod fencing;
+mod increments;
 mod lifecycle;
 
 use super::*;
@@ -8,7 +9,8 @@ use crate::plan::{PlannedOperator, PlannedSubtask};
 use crate::restore::{RestoreOptions, RestoredState};
 use flott_env::sim::{MemoryFs, Simulation};
 use flott_graph::VertexId;
-use flott_types::{CheckpointBarrier, SubtaskIndex};
+use flott_state::SectionKind;
+use flott_types::{CheckpointBarrier, Increment, KeyGroup, SubtaskIndex};
 use std::path::PathBuf;
 
 const JOB: JobId = JobId(0xabcd_ef00_0000_0000_0000_0000_0000_0001);
@@ -47,16 +49,34 @@ fn plan() -> CheckpointPlan {
 /// The state of a subtask at a checkpoint, which tells both.
 fn state(id: CheckpointId, subtask: SubtaskId) -> OperatorSnapshot {
     let entry = format!("state of {subtask} at {id}").into_bytes();
-    OperatorSnapshot { list: [("list".to_owned(), vec![entry])].into(), ..OperatorSnapshot::default() }
+    let list = [("list".to_owned(), vec![entry])].into();
+    OperatorSnapshot { max_parallelism: 8, list, ..OperatorSnapshot::default() }
 }
 
 fn write_parts(owner: &CheckpointOwner, id: CheckpointId, kind: CheckpointKind) -> Result<ManifestRequest> {
+    write_parts_over(owner, id, kind, None)
+}
+
+/// Writes parts that go on from those of `base`. The state `log` has the numbers of all checkpoints from the last whole one on.
+fn write_parts_over(
+    owner: &CheckpointOwner,
+    id: CheckpointId,
+    kind: CheckpointKind,
+    base: Option<&ManifestRequest>,
+) -> Result<ManifestRequest> {
     let mut parts = BTreeMap::new();
     for subtask in subtasks() {
-        let file = owner.write_part(id, kind, subtask, &[(uid(), state(id, subtask))])?;
-        parts.insert(subtask, SubtaskPart { file: Some(file), finished: false });
+        let base = base.and_then(|base| base.parts.get(&subtask));
+        let bases: Vec<_> =
+            base.into_iter().flat_map(|base| base.bases.iter().chain(&base.file)).cloned().collect();
+        let mut part = owner.begin_part(id, kind, subtask)?;
+        part.state("log", !bases.is_empty())?;
+        let kind = if bases.is_empty() { SectionKind::Whole } else { SectionKind::Changed };
+        part.section(KeyGroup(subtask.subtask.0 * 4), kind, &[id.0 as u8])?;
+        part.operator(&uid(), &state(id, subtask))?;
+        parts.insert(subtask, SubtaskPart { file: Some(part.finish()?), bases, finished: false });
     }
-    let barrier = CheckpointBarrier { id, timestamp: 1_000, kind };
+    let barrier = CheckpointBarrier { id, timestamp: 1_000, kind, increment: Increment::None };
     Ok(ManifestRequest { barrier, is_final: false, parts })
 }
 
@@ -80,9 +100,18 @@ fn check_restores(snapshot: &OpenSnapshot) -> CheckpointId {
         let part =
             restored.subtask(&uid(), subtask.subtask).expect("it can be divided").expect("it is there");
         assert_eq!(part.snapshot.list, state(id, subtask).list);
+        let n_files = restored_files(snapshot, subtask);
+        let log = part.snapshot.keyed["log"][&KeyGroup(subtask.subtask.0 * 4)].to_vec().expect("readable");
+        assert_eq!((log.len(), log.last()), (n_files, Some(&(id.0 as u8))));
+        assert!(log.is_sorted());
     }
     assert_eq!(restored.enumerator(&uid()), Some(format!("enumerator at {id}").as_bytes()));
     id
+}
+
+/// How many files the state of a subtask is in.
+fn restored_files(snapshot: &OpenSnapshot, subtask: SubtaskId) -> usize {
+    1 + snapshot.manifest().operators[0].subtasks[subtask.subtask.as_usize()].bases.len()
 }
 
 /// The files, below the directory of all data.

@@ -46,6 +46,8 @@ struct Disposed<'a> {
     path: String,
     deleted: bool,
     files: &'a [String],
+    /// Of earlier checkpoints that it goes on from, and nothing else does.
+    bases: &'a [String],
     left: &'a [String],
 }
 
@@ -61,9 +63,9 @@ pub(crate) fn run(env: &Env, args: &DisposeArgs) -> Result<ExitCode> {
     if !args.dry_run {
         disposal.execute(env)?;
     }
-    let (files, left) = (&disposal.files, &disposal.left);
+    let (files, bases, left) = (&disposal.files, &disposal.bases, &disposal.left);
     if args.json {
-        return print_json(env, &Disposed { path, deleted: !args.dry_run, files, left });
+        return print_json(env, &Disposed { path, deleted: !args.dry_run, files, bases, left });
     }
     let n_files = counted(files.len() as u64, "file");
     let mut text = match args.dry_run {
@@ -72,6 +74,9 @@ pub(crate) fn run(env: &Env, args: &DisposeArgs) -> Result<ExitCode> {
         true => format!("would delete {n_files} of '{path}': {}\n", files.join(", ")),
     };
     // Writing to a string does not fail.
+    if !bases.is_empty() {
+        writeln!(text, "and what only it goes on from: {}", bases.join(", ")).ok();
+    }
     if !left.is_empty() {
         writeln!(text, "not its files, left in place: {}", left.join(", ")).ok();
     }

@@ -11,7 +11,7 @@ use flott_graph::{SubtaskId, VertexId};
 use flott_schema::StateSchemas;
 use flott_state::{KeyedStateBackend, OperatorSnapshot};
 use flott_types::{
-    CheckpointBarrier, CheckpointId, CheckpointKind, JobId, OperatorUid, SubtaskIndex, key_group,
+    CheckpointBarrier, CheckpointId, CheckpointKind, Increment, JobId, OperatorUid, SubtaskIndex, key_group,
     key_group_range, key_hash,
 };
 use serde::{Deserialize, Serialize};
@@ -62,9 +62,14 @@ impl Job {
         for subtask in subtasks {
             let snapshot = counts(subtask.subtask, parallelism, n_words);
             let file = self.owner.write_part(id, kind, subtask, &[(uid.clone(), snapshot)]).expect("written");
-            parts.insert(subtask, SubtaskPart { file: Some(file), finished: false });
+            parts.insert(subtask, SubtaskPart { file: Some(file), bases: vec![], finished: false });
         }
-        let barrier = CheckpointBarrier { id, timestamp: 1_700_000_000_000 + id.0 as i64, kind };
+        let barrier = CheckpointBarrier {
+            id,
+            timestamp: 1_700_000_000_000 + id.0 as i64,
+            kind,
+            increment: Increment::None,
+        };
         let request = ManifestRequest { barrier, is_final: false, parts };
         self.owner.complete(&self.owner.manifest(&plan, &request, &BTreeMap::new())).expect("complete");
         let root = if kind.is_savepoint() { "savepoints" } else { "checkpoints" };

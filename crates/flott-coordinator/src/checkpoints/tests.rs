@@ -2,7 +2,7 @@ use super::*;
 use flott_checkpoint::{LocalStore, ObjectStore, ObjectWriter, SubtaskPart};
 use flott_env::sim::{MemoryFs, Simulation};
 use flott_graph::{SubtaskId, VertexId};
-use flott_types::{CheckpointBarrier, Configuration, JobId, SubtaskIndex};
+use flott_types::{CheckpointBarrier, Configuration, Increment, JobId, SubtaskIndex};
 use std::io;
 
 /// Refuses to delete.
@@ -65,8 +65,12 @@ fn a_checkpoint_whose_enumerators_are_not_known_is_an_error_and_not_one_without_
     let env = simulation.env();
     let run = async move {
         let mut checkpointing = checkpointing(&env, &Arc::default());
-        let barrier =
-            CheckpointBarrier { id: CheckpointId(1), timestamp: 0, kind: CheckpointKind::Checkpoint };
+        let barrier = CheckpointBarrier {
+            id: CheckpointId(1),
+            timestamp: 0,
+            kind: CheckpointKind::Checkpoint,
+            increment: Increment::None,
+        };
         let request = ManifestRequest { barrier, is_final: false, parts: BTreeMap::new() };
         let error =
             checkpointing.write_manifest(&request).await.expect_err("nobody has asked the enumerators");
@@ -92,10 +96,14 @@ fn what_cannot_be_deleted_is_counted() {
         checkpointing.discard(CheckpointId(1), CheckpointKind::Checkpoint).await;
         checkpointing.delete_files(vec![part.clone()]).await;
         checkpointing.hold_enumerators(CheckpointId(2), BTreeMap::new());
-        let barrier =
-            CheckpointBarrier { id: CheckpointId(2), timestamp: 0, kind: CheckpointKind::Checkpoint };
+        let barrier = CheckpointBarrier {
+            id: CheckpointId(2),
+            timestamp: 0,
+            kind: CheckpointKind::Checkpoint,
+            increment: Increment::None,
+        };
         let len = part.len;
-        let parts = [(subtask, SubtaskPart { file: Some(part), finished: false })].into();
+        let parts = [(subtask, SubtaskPart { file: Some(part), bases: vec![], finished: false })].into();
         let request = ManifestRequest { barrier, is_final: false, parts };
         checkpointing.write_manifest(&request).await.expect("asked for");
         checkpointing.on_complete(CheckpointId(2), "checkpoint");

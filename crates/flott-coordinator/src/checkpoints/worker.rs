@@ -12,7 +12,7 @@ use tracing::{info, warn};
 pub(super) enum StorageTask {
     Complete(Box<Manifest>),
     Discard(CheckpointId, CheckpointKind),
-    Subsume(Vec<CheckpointId>),
+    Subsume { replaced: Vec<CheckpointId>, kept: Vec<CheckpointId> },
     DeleteFiles(Vec<FileHandle>),
     CollectGarbage,
 }
@@ -22,7 +22,7 @@ impl fmt::Display for StorageTask {
         match self {
             Self::Complete(manifest) => write!(f, "complete checkpoint {}", manifest.checkpoint_id),
             Self::Discard(id, _) => write!(f, "delete the files of checkpoint {id}, which was aborted"),
-            Self::Subsume(ids) => write!(f, "delete {} replaced checkpoints", ids.len()),
+            Self::Subsume { replaced, .. } => write!(f, "delete {} replaced checkpoints", replaced.len()),
             Self::DeleteFiles(files) => write!(f, "delete {} files that came too late", files.len()),
             Self::CollectGarbage => f.write_str("collect what earlier starts left"),
         }
@@ -51,7 +51,7 @@ pub(super) async fn work(
                 continue;
             }
             StorageTask::Discard(id, kind) => owner.discard(id, kind),
-            StorageTask::Subsume(ids) => owner.subsume(&ids),
+            StorageTask::Subsume { replaced, kept } => owner.subsume(&replaced, &kept),
             StorageTask::DeleteFiles(files) => owner.delete_files(&files),
             StorageTask::CollectGarbage => owner.collect_garbage().map(|files| {
                 if files > 0 {

@@ -7,6 +7,7 @@ mod checkpoints;
 mod evolution;
 mod failover;
 mod hybrid;
+mod increments;
 mod life_cycle;
 mod objects;
 mod programs;

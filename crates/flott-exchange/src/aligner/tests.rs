@@ -1,9 +1,15 @@
 use super::*;
 use flott_types::CheckpointKind;
+use flott_types::Increment;
 use proptest::prelude::*;
 
 fn barrier(id: u64) -> CheckpointBarrier {
-    CheckpointBarrier { id: CheckpointId(id), timestamp: 0, kind: CheckpointKind::Checkpoint }
+    CheckpointBarrier {
+        id: CheckpointId(id),
+        timestamp: 0,
+        kind: CheckpointKind::Checkpoint,
+        increment: Increment::None,
+    }
 }
 
 /// The outputs of calls such as `0B1` (barrier 1 on channel 0), `1E` (its end) and `X2` (checkpoint 2 is canceled).

@@ -3,8 +3,8 @@
 use crate::{BarrierAligner, ChannelSender, InputGate, Outgoing, Recorded, input_gate};
 use flott_state::{InFlightElement, InFlightLayout, decode_parts, decode_records, encode_layout};
 use flott_types::{
-    CheckpointBarrier, CheckpointId, CheckpointKind, CheckpointingMode, RecordBatch, StreamElement,
-    SubtaskIndex, Watermark,
+    CheckpointBarrier, CheckpointId, CheckpointKind, CheckpointingMode, Increment, RecordBatch,
+    StreamElement, SubtaskIndex, Watermark,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeSet, VecDeque};
@@ -125,7 +125,7 @@ impl Task {
         } else {
             CheckpointKind::Checkpoint
         };
-        CheckpointBarrier { id: CheckpointId(id), timestamp: 0, kind }
+        CheckpointBarrier { id: CheckpointId(id), timestamp: 0, kind, increment: Increment::None }
     }
 
     /// As a task does before anything else.

@@ -78,7 +78,7 @@ fn open(bytes: &[u8], section_bytes: usize) -> OpenSnapshot {
         len: bytes.len() as u64,
         checksum: XxHash3_64::oneshot(bytes),
     };
-    let subtask = SubtaskManifest { part: Some(handle), finished: false };
+    let subtask = SubtaskManifest { part: Some(handle), bases: vec![], finished: false };
     let operator = |uid: &str| OperatorManifest {
         uid: OperatorUid(uid.to_owned()),
         name: uid.to_owned(),

@@ -107,8 +107,8 @@ pub(crate) fn owners_and_checkpoints_survive_lost_answers(server: &Server) {
     let first = storage.start(StartFrom::Latest).unwrap().owner;
     let second = storage.start(StartFrom::Latest).unwrap().owner;
     assert_eq!((first.generation().0, second.generation().0), (1, 2));
-    assert!(first.subsume(&[]).is_err(), "it is fenced off");
-    second.subsume(&[]).unwrap();
+    assert!(first.subsume(&[], &[]).is_err(), "it is fenced off");
+    second.subsume(&[], &[]).unwrap();
     // Starts that meet: each generation has one owner.
     let seen = Arc::new(Mutex::new(BTreeSet::new()));
     let tasks: Vec<_> = (0..8)

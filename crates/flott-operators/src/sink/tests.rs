@@ -3,7 +3,7 @@ use crate::operator::{Output, OutputControl, SideChannels};
 use crate::test_support::{Feed, Harness, check_everywhere, check_rescaling, one};
 use flott_api::Committable;
 use flott_env::sim::Simulation;
-use flott_types::{CheckpointKind, ErrorKind, OperatorUid, StreamStatus, SubtaskIndex};
+use flott_types::{CheckpointKind, ErrorKind, Increment, OperatorUid, StreamStatus, SubtaskIndex};
 use std::sync::{Arc, Mutex};
 
 /// Notes its calls; refuses the record 13; wants the clock at 100.
@@ -212,8 +212,12 @@ impl Transactional {
     }
 
     fn checkpoint(&mut self, id: u64) -> OperatorSnapshot {
-        let barrier =
-            CheckpointBarrier { id: CheckpointId(id), timestamp: 0, kind: CheckpointKind::Checkpoint };
+        let barrier = CheckpointBarrier {
+            id: CheckpointId(id),
+            timestamp: 0,
+            kind: CheckpointKind::Checkpoint,
+            increment: Increment::None,
+        };
         self.with(|operator, out| operator.on_barrier(&barrier, out)).unwrap();
         let mut snapshot = OperatorSnapshot::default();
         self.operator.snapshot(&mut snapshot).unwrap();

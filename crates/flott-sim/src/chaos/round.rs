@@ -118,6 +118,7 @@ fn random_job(rng: &mut SimRng) -> Job {
         tolerable: pick(rng, &[0, 5]) as u32,
         at_least_once: false,
         unaligned_ms,
+        incremental: rng.one_in(2),
         slow_ms: None,
         snapshot_places: pick(rng, &[1, 3, 8_192]) as u32,
         claims: rng.one_in(2),

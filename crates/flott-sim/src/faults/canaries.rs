@@ -50,6 +50,9 @@ pub const CANARIES: &[Canary] = &[
     within("record-behind-the-barrier", 100),
     within("in-flight-to-wrong-subtask", 8_000),
     within("forget-event-time-of-key-groups", 4_000),
+    within("delete-what-others-go-on-from", 200),
+    within("forget-removed-keys", 2_000),
+    within("forget-changes-that-leave-memory", 2_000),
 ];
 
 /// How a canary was noticed.

@@ -41,6 +41,8 @@ impl FaultCoverage {
             ("commits with records in flight in the checkpoint", trial.n_in_flight),
             ("processes that began with records in flight", trial.n_replays),
             ("processes that began with records in flight, rescaled", trial.n_rescaled_replays),
+            ("commits with an incremental checkpoint", trial.n_increments),
+            ("processes that began with an incremental checkpoint", trial.n_layered),
             ("runs at least once", u64::from(plan.job.at_least_once)),
         ] {
             *self.counters.entry(name).or_default() += count;

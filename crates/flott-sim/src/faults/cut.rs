@@ -33,6 +33,8 @@ pub(crate) struct Cut {
     pub(crate) listed: BTreeSet<TransactionId>,
     /// Subtasks for which barriers have overtaken records.
     pub(crate) n_in_flight: u64,
+    /// Whether it has only what has changed since an earlier one.
+    pub(crate) goes_on: bool,
     /// Whether anything that was read is on its way: then nobody can tell what has reached the sink.
     pub(crate) is_open: bool,
 }
@@ -173,7 +175,8 @@ fn cut(snapshot: &OpenSnapshot, job: &Job) -> Result<Cut> {
         positions.remove(&SECOND);
     }
     let is_open = n_in_flight > 0 || n_waiting > 0;
-    Ok(Cut { id: manifest.checkpoint_id, positions, watermark, listed, n_in_flight, is_open })
+    let goes_on = manifest.parts().values().any(|bases| !bases.is_empty());
+    Ok(Cut { id: manifest.checkpoint_id, positions, watermark, listed, n_in_flight, goes_on, is_open })
 }
 
 /// A plan that fits the snapshot, at its parallelism or another.

@@ -21,6 +21,7 @@ pub fn generate_faults(seed: u64) -> FaultPlan {
     let mut job = job(&mut stream(11), &mut stream(12));
     regions(&mut stream(15), &mut job);
     let job = pushed_back(job, &mut stream(16));
+    let job = incremental(job, &mut stream(17));
     let mut rng = stream(13);
     let n_faults = rng.below(FAULTS_MAX + 1);
     // Few kinds at a time reach states that all together never do (swarm testing, Groce et al. 2012).
@@ -80,6 +81,7 @@ fn job(program: &mut SimRng, settings: &mut SimRng) -> Job {
         disk_memory: pick(settings, &[None, None, Some(0), Some(0), Some(4_000)]),
         at_least_once,
         unaligned_ms: None,
+        incremental: false,
         slow_ms: None,
     }
 }
@@ -113,6 +115,17 @@ fn pushed_back(job: Job, rng: &mut SimRng) -> Job {
     let rebalance = job.rebalance || (is_unaligned && job.shape == Shape::Records && !rng.one_in(4));
     let job = Job { slow_ms, timeout_ms, rebalance, ..job };
     if is_unaligned { Job { unaligned_ms: Some(after), concurrent: 1, ..job } } else { job }
+}
+
+/// Lets some jobs take incremental checkpoints, and of these most have state of which there is a part that does not change.
+fn incremental(job: Job, rng: &mut SimRng) -> Job {
+    let job = Job { incremental: rng.one_in(2), ..job };
+    if !job.incremental || job.at_least_once || rng.one_in(3) {
+        return job;
+    }
+    let delay_ms = pick(rng, &[5, 50, 200]);
+    let shape = if job.rebalance || rng.one_in(2) { Shape::Timers { delay_ms } } else { Shape::Counts };
+    Job { shape, keys: pick(rng, &[3, 10, 40]), records: job.records.max(30), ..job }
 }
 
 fn shape(rng: &mut SimRng) -> Shape {

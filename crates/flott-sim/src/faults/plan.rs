@@ -85,6 +85,9 @@ pub struct Job {
     /// `execution.checkpointing.unaligned.enabled`, with `aligned-checkpoint-timeout`.
     #[serde(default)]
     pub unaligned_ms: Option<u64>,
+    /// `execution.checkpointing.incremental`
+    #[serde(default)]
+    pub incremental: bool,
     /// Rows wait for something slow, for so long at most, before the sink: what is before that is pushed back.
     #[serde(default)]
     pub slow_ms: Option<u64>,
@@ -352,6 +355,7 @@ impl Job {
             tolerable: 0,
             at_least_once: false,
             unaligned_ms: None,
+            incremental: false,
             slow_ms: None,
         }
     }

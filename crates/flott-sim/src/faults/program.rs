@@ -270,6 +270,7 @@ pub(crate) fn configuration(job: &Job, launch: &Launch) -> Configuration {
         config.set_option(options::CHECKPOINTING_UNALIGNED, &true);
         config.set_option(options::CHECKPOINTING_ALIGNED_TIMEOUT, &ms(after));
     }
+    config.set_option(options::CHECKPOINTING_INCREMENTAL, &job.incremental);
     if job.at_least_once {
         config.set_option(options::CHECKPOINTING_MODE, &CheckpointingMode::AtLeastOnce);
     }

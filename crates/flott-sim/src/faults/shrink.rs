@@ -58,6 +58,7 @@ fn smaller(plan: &FaultPlan) -> Vec<FaultPlan> {
         Job { slow_ms: None, ..job.clone() },
         Job { unaligned_ms: job.unaligned_ms.map(|_| 0), ..job.clone() },
         Job { unaligned_ms: None, ..job.clone() },
+        Job { incremental: false, ..job.clone() },
         Job { interval_ms: plain.interval_ms, ..job.clone() },
         Job { disk_memory: None, ..job.clone() },
         Job { section_bytes: 1 << 20, ..job.clone() },

@@ -27,6 +27,8 @@ struct Transactions {
     n_commits: u64,
     /// Commits with a checkpoint that has records in flight.
     n_in_flight: u64,
+    /// Commits with a checkpoint that goes on from earlier ones.
+    n_increments: u64,
 }
 
 /// The destination; clones are the same.
@@ -63,6 +65,11 @@ impl Store {
     /// Commits with a checkpoint that has records in flight.
     pub(crate) fn n_in_flight(&self) -> u64 {
         self.lock().n_in_flight
+    }
+
+    /// Commits with a checkpoint that goes on from earlier ones.
+    pub(crate) fn n_increments(&self) -> u64 {
+        self.lock().n_increments
     }
 
     /// What a reader of committed data sees.
@@ -126,6 +133,7 @@ impl Store {
         }
         transactions.n_checked += 1;
         transactions.n_in_flight += u64::from(cut.n_in_flight > 0);
+        transactions.n_increments += u64::from(cut.goes_on);
     }
 
     fn commit(&self, committables: &[Committable]) -> io::Result<()> {

@@ -45,6 +45,13 @@ impl Scenario {
             Job { second: Some(6), shape: Shape::Session { gap_ms: 21 }, retained: 2, ..Job::small() };
         let regions =
             Job { second: Some(6), apart: true, shape: Shape::Records, retained: 2, ..Job::small() };
+        let increments = Job {
+            incremental: true,
+            shape: Shape::Timers { delay_ms: 5 },
+            disk_memory: Some(0),
+            retained: 2,
+            ..Job::small()
+        };
         let scenario = |name, plan, pairs| Self { name, plan, pairs };
         vec![
             scenario("windows", plan(Job::small(), Vec::new()), false),
@@ -54,6 +61,7 @@ impl Scenario {
             scenario("timers, unchained", plan(unchained, Vec::new()), false),
             scenario("two sources", plan(second, Vec::new()), false),
             scenario("regions", plan(regions, Vec::new()), false),
+            scenario("increments", plan(increments, Vec::new()), false),
             scenario("smallest", plan(smallest, Vec::new()), true),
         ]
     }

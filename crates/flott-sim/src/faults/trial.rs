@@ -56,6 +56,10 @@ pub struct FaultTrial {
     pub n_replays: u64,
     /// Of these, those with another number of subtasks.
     pub n_rescaled_replays: u64,
+    /// Commits with a checkpoint that goes on from earlier ones.
+    pub n_increments: u64,
+    /// Processes that began with one.
+    pub n_layered: u64,
     /// Equal for equal runs.
     pub fingerprint: u64,
     /// The phases of all events, if they were recorded.
@@ -252,9 +256,12 @@ impl Run {
             }
             Some(_) | None => read_cut(disk, &self.job).ok().flatten(),
         };
-        if newest.is_some_and(|cut| cut.n_in_flight > 0) {
-            self.trial.n_replays += 1;
-            self.trial.n_rescaled_replays += u64::from(self.is_rescaled);
+        if let Some(cut) = newest {
+            if cut.n_in_flight > 0 {
+                self.trial.n_replays += 1;
+                self.trial.n_rescaled_replays += u64::from(self.is_rescaled);
+            }
+            self.trial.n_layered += u64::from(cut.goes_on);
         }
         (self.is_told, self.is_rescaled) = (false, false);
     }
@@ -365,6 +372,7 @@ impl Run {
         self.trial.n_events = self.world.n_events();
         self.trial.n_cuts = self.store.n_checked().0;
         self.trial.n_in_flight = self.store.n_in_flight();
+        self.trial.n_increments = self.store.n_increments();
         self.trial.n_checkpoints = self.store.n_checked().1;
         self.trial.events = self.world.recorded();
         Ok(())

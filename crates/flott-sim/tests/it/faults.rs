@@ -62,6 +62,10 @@ const REGRESSIONS: &[(&str, &str)] = &[
         "a_window_waits_for_what_is_in_flight_to_its_key_group",
         include_str!("../plans/unaligned_window_too_early.json"),
     ),
+    (
+        "what_a_checkpoint_of_the_users_goes_on_from_is_not_collected",
+        include_str!("../plans/bases_of_the_users.json"),
+    ),
 ];
 
 #[test]

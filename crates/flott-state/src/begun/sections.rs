@@ -1,15 +1,13 @@
 //! Serialized entries on their way into sections of key groups.
 
-use super::{EncodeCold, GroupLayout};
+use super::GroupLayout;
 use crate::codec::encode;
-use crate::cold::MergeCursor;
-use crate::table::hash_of;
-use flott_types::{KeyGroup, Result, key_group};
+use crate::snapshot::SectionKind;
+use flott_types::{KeyGroup, Result};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Takes a section of a key group.
-pub type SectionSink<'a> = &'a mut dyn FnMut(KeyGroup, Vec<u8>) -> Result<()>;
+pub type SectionSink<'a> = &'a mut dyn FnMut(KeyGroup, SectionKind, Vec<u8>) -> Result<()>;
 
 /// So many sections' worth of entries wait at most, over all key groups.
 const SECTIONS_WAITING_MAX: usize = 8;
@@ -19,8 +17,7 @@ const GROUP_BYTES_WAITING: usize = 4096;
 
 /// Serialized entries by key group that were not handed on yet.
 pub(super) struct Groups {
-    pub(super) name: Arc<str>,
-    pub(super) max_parallelism: u32,
+    kind: SectionKind,
     layout: GroupLayout,
     section_bytes: usize,
     groups: BTreeMap<KeyGroup, Group>,
@@ -35,9 +32,13 @@ struct Group {
 }
 
 impl Groups {
-    pub(super) fn new(name: Arc<str>, max_parallelism: u32, layout: GroupLayout) -> Self {
-        let groups = BTreeMap::new();
-        Self { name, max_parallelism, layout, section_bytes: usize::MAX, groups, n_bytes: 0 }
+    pub(super) fn new(kind: SectionKind, layout: GroupLayout) -> Self {
+        Self { kind, layout, section_bytes: usize::MAX, groups: BTreeMap::new(), n_bytes: 0 }
+    }
+
+    /// What sections are from now on.
+    pub(super) fn set_kind(&mut self, kind: SectionKind) {
+        self.kind = kind;
     }
 
     /// Sections have about so many bytes from now on.
@@ -97,25 +98,13 @@ impl Groups {
     pub(super) fn hand_on(&mut self, number: KeyGroup, sink: SectionSink<'_>) -> Result<()> {
         let Some(group) = self.groups.remove(&number) else { return Ok(()) };
         self.n_bytes = self.n_bytes.saturating_sub(group.bytes.len());
-        if group.n_entries == 0 { Ok(()) } else { sink(number, group.into_bytes(self.layout)?) }
+        if group.n_entries == 0 { Ok(()) } else { sink(number, self.kind, group.into_bytes(self.layout)?) }
     }
 
-    /// Adds the records of a key group, which are the next ones.
-    pub(super) fn add_cold(
-        &mut self,
-        number: KeyGroup,
-        records: &mut MergeCursor<'_>,
-        encode: &EncodeCold,
-        sink: SectionSink<'_>,
-    ) -> Result<()> {
-        while let Some(record) = records.current() {
-            if key_group(hash_of(record.order), self.max_parallelism) != number {
-                return Ok(());
-            }
-            if let Some(value) = record.value {
-                self.add(number, |bytes| encode(record.key, value, bytes), sink)?;
-            }
-            records.advance()?;
+    /// Hands on everything.
+    pub(super) fn hand_all_on(&mut self, sink: SectionSink<'_>) -> Result<()> {
+        while let Some(number) = self.first() {
+            self.hand_on(number, sink)?;
         }
         Ok(())
     }
@@ -145,12 +134,12 @@ mod tests {
     /// Whatever comes, little waits, sections are not much longer than they should be, and every entry is in one of its key group.
     #[test]
     fn few_bytes_wait_and_every_entry_comes_out() {
-        for (section_bytes, n_groups) in [(1, 3), (100, 4), (100, 1000), (5000, 40), (1 << 20, 128)] {
-            let mut groups = Groups::new("x".into(), n_groups, GroupLayout::Counted);
+        for (section_bytes, n_groups) in [(1, 3_u32), (100, 4), (100, 1000), (5000, 40), (1 << 20, 128)] {
+            let mut groups = Groups::new(SectionKind::Whole, GroupLayout::Counted);
             groups.divide(section_bytes);
             let mut rng = SimRng::new(section_bytes as u64);
             let (mut put, mut got) = (BTreeMap::new(), BTreeMap::new());
-            let mut sink = |group: KeyGroup, bytes: Vec<u8>| {
+            let mut sink = |group: KeyGroup, _: SectionKind, bytes: Vec<u8>| {
                 assert!(bytes.len() <= section_bytes.saturating_add(260 + 5), "{} bytes", bytes.len());
                 let (n_entries, entries) = crate::codec::decode_prefix::<u64>("a number", &bytes)?;
                 let (n, n_bytes) = got.entry(group).or_insert((0, 0));
@@ -178,9 +167,7 @@ mod tests {
                     groups.groups.values().map(|group| group.bytes.len()).sum::<usize>()
                 );
             }
-            while let Some(number) = groups.first() {
-                groups.hand_on(number, &mut sink).unwrap();
-            }
+            groups.hand_all_on(&mut sink).unwrap();
             assert_eq!(got, put);
         }
     }

@@ -3,14 +3,15 @@
 use super::sections::{Groups, SectionSink};
 use super::{EncodeCold, EncodeEntry, GroupLayout, Shared};
 use crate::codec::encode_into;
-use crate::cold::{ColdSnapshot, Record, Spool};
+use crate::cold::{ColdSnapshot, MergeCursor, Record, Spool};
+use crate::snapshot::SectionKind;
 use crate::table::{hash_of, order_of};
 use flott_env::sync::mpsc;
-use flott_types::{Data, Error, ErrorKind, Key, Result, key_group, key_hash};
+use flott_types::{Data, Error, ErrorKind, Key, KeyGroup, Result, key_group, key_hash};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A part of what a [`KeyedStream`] consists of.
 pub struct Piece {
@@ -23,6 +24,8 @@ pub(super) enum PieceKind {
     /// What the table had on disk; it comes before its entries.
     Cold(Box<ColdSnapshot>, EncodeCold),
     Entries(Box<dyn Entries>),
+    /// Keys that the table has not any more; they come before its entries.
+    Removed(Box<dyn Keys>),
     /// The table has sent everything.
     Complete,
 }
@@ -32,6 +35,7 @@ impl fmt::Debug for Piece {
         match &self.kind {
             PieceKind::Cold(..) => f.write_str("Cold"),
             PieceKind::Entries(entries) => write!(f, "Entries({} bytes)", entries.n_bytes()),
+            PieceKind::Removed(_) => f.write_str("Removed"),
             PieceKind::Complete => f.write_str("Complete"),
         }
     }
@@ -39,9 +43,95 @@ impl fmt::Debug for Piece {
 
 pub(super) trait Entries: Send {
     fn n_bytes(&self) -> usize;
-    fn write(self: Box<Self>, groups: &mut Groups, sink: SectionSink<'_>) -> Result<()>;
+    fn write(self: Box<Self>, sections: &mut Sections, sink: SectionSink<'_>) -> Result<()>;
     /// Serializes keys and values apart, to be merged with what is on disk.
     fn spool(self: Box<Self>, spool: &mut Spool) -> Result<()>;
+}
+
+pub(super) trait Keys: Send {
+    fn write(self: Box<Self>, sections: &mut Sections, sink: SectionSink<'_>) -> Result<()>;
+}
+
+impl<K: Key> Keys for Arc<Mutex<Vec<K>>> {
+    fn write(self: Box<Self>, sections: &mut Sections, sink: SectionSink<'_>) -> Result<()> {
+        let keys = self.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.iter().try_for_each(|key| {
+            let group = sections.group_of(key_hash(key));
+            sections.remove(group, |name, bytes| encode_into(name, key, bytes), sink)
+        })
+    }
+}
+
+/// Serialized entries on their way into sections, and with changes serialized keys of what is gone.
+pub(super) struct Sections {
+    name: Arc<str>,
+    max_parallelism: u32,
+    continues: bool,
+    entries: Groups,
+    removed: Groups,
+}
+
+impl Sections {
+    fn group_of(&self, hash: u64) -> KeyGroup {
+        key_group(hash, self.max_parallelism)
+    }
+
+    /// Adds an entry. Of one that is left out, because it has expired, the checkpoint before may have an earlier value.
+    fn add(
+        &mut self,
+        group: KeyGroup,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<bool>,
+        encode_key: impl FnOnce(&str, &mut Vec<u8>) -> Result<()>,
+        sink: SectionSink<'_>,
+    ) -> Result<()> {
+        let mut is_there = true;
+        let encode = |bytes: &mut Vec<u8>| {
+            is_there = encode(bytes)?;
+            Ok(is_there)
+        };
+        self.entries.add(group, encode, sink)?;
+        if is_there { Ok(()) } else { self.remove(group, encode_key, sink) }
+    }
+
+    /// Adds a key that is gone.
+    fn remove(
+        &mut self,
+        group: KeyGroup,
+        encode_key: impl FnOnce(&str, &mut Vec<u8>) -> Result<()>,
+        sink: SectionSink<'_>,
+    ) -> Result<()> {
+        let Self { name, removed, .. } = self;
+        if self.continues {
+            removed.add(group, |bytes| encode_key(name, bytes).map(|()| true), sink)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Adds the records of a key group, which are the next ones.
+    fn add_cold(
+        &mut self,
+        group: KeyGroup,
+        records: &mut MergeCursor<'_>,
+        encode: &EncodeCold,
+        sink: SectionSink<'_>,
+    ) -> Result<()> {
+        while let Some(record) = records.current() {
+            if self.group_of(hash_of(record.order)) != group {
+                return Ok(());
+            }
+            let encode_key = |_: &str, bytes: &mut Vec<u8>| {
+                bytes.extend_from_slice(record.key);
+                Ok(())
+            };
+            match record.value {
+                Some(value) => self.add(group, |bytes| encode(record.key, value, bytes), encode_key, sink)?,
+                None => self.remove(group, encode_key, sink)?,
+            }
+            records.advance()?;
+        }
+        Ok(())
+    }
 }
 
 pub(super) struct EntriesOf<K, V> {
@@ -64,11 +154,12 @@ impl<K: Key, V: Data> Entries for EntriesOf<K, V> {
         Self::n_bytes(self)
     }
 
-    fn write(self: Box<Self>, groups: &mut Groups, sink: SectionSink<'_>) -> Result<()> {
+    fn write(self: Box<Self>, sections: &mut Sections, sink: SectionSink<'_>) -> Result<()> {
         let Self { entries, encode } = *self;
         entries.iter().try_for_each(|(key, value)| {
-            let group = key_group(key_hash(key), groups.max_parallelism);
-            groups.add(group, |bytes| encode(key, value, bytes), sink)
+            let group = sections.group_of(key_hash(key));
+            let encode = |bytes: &mut Vec<u8>| encode(key, value, bytes);
+            sections.add(group, encode, |name, bytes| encode_into(name, key, bytes), sink)
         })
     }
 
@@ -89,7 +180,7 @@ pub struct KeyedStream {
     pieces: mpsc::UnboundedReceiver<Piece>,
     shared: Arc<Shared>,
     /// What came from tables in memory and was not handed on yet.
-    groups: Groups,
+    sections: Sections,
     /// What came from tables with a disk, by their number.
     spools: BTreeMap<usize, (Spool, EncodeCold)>,
     n_complete: usize,
@@ -97,7 +188,7 @@ pub struct KeyedStream {
 
 impl fmt::Debug for KeyedStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyedStream").field("name", &self.groups.name).finish_non_exhaustive()
+        f.debug_struct("KeyedStream").field("name", &self.sections.name).finish_non_exhaustive()
     }
 }
 
@@ -109,18 +200,28 @@ impl KeyedStream {
         pieces: mpsc::UnboundedReceiver<Piece>,
         shared: Arc<Shared>,
     ) -> Self {
-        let groups = Groups::new(name, max_parallelism, layout);
-        Self { pieces, shared, groups, spools: BTreeMap::new(), n_complete: 0 }
+        let entries = Groups::new(SectionKind::Whole, layout);
+        let removed = Groups::new(SectionKind::Removed, layout);
+        let sections = Sections { name, max_parallelism, continues: false, entries, removed };
+        Self { pieces, shared, sections, spools: BTreeMap::new(), n_complete: 0 }
     }
 
-    /// Has key groups handed on in sections of about so many bytes; without this each is one section.
-    pub fn divide(&mut self, section_bytes: usize) {
-        self.groups.divide(section_bytes);
+    /// Before the first piece is written: has key groups handed on in sections of about so many bytes. Returns whether these are changes
+    /// of what the checkpoint before has.
+    pub fn begin(&mut self, section_bytes: usize) -> bool {
+        let Sections { continues, entries, removed, .. } = &mut self.sections;
+        entries.divide(section_bytes);
+        removed.divide(section_bytes);
+        *continues = self.shared.continues.load(Ordering::Relaxed);
+        if *continues {
+            entries.set_kind(SectionKind::Changed);
+        }
+        *continues
     }
 
     /// The name of the state.
     pub fn name(&self) -> &str {
-        &self.groups.name
+        &self.sections.name
     }
 
     /// Waits for the next piece; `None` when no table will send any more.
@@ -128,7 +229,7 @@ impl KeyedStream {
         self.pieces.recv().await
     }
 
-    pub(super) fn try_next(&mut self) -> Option<Piece> {
+    pub(crate) fn try_next(&mut self) -> Option<Piece> {
         self.pieces.try_recv().ok()
     }
 
@@ -146,10 +247,15 @@ impl KeyedStream {
                 let n_bytes = entries.n_bytes();
                 let written = match self.spools.get_mut(&piece.table) {
                     Some((spool, _)) => entries.spool(spool),
-                    None => entries.write(&mut self.groups, sink),
+                    None => entries.write(&mut self.sections, sink),
                 };
                 self.shared.waiting_bytes.fetch_sub(n_bytes, Ordering::Relaxed);
                 written
+            }
+            PieceKind::Removed(keys) => {
+                keys.write(&mut self.sections, sink)?;
+                // Now: some of them may be there again.
+                self.sections.removed.hand_all_on(sink)
             }
             PieceKind::Complete => {
                 self.n_complete += 1;
@@ -164,10 +270,10 @@ impl KeyedStream {
     /// # Errors
     /// If a table has gone before it had sent everything; if the local disk cannot be read; if `sink` fails.
     pub fn finish(self, sink: SectionSink<'_>) -> Result<()> {
-        let Self { shared, mut groups, spools, n_complete, .. } = self;
+        let Self { shared, mut sections, spools, n_complete, .. } = self;
         let n_begun = shared.n_begun.load(Ordering::Relaxed);
         if n_complete != n_begun {
-            let name = &groups.name;
+            let name = &sections.name;
             let message =
                 format!("only {n_complete} of {n_begun} tables of state '{name}' were written whole");
             return Err(Error::subtask(message));
@@ -177,19 +283,19 @@ impl KeyedStream {
         let mut last = None;
         loop {
             let cold = sorted.iter().filter_map(|(records, _)| records.current());
-            let cold = cold.map(|record| key_group(hash_of(record.order), groups.max_parallelism));
-            let Some(number) = groups.first().into_iter().chain(cold).min() else {
-                return Ok(());
+            let cold = cold.map(|record| sections.group_of(hash_of(record.order)));
+            let Some(group) = sections.entries.first().into_iter().chain(cold).min() else {
+                return sections.removed.hand_all_on(sink);
             };
-            if last.is_some_and(|last| last >= number) {
-                let message = format!("state '{}' on disk is not in the order of key groups", groups.name);
+            if last.is_some_and(|last| last >= group) {
+                let message = format!("state '{}' on disk is not in the order of key groups", sections.name);
                 return Err(Error::new(ErrorKind::Corruption, message));
             }
-            last = Some(number);
+            last = Some(group);
             for (records, encode) in &mut sorted {
-                groups.add_cold(number, records, encode, sink)?;
+                sections.add_cold(group, records, encode, sink)?;
             }
-            groups.hand_on(number, sink)?;
+            sections.entries.hand_on(group, sink)?;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Where snapshots go.
 
-use crate::snapshot::OperatorSnapshot;
+use crate::snapshot::{OperatorSnapshot, SectionKind};
 use flott_types::{FileHandle, KeyGroup, OperatorUid, Result};
 
 /// Writes what the operators of one subtask leave for a checkpoint, piece by piece.
@@ -9,17 +9,18 @@ use flott_types::{FileHandle, KeyGroup, OperatorUid, Result};
 /// [`operator`](Self::operator). At last [`finish`](Self::finish). Of a writer that is dropped before, or has failed, nothing is left. All
 /// calls may block.
 pub trait SnapshotWriter: Send {
-    /// The sections that follow are of this keyed state of the operator that will be named.
+    /// The sections that follow are of this keyed state of the operator that will be named; with `continues` they are changes of what the
+    /// checkpoint before has of it.
     ///
     /// # Errors
     /// If the operator has had the state already.
-    fn state(&mut self, name: &str) -> Result<()>;
+    fn state(&mut self, name: &str, continues: bool) -> Result<()>;
 
     /// A section of a key group; of key groups in any order.
     ///
     /// # Errors
     /// If it cannot be written.
-    fn section(&mut self, group: KeyGroup, bytes: &[u8]) -> Result<()>;
+    fn section(&mut self, group: KeyGroup, kind: SectionKind, bytes: &[u8]) -> Result<()>;
 
     /// Whose the states are, and what else it leaves, with keyed states that are there as a whole.
     ///

@@ -1,4 +1,4 @@
-//! What a store had at some moment, together with newer records that come in any order: read in order, on any thread.
+//! What stores had at some moment, together with newer records that come in any order: read in order, on any thread.
 
 use super::buffer::WriteBuffer;
 use super::merge::MergeCursor;
@@ -9,12 +9,12 @@ use flott_types::Result;
 use std::fmt;
 use std::sync::Arc;
 
-/// What a store had at some moment. Runs do not change, and their files stay while somebody has them.
+/// What one store had at some moment, or several, of which the newest counts. Runs do not change, and their files stay while somebody
+/// has them.
 pub(crate) struct ColdSnapshot {
     pub(super) space: Arc<Space>,
-    pub(super) buffer: WriteBuffer,
-    /// The newest first.
-    pub(super) runs: Vec<Arc<Run>>,
+    /// The newest first, and the runs of each in the same way.
+    pub(super) stores: Vec<(WriteBuffer, Vec<Arc<Run>>)>,
     pub(super) read_bytes: usize,
     /// Bytes of newer records that may be in memory.
     pub(super) buffer_bytes: usize,
@@ -31,6 +31,14 @@ pub(crate) struct Spool {
 impl fmt::Debug for Spool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Spool").field("runs", &self.runs).finish_non_exhaustive()
+    }
+}
+
+impl ColdSnapshot {
+    /// Adds what an older store had.
+    pub(crate) fn and_older(mut self, older: Self) -> Self {
+        self.stores.extend(older.stores);
+        self
     }
 }
 
@@ -56,8 +64,10 @@ impl Spool {
         let Self { snapshot, buffer, mut runs } = self;
         runs.extend(write(&snapshot.space, &buffer)?);
         drop(buffer);
-        runs.extend(write(&snapshot.space, &snapshot.buffer)?);
-        runs.extend(snapshot.runs);
+        for (buffer, older) in snapshot.stores {
+            runs.extend(write(&snapshot.space, &buffer)?);
+            runs.extend(older);
+        }
         MergeCursor::of_runs(&runs, 0, snapshot.read_bytes)
     }
 }

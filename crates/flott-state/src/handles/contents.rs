@@ -4,7 +4,7 @@ use crate::backend::KeyedState;
 use crate::begun::{BegunSnapshot, GroupLayout, SnapshotProgress};
 use crate::codec::encode_into;
 use crate::schemas::EntryReader;
-use crate::snapshot::{KeyGroupBytes, groups_in_memory};
+use crate::snapshot::{KeyGroupBytes, SectionKind, groups_in_memory};
 use crate::table::{KeyedTable, checked_hash};
 use crate::ttl::{StateTtlConfig, Stored};
 use flott_types::{Data, Error, ErrorKind, Key, KeyGroup, Result, Timestamp, key_group, key_hash};
@@ -165,8 +165,11 @@ impl<K: Key, X: Contents> StateTable<K, X> {
         reader: &EntryReader,
     ) -> Result<()> {
         groups.iter().try_for_each(|(group, bytes)| {
-            bytes.for_each_section(|section| {
+            bytes.for_each_change(|kind, section| {
                 let entries = self.kind.entries(name, section)?;
+                if kind == SectionKind::Removed {
+                    return self.table.restore_removed(name, max_parallelism, *group, entries);
+                }
                 reader.read_entries(name, *group, entries, |(key, mut contents): (K, X)| {
                     let hash = checked_hash(name, &key, *group, max_parallelism)?;
                     if self.ttl.is_some() {

@@ -25,16 +25,17 @@ pub(super) fn park(space: &Arc<Space>, groups: &KeyGroupBytes) -> Result<KeyGrou
     let mut parked = KeyGroupBytes::new();
     for (group, bytes) in groups {
         let of_group = parked.entry(*group).or_default();
-        bytes.for_each_section(|section| {
+        bytes.for_each_change(|kind, section| {
             writer.write_all(section).map_err(|error| file.error("write", error))?;
             let n_bytes = section.len() as u64;
-            of_group.push_stored(Arc::new(ParkedSection {
+            let parked = ParkedSection {
                 file: Arc::clone(&file),
                 offset,
                 n_bytes,
                 first: section.first().copied(),
                 checksum: XxHash3_64::oneshot(section),
-            }));
+            };
+            of_group.push_stored(kind, Arc::new(parked));
             offset += n_bytes;
             Ok(())
         })?;
@@ -76,7 +77,7 @@ impl StoredSection for ParkedSection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::GroupBytes;
+    use crate::snapshot::{GroupBytes, SectionKind};
     use crate::testing::memory_space;
     use flott_types::KeyGroup;
 
@@ -84,7 +85,7 @@ mod tests {
     fn parked_sections_are_what_they_were_and_their_file_goes_with_them() {
         let (disk, space) = memory_space(0);
         let mut two = GroupBytes::from(vec![7, 8, 9]);
-        two.push(vec![1; 1000]);
+        two.push(SectionKind::Removed, vec![1; 1000]);
         let groups = KeyGroupBytes::from([(KeyGroup(3), vec![].into()), (KeyGroup(4), two)]);
         let parked = park(&space, &groups).unwrap();
         assert!(parked.values().all(GroupBytes::is_stored));

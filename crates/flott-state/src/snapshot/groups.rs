@@ -1,6 +1,6 @@
 //! The bytes of key groups: in memory, or in a file from which they are read when somebody wants them.
 
-use flott_types::{Error, KeyGroup, Result};
+use flott_types::{Error, ErrorKind, KeyGroup, Result};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,10 +10,29 @@ use std::sync::Arc;
 pub type KeyGroupBytes = BTreeMap<KeyGroup, GroupBytes>;
 
 /// The entries of a keyed state in one key group: one or more *sections*, each a run of whole entries after what the state puts before
-/// them. How they are divided means nothing.
+/// them. How they are divided means nothing; their order does, if some of them are changes.
 #[derive(Clone, Default)]
 pub struct GroupBytes {
-    sections: Vec<Section>,
+    sections: Vec<(SectionKind, Section)>,
+}
+
+/// What is in a section. The numbers are part of the snapshot format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SectionKind {
+    /// Entries of keys that no other section of its kind has.
+    #[default]
+    Whole = 0,
+    /// Entries that take the place of those of the same keys in sections before.
+    Changed = 1,
+    /// Keys alone: their entries in sections before are gone.
+    Removed = 2,
+}
+
+impl SectionKind {
+    /// The kind that has the number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        [Self::Whole, Self::Changed, Self::Removed].into_iter().find(|kind| *kind as u8 == number)
+    }
 }
 
 /// Bytes that are in a file.
@@ -62,45 +81,71 @@ impl Section {
 
 impl From<Vec<u8>> for GroupBytes {
     fn from(bytes: Vec<u8>) -> Self {
-        Self { sections: vec![Section::Memory(Arc::new(bytes))] }
+        Self { sections: vec![(SectionKind::Whole, Section::Memory(Arc::new(bytes)))] }
     }
 }
 
 impl GroupBytes {
     /// Adds a section that is in memory.
-    pub fn push(&mut self, bytes: Vec<u8>) {
-        self.sections.push(Section::Memory(Arc::new(bytes)));
+    pub fn push(&mut self, kind: SectionKind, bytes: Vec<u8>) {
+        self.sections.push((kind, Section::Memory(Arc::new(bytes))));
     }
 
     /// Adds a section that is in a file.
-    pub fn push_stored(&mut self, section: Arc<dyn StoredSection>) {
-        self.sections.push(Section::Stored(section));
+    pub fn push_stored(&mut self, kind: SectionKind, section: Arc<dyn StoredSection>) {
+        self.sections.push((kind, Section::Stored(section)));
+    }
+
+    /// Adds the sections of `newer`, which are changes of what is here.
+    pub fn extend(&mut self, newer: Self) {
+        self.sections.extend(newer.sections);
     }
 
     /// Bytes in all sections.
     pub fn n_bytes(&self) -> u64 {
-        self.sections.iter().map(Section::n_bytes).sum()
+        self.sections.iter().map(|(_, section)| section.n_bytes()).sum()
     }
 
     /// The first byte of each section, without reading it; `None` for one that is empty.
     pub fn first_bytes(&self) -> impl Iterator<Item = Option<u8>> + '_ {
-        self.sections.iter().map(Section::first_byte)
+        self.sections.iter().map(|(_, section)| section.first_byte())
     }
 
     /// Calls `each` with the bytes of every section; one of a file is in memory only as long.
     ///
     /// # Errors
-    /// If a section cannot be read, or what `each` returns.
+    /// If a section cannot be read, or what `each` returns. [`ErrorKind::Corruption`] if there are changes, which nobody writes for a state
+    /// that is read like this.
     pub fn for_each_section<E: From<Error>>(
         &self,
         mut each: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.sections.iter().try_for_each(|section| each(&section.read()?))
+        if self.has_changes() {
+            let message = "state that is always written whole has changes";
+            return Err(Error::new(ErrorKind::Corruption, message).into());
+        }
+        self.for_each_change(|_, section| each(section))
+    }
+
+    /// Calls `each` with the kind and the bytes of every section, in their order; one of a file is in memory only as long.
+    ///
+    /// # Errors
+    /// If a section cannot be read, or what `each` returns.
+    pub fn for_each_change<E: From<Error>>(
+        &self,
+        mut each: impl FnMut(SectionKind, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.sections.iter().try_for_each(|(kind, section)| each(*kind, &section.read()?))
+    }
+
+    /// Whether some sections are changes of those before them.
+    pub fn has_changes(&self) -> bool {
+        self.sections.iter().any(|(kind, _)| *kind != SectionKind::Whole)
     }
 
     /// Whether any of it is in a file.
     pub fn is_stored(&self) -> bool {
-        self.sections.iter().any(|section| matches!(section, Section::Stored(_)))
+        self.sections.iter().any(|(_, section)| matches!(section, Section::Stored(_)))
     }
 
     /// The same with all bytes in memory.
@@ -109,11 +154,12 @@ impl GroupBytes {
     /// If a section cannot be read.
     pub fn in_memory(&self) -> Result<Self> {
         let mut sections = Vec::with_capacity(self.sections.len());
-        for section in &self.sections {
-            sections.push(match section {
+        for (kind, section) in &self.sections {
+            let section = match section {
                 Section::Memory(bytes) => Section::Memory(Arc::clone(bytes)),
                 Section::Stored(stored) => Section::Memory(Arc::new(stored.read()?)),
-            });
+            };
+            sections.push((*kind, section));
         }
         Ok(Self { sections })
     }
@@ -124,7 +170,7 @@ impl GroupBytes {
     /// If a section cannot be read.
     pub fn to_vec(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.for_each_section(|section| {
+        self.for_each_change(|_, section| {
             bytes.extend_from_slice(section);
             Ok::<_, Error>(())
         })?;
@@ -136,10 +182,15 @@ impl GroupBytes {
 impl PartialEq for GroupBytes {
     fn eq(&self, other: &Self) -> bool {
         self.sections.len() == other.sections.len()
-            && self.sections.iter().zip(&other.sections).all(|sections| match sections {
-                (Section::Memory(a), Section::Memory(b)) => a == b,
-                (Section::Stored(a), Section::Stored(b)) => Arc::ptr_eq(a, b),
-                (Section::Memory(_), Section::Stored(_)) | (Section::Stored(_), Section::Memory(_)) => false,
+            && self.sections.iter().zip(&other.sections).all(|((kind, section), (other_kind, other))| {
+                let is_same = match (section, other) {
+                    (Section::Memory(a), Section::Memory(b)) => a == b,
+                    (Section::Stored(a), Section::Stored(b)) => Arc::ptr_eq(a, b),
+                    (Section::Memory(_), Section::Stored(_)) | (Section::Stored(_), Section::Memory(_)) => {
+                        false
+                    }
+                };
+                is_same && kind == other_kind
             })
     }
 }
@@ -149,7 +200,7 @@ impl Eq for GroupBytes {}
 impl fmt::Debug for GroupBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.sections.as_slice() {
-            [section] => section.fmt(f),
+            [(SectionKind::Whole, section)] => section.fmt(f),
             sections => f.debug_list().entries(sections).finish(),
         }
     }

@@ -7,13 +7,15 @@
 //!
 //! Buckets must not move meanwhile: a map that has to grow is swept to the end first.
 //!
+//! A snapshot of what has changed (`changes.rs`) is the same with other bits: what has not changed is not to be swept.
+//!
 //! What a table has on disk does not change, and goes along as it is. The map has newer values of some of these keys; so the
 //! writer sorts what the map had, on disk too, and merges both (`cold/spool.rs`).
 
 use super::KeyedTable;
+use super::changes::Delta;
 use crate::begun::{EncodeEntry, KeyedStreamSender, SnapshotProgress, TableSender};
 use crate::codec::decode;
-use crate::cold::ColdSnapshot;
 use flott_env::canary;
 use flott_types::{Data, Key, Result};
 use std::fmt;
@@ -137,41 +139,56 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
         self.check_spill()?;
         let sender = stream.begin();
         let mut waiting_bytes_max = WAITING_BYTES_MAX;
-        if let Some((cold, share_bytes)) = self.cold_snapshot() {
-            sender.send_cold(cold, Box::new(encode_cold));
-            waiting_bytes_max = waiting_bytes_max.min(share_bytes / 8);
+        if let Some(spill) = &self.spill {
+            waiting_bytes_max = waiting_bytes_max.min(spill.space.share_bytes() as usize / 8);
         }
         let n_buckets = self.table.num_buckets();
+        let (cold, is_settled) = match self.turn_changes(stream) {
+            None => {
+                (self.spill.as_ref().map(|spill| spill.store.snapshot()), vec![0; n_buckets.div_ceil(64)])
+            }
+            Some(Delta { mut buckets, removed, cold }) => {
+                stream.set_continues();
+                removed.into_iter().for_each(|keys| sender.send_removed(keys));
+                buckets.iter_mut().for_each(|word| *word = !*word);
+                (cold, buckets)
+            }
+        };
+        if let Some(cold) = cold {
+            sender.send_cold(cold, Box::new(encode_cold));
+        }
         if self.table.is_empty() {
             sender.end();
             return Ok(());
         }
         let fit = PIECE_BYTES / size_of::<(K, V)>().max(1);
-        self.capture = Some(Box::new(Capture {
+        let copies_max = fit.clamp(64, 8192).min(self.table.len());
+        self.watch_mut().capture = Some(Capture {
             cursor: 0,
             n_buckets,
-            is_settled: vec![0; n_buckets.div_ceil(64)],
+            is_settled,
             copies: Vec::new(),
-            copies_max: fit.clamp(64, 8192).min(self.table.len()),
+            copies_max,
             copy: Clone::clone,
             encode,
             sender,
             waiting_bytes_max,
             send: TableSender::send,
-        }));
+        });
         Ok(())
     }
 }
+
 impl<K: Key, V> KeyedTable<K, V> {
     /// Whether a snapshot is under way.
     pub fn is_in_snapshot(&self) -> bool {
-        self.capture.is_some()
+        self.capture().is_some()
     }
 
     /// Goes on with a snapshot that was begun, for the next `places` places of the table, of which about every second has
     /// an entry. With `usize::MAX` it is completed, whether or not the writer can follow.
     pub fn snapshot_step(&mut self, places: usize) -> SnapshotProgress {
-        match &self.capture {
+        match self.capture() {
             None => SnapshotProgress::Complete,
             Some(capture)
                 if places < usize::MAX && capture.sender.waiting_bytes() > capture.waiting_bytes_max =>
@@ -184,20 +201,26 @@ impl<K: Key, V> KeyedTable<K, V> {
 
     /// Sends what is left of a snapshot that was begun, also if the writer is behind.
     pub fn finish_snapshot(&mut self) {
-        if self.capture.is_some() {
+        if self.capture().is_some() {
             self.sweep_for_snapshot(usize::MAX);
         }
     }
 
     fn sweep_for_snapshot(&mut self, places: usize) -> SnapshotProgress {
-        let Self { table, capture, .. } = self;
-        let Some(of_table) = capture else { return SnapshotProgress::Complete };
+        let Self { table, watch, .. } = self;
+        let Some(of_table) = watch.as_mut().and_then(|watch| watch.capture.as_mut()) else {
+            return SnapshotProgress::Complete;
+        };
         assert_eq!(of_table.n_buckets, table.num_buckets(), "a map that is being swept does not grow");
         let extra = if std::mem::needs_drop::<(K, V)>() { PLACES_PER_OWNING_ENTRY - 1 } else { 0 };
         let mut left = places.max(1);
         while left > 0 && of_table.cursor < of_table.n_buckets {
             let bucket = of_table.cursor;
             left -= 1;
+            if of_table.is_settled.get(bucket / 64) == Some(&u64::MAX) {
+                of_table.cursor = (bucket / 64 + 1) * 64;
+                continue;
+            }
             if !of_table.is_settled(bucket)
                 && let Some(entry) = table.get_bucket(bucket)
             {
@@ -214,49 +237,11 @@ impl<K: Key, V> KeyedTable<K, V> {
             of_table.send_copies();
         }
         of_table.sender.end();
-        *capture = None;
+        self.watch_mut().capture = None;
+        self.drop_idle_watch();
         SnapshotProgress::Complete
-    }
-
-    /// Before the entry of a key, if it has one, is changed or removed, while a snapshot is under way.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn save(&mut self, hash: u64, key: &K) {
-        if let Some(bucket) = self.table.find_bucket_index(hash, |(k, _)| k == key) {
-            self.save_bucket(bucket);
-        }
-    }
-
-    /// As [`KeyedTable::save`], before the entry of a key is looked for to be inserted if it is not there: the map makes
-    /// room for it before it looks.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn save_or_make_room(&mut self, hash: u64, key: &K) {
-        self.make_room_in_snapshot(1);
-        self.save(hash, key);
-    }
-
-    /// What is on disk, and the memory that the table may take.
-    fn cold_snapshot(&self) -> Option<(ColdSnapshot, usize)> {
-        let spill = self.spill.as_ref()?;
-        Some((spill.store.snapshot(), spill.space.share_bytes() as usize))
-    }
-
-    /// Before what is in a bucket, if anything, is changed or removed, while a snapshot is under way.
-    pub(super) fn save_bucket(&mut self, bucket: usize) {
-        let Self { table, capture, .. } = self;
-        if let (Some(capture), Some(entry)) = (capture, table.get_bucket(bucket)) {
-            capture.save(bucket, entry);
-        }
-    }
-
-    /// Before keys are added: the map must not grow during a sweep.
-    pub(super) fn make_room_in_snapshot(&mut self, additional: usize) {
-        if self.table.capacity() - self.table.len() < additional {
-            self.finish_snapshot();
-        }
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

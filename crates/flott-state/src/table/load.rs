@@ -3,9 +3,10 @@
 //! An access first loads its key. If the map does not have it, an entry makes room (the first that the hand of a clock finds
 //! unused since it last came by: second chance), and the disk is asked.
 
+use super::KeyedTable;
 use super::spill::{CHANGED, Spill, USED, hash_of, most_entries, order_of};
-use super::{KeyedTable, settled};
 use crate::codec::{decode, encode_into};
+use crate::cold::Record;
 use crate::local::Space;
 use flott_types::{Data, Key, Result, Timestamp, approximate_size, key_hash};
 use hashbrown::HashTable;
@@ -34,7 +35,7 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
     /// An empty table that keeps its part of the memory of `space`.
     pub(crate) fn on_disk(space: &Arc<Space>) -> Self {
         let spill = Spill::new(space, size_of::<(K, V)>() + 2);
-        Self { table: HashTable::new(), spill: Some(Box::new(spill)), capture: None }
+        Self { table: HashTable::new(), spill: Some(Box::new(spill)), watch: None }
     }
 
     /// Says which values need not be kept on disk: those for which `keep` says no, for what was last used at the horizon.
@@ -109,10 +110,12 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
             if let Some(known) = spill.flags.get_mut(bucket) {
                 *known |= flags;
             }
-            return Ok(());
+        } else {
+            self.make_room()?;
+            self.promote(hash, key, flags)?;
         }
-        self.make_room()?;
-        self.promote(hash, key, flags)
+        self.make_room_for_one();
+        Ok(())
     }
 
     /// Takes an entry back into memory if the disk has it.
@@ -126,8 +129,9 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
         if let Some(bytes) = spill.store.get(order_of(hash), &spill.key)? {
             let value: V = decode("a value of state on disk", bytes)?;
             let entry = self.table.insert_unique(hash, (key.clone(), value), |(k, _)| key_hash(k));
-            // A snapshot that is under way has it from the disk.
-            let entry = settled(&mut self.capture, entry);
+            if let Some(watch) = &mut self.watch {
+                watch.promoted(entry.bucket_index());
+            }
             if let Some(known) = spill.flags.get_mut(entry.bucket_index()) {
                 *known = flags;
             }
@@ -145,9 +149,8 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
             let fits = spill.map_bytes(n_grown, n_entries) <= spill.map_bytes_max();
             let must = n_buckets < BUCKETS_MIN;
             // A map that is swept for a snapshot grows later; meanwhile entries make room.
-            if must || (fits && self.capture.is_none()) {
-                self.finish_snapshot();
-                self.table.reserve(n_grown / 8 * 7 - n_entries, |(k, _)| key_hash(k));
+            if must || (fits && self.capture().is_none()) {
+                self.move_entries(n_grown / 8 * 7);
             }
         }
         let Some(spill) = &mut self.spill else { return Ok(()) };
@@ -158,20 +161,19 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
             }
             self.evict()?;
         }
-        if self.table.capacity() == self.table.len() {
-            self.finish_snapshot();
-            // Never seen at this load; the places that removed entries have marked can only be had back by a new map.
-            let n_buckets = self.table.num_buckets();
-            let old = std::mem::replace(&mut self.table, HashTable::with_capacity(n_buckets / 8 * 7));
-            for entry in old {
-                self.table.insert_unique(key_hash(&entry.0), entry, |(k, _)| key_hash(k));
-            }
-            self.forget_flags();
-        }
+        self.make_room_for_one();
         if self.spill.as_ref().is_some_and(|spill| spill.flags.len() != self.table.num_buckets()) {
             self.forget_flags();
         }
         Ok(())
+    }
+
+    /// The places that removed entries have marked can only be had back by a new map of the same size. Also before a key is accessed that is there:
+    /// the map makes room before it looks.
+    fn make_room_for_one(&mut self) {
+        if self.table.capacity() == self.table.len() {
+            self.move_entries(self.table.num_buckets() / 8 * 7);
+        }
     }
 
     /// Entries have moved: all count as changed.
@@ -199,10 +201,12 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
                 spill.flags[bucket] = flags & !USED;
                 continue;
             }
-            if let Some(capture) = &mut self.capture {
-                capture.save(bucket, entry.get());
+            let mut changes = None;
+            if let Some(watch) = &mut self.watch {
+                watch.save(bucket, entry.get());
+                changes = watch.changes.as_mut().filter(|changes| changes.has(bucket));
             }
-            if flags & CHANGED != 0 {
+            if flags & CHANGED != 0 || changes.is_some() {
                 let (key, value) = entry.get();
                 let (mut key_bytes, mut value_bytes) =
                     (std::mem::take(&mut spill.key), std::mem::take(&mut spill.value));
@@ -210,7 +214,13 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
                 value_bytes.clear();
                 encode_into("a key", key, &mut key_bytes)?;
                 encode_into("a value of state", value, &mut value_bytes)?;
-                spill.put(order_of(key_hash(key)), &key_bytes, Some(&value_bytes))?;
+                let (order, value) = (order_of(key_hash(key)), Some(value_bytes.as_slice()));
+                if flags & CHANGED != 0 {
+                    spill.put(order, &key_bytes, value)?;
+                }
+                if let Some(changes) = changes {
+                    changes.evict(&spill.space, bucket, Record { order, key: &key_bytes, value })?;
+                }
                 (spill.key, spill.value) = (key_bytes, value_bytes);
             }
             entry.remove();

@@ -5,7 +5,8 @@
 //! of the entry's bucket, so buckets must not move behind its back: before an access [`KeyedTable::load`] makes sure that
 //! the map can take one more key without growing.
 
-use super::{KeyedTable, settled};
+use super::changes::Changes;
+use super::{KeyedTable, changing, inserted};
 use crate::codec::encode_into;
 use crate::cold::{ColdStore, Record};
 use crate::local::Space;
@@ -139,22 +140,6 @@ impl Spill {
         })
     }
 
-    /// Notes that a key was removed from the map, out of `bucket`.
-    fn bury<K: Key>(&mut self, hash: u64, key: &K, bucket: Option<usize>) {
-        if let Some(flags) = bucket.and_then(|bucket| self.flags.get_mut(bucket)) {
-            *flags = CHANGED;
-        }
-        let order = order_of(hash);
-        if self.failed.is_some() || !self.store.may_contain(order) {
-            return;
-        }
-        let mut bytes = std::mem::take(&mut self.key);
-        bytes.clear();
-        let written = encode_into("a key", key, &mut bytes).and_then(|()| self.put(order, &bytes, None));
-        self.key = bytes;
-        self.failed = written.err();
-    }
-
     #[cfg(debug_assertions)]
     pub(super) fn may_access(&self, hash: u64) -> bool {
         self.loaded == Some(hash)
@@ -173,15 +158,42 @@ pub(super) fn most_entries(n_buckets: usize) -> usize {
 }
 
 impl<K: Key, V> KeyedTable<K, V> {
+    /// Notes that a key was removed from the map, out of `bucket`.
+    fn bury(&mut self, hash: u64, key: &K, bucket: usize) {
+        let Some(spill) = &mut self.spill else { return };
+        if let Some(flags) = spill.flags.get_mut(bucket) {
+            *flags = CHANGED;
+        }
+        let order = order_of(hash);
+        let changes = self.watch.as_mut().and_then(|watch| watch.changes.as_mut());
+        let is_cold = spill.store.may_contain(order);
+        if spill.failed.is_some() || (!is_cold && changes.is_none()) {
+            return;
+        }
+        let mut bytes = std::mem::take(&mut spill.key);
+        bytes.clear();
+        let mut written = encode_into("a key", key, &mut bytes);
+        if is_cold {
+            written = written.and_then(|()| spill.put(order, &bytes, None));
+        }
+        if let Some(changes) = changes {
+            written = written.and_then(|()| changes.bury(&spill.space, order, &bytes));
+        }
+        spill.key = bytes;
+        spill.failed = written.err();
+    }
+
     /// Removes a key that [`KeyedTable::load_mut`] has made ready.
     pub(super) fn remove_spilled(&mut self, hash: u64, key: &K) -> Option<V> {
-        let bucket = self.table.find_bucket_index(hash, |(k, _)| k == key);
-        let entry = bucket.and_then(|bucket| self.table.get_bucket_entry(bucket).ok());
-        let removed = entry.map(|entry| entry.remove().0.1);
-        if let Some(spill) = &mut self.spill {
-            spill.bury(hash, key, bucket);
+        let Self { table, watch, .. } = self;
+        let entry = table.find_entry(hash, |(k, _)| k == key).ok()?;
+        let bucket = entry.bucket_index();
+        if let Some(watch) = watch {
+            watch.save(bucket, entry.get());
         }
-        removed
+        let removed = entry.remove().0.1;
+        self.bury(hash, key, bucket);
+        Some(removed)
     }
 
     /// As `replace` of a table in memory.
@@ -191,37 +203,40 @@ impl<K: Key, V> KeyedTable<K, V> {
         key: &K,
         replace: impl FnOnce(Option<V>) -> Option<V>,
     ) {
-        let bucket = self.table.find_bucket_index(hash, |(k, _)| k == key);
-        let mut is_removed = false;
-        let Self { table, capture, .. } = self;
+        let mut removed_from = None;
+        let Self { table, watch, .. } = self;
         match table.entry(hash, |(k, _)| k == key, |(k, _)| key_hash(k)) {
-            Entry::Occupied(entry) => drop(entry.replace_entry_with(|(key, value)| {
-                let replaced = replace(Some(value)).map(|value| (key, value));
-                is_removed = replaced.is_none();
-                replaced
-            })),
+            Entry::Occupied(entry) => {
+                let bucket = entry.bucket_index();
+                let entry = changing(watch, entry)
+                    .replace_entry_with(|(key, value)| replace(Some(value)).map(|value| (key, value)));
+                removed_from = matches!(entry, Entry::Vacant(_)).then_some(bucket);
+            }
             Entry::Vacant(entry) => {
                 if let Some(value) = replace(None) {
-                    settled(capture, entry.insert((key.clone(), value)));
+                    inserted(watch, entry.insert((key.clone(), value)));
                 }
             }
         }
-        if let Some(spill) = self.spill.as_mut().filter(|_| is_removed) {
-            spill.bury(hash, key, bucket);
+        if let Some(bucket) = removed_from {
+            self.bury(hash, key, bucket);
         }
     }
 
     /// As `sweep` of a table in memory; a kept entry may have been changed.
     pub(super) fn sweep_spilled(&mut self, place: usize, keep: impl FnOnce(&mut V) -> bool) {
-        let Some(spill) = &mut self.spill else { return };
-        let Ok(mut entry) = self.table.get_bucket_entry(place) else { return };
+        let Self { table, spill: Some(spill), watch } = self else { return };
+        let Ok(mut entry) = table.get_bucket_entry(place) else { return };
+        if let Some(watch) = watch {
+            watch.save(place, entry.get());
+        }
         if keep(&mut entry.get_mut().1) {
             if let Some(flags) = spill.flags.get_mut(place) {
                 *flags |= CHANGED;
             }
         } else {
             let (key, _) = entry.remove().0;
-            spill.bury(key_hash(&key), &key, Some(place));
+            self.bury(key_hash(&key), &key, place);
         }
     }
 
@@ -232,7 +247,9 @@ impl<K: Key, V> KeyedTable<K, V> {
 
     /// Bytes of memory beside the map.
     pub(super) fn spill_bytes(&self) -> usize {
-        self.spill.as_ref().map_or(0, |spill| spill.flags.capacity() + spill.store.memory_bytes())
+        let changes = self.watch.as_ref().and_then(|watch| watch.changes.as_ref());
+        let changes = changes.map_or(0, Changes::memory_bytes);
+        changes + self.spill.as_ref().map_or(0, |spill| spill.flags.capacity() + spill.store.memory_bytes())
     }
 
     /// The bytes of the table's files; 0 for a table in memory.

@@ -60,9 +60,24 @@ struct Model {
     complete: BTreeSet<CheckpointId>,
     deleted: BTreeSet<CheckpointId>,
     requests: BTreeSet<SavepointRequest>,
+    /// What each goes on from.
+    bases: BTreeMap<CheckpointId, CheckpointId>,
+    /// The first number since the last start.
+    first: u64,
 }
 
 impl Model {
+    /// Those that are or may become complete, and what they go on from.
+    fn open_bases(&self) -> BTreeSet<CheckpointId> {
+        let newest = self.complete.last();
+        let is_open = |id: &CheckpointId| !self.ended.contains(id) && !self.complete.contains(id);
+        let is_unresolved =
+            |id: &CheckpointId| self.asked.contains(id) && self.ended.contains(id) && Some(id) > newest;
+        let open =
+            self.bases.iter().filter(|(id, _)| id.0 >= self.first && (is_open(id) || is_unresolved(id)));
+        open.map(|(_, base)| *base).collect()
+    }
+
     fn check(&mut self, config: &CheckpointConfig, action: &Action) {
         match action {
             Action::TriggerSources { barrier, subtasks } => {
@@ -71,6 +86,12 @@ impl Model {
                 assert!(!subtasks.is_empty());
                 self.newest = barrier.id.0;
                 self.triggered.insert(barrier.id, barrier.kind);
+                if let Increment::Since(base) = barrier.increment {
+                    assert!(config.incremental && !barrier.kind.is_savepoint());
+                    let is_there = self.complete.contains(&base) && !self.deleted.contains(&base);
+                    assert!(is_there && base.0 >= self.first, "{} goes on from {base}", barrier.id);
+                    self.bases.insert(barrier.id, base);
+                }
             }
             Action::WriteManifest(request) => {
                 let id = request.barrier.id;
@@ -100,13 +121,17 @@ impl Model {
             Action::Discard { id, .. } => {
                 assert!(!self.complete.contains(id) && self.deleted.insert(*id), "{id} is needed");
             }
-            Action::Subsume(ids) => {
-                for id in ids {
+            Action::Subsume { replaced, kept } => {
+                for id in replaced {
                     assert!(self.complete.last().is_some_and(|last| id < last), "{id} is the newest");
                     self.deleted.insert(*id);
                 }
-                let kept = self.complete.difference(&self.deleted).count();
-                assert!(kept <= config.num_retained as usize && kept > 0);
+                let bases = self.open_bases();
+                assert!(bases.is_disjoint(&self.deleted), "{replaced:?} go, {bases:?} are needed");
+                let left: Vec<_> = self.complete.difference(&self.deleted).copied().collect();
+                assert_eq!(left, *kept);
+                let n_free = kept.iter().rev().skip(config.num_retained as usize);
+                assert!(n_free.copied().all(|id| bases.contains(&id)) && !kept.is_empty());
             }
             Action::DeleteFiles(files) => {
                 for id in self.complete.difference(&self.deleted) {
@@ -191,6 +216,7 @@ fn run(config: CheckpointConfig, events: Vec<Event>) {
                     let retained =
                         model.complete.difference(&model.deleted).map(|id| id.0).collect::<Vec<_>>();
                     model.newest += 2;
+                    model.first = model.newest + 1;
                     inputs.push(Input::RegionRestarted(start(model.newest + 1, &retained)));
                 }
             }
@@ -199,6 +225,7 @@ fn run(config: CheckpointConfig, events: Vec<Event>) {
                 // The storage found what is complete; numbers leave a gap, as after others' aborted ones.
                 let retained = model.complete.difference(&model.deleted).map(|id| id.0).collect::<Vec<_>>();
                 model.newest += 2;
+                model.first = model.newest + 1;
                 model.finished.clear();
                 // An answer to the earlier start is not passed on.
                 model.writing = None;
@@ -248,8 +275,10 @@ proptest! {
         num_retained in 1..3_u32,
         tolerable_failed in prop_oneof![Just(0), Just(1_000)],
         after_tasks_finish in any::<bool>(),
+        incremental in any::<bool>(),
     ) {
-        run(CheckpointConfig { max_concurrent, num_retained, tolerable_failed, after_tasks_finish, ..config() }, events);
+        let of_config = CheckpointConfig { max_concurrent, num_retained, tolerable_failed, ..config() };
+        run(CheckpointConfig { after_tasks_finish, incremental, ..of_config }, events);
     }
 
     /// Whatever has happened: once all answer and the storage works, the next checkpoint becomes complete.

@@ -17,13 +17,13 @@ fn a_checkpoint_is_triggered_acknowledged_written_and_complete() {
         .acknowledge(210, 2)
         .on(220, written(2))
         .check(expect![[r#"
-              100 trigger 1 Checkpoint at 1000100: 0/0 0/1
-              112 write 1: 0/0 0/1 1/0
-              120 complete 1
-              200 trigger 2 Checkpoint at 1000200: 0/0 0/1
-              210 write 2: 0/0 0/1 1/0
-              220 complete 2
-              220 subsume [(1)]
+            100 trigger 1 Checkpoint at 1000100: 0/0 0/1
+            112 write 1: 0/0 0/1 1/0
+            120 complete 1
+            200 trigger 2 Checkpoint at 1000200: 0/0 0/1
+            210 write 2: 0/0 0/1 1/0
+            220 complete 2
+            220 subsume [(1)], keep [(2)]
         "#]]);
 }
 
@@ -131,11 +131,51 @@ fn a_checkpoint_that_is_not_complete_in_time_is_aborted_and_what_comes_late_is_d
 }
 
 #[test]
+fn a_checkpoint_stays_while_another_that_goes_on_from_it_is_open() {
+    let config = CheckpointConfig { incremental: true, max_concurrent: 2, tolerable_failed: 9, ..config() };
+    let unknown = Error::new(ErrorKind::Retry, "no answer");
+    Script::new(config)
+        .tick(100)
+        .acknowledge(110, 1)
+        .on(120, written(1))
+        .tick(200)
+        .tick(300)
+        .acknowledge(310, 3)
+        .on(320, written(3))
+        .tick(400)
+        .acknowledge(410, 4)
+        .on(420, Input::ManifestFailed { checkpoint: CheckpointId(4), error: unknown })
+        .tick(500)
+        .acknowledge(510, 5)
+        .on(520, written(5))
+        .check(expect![[r#"
+            100 trigger 1 as base Checkpoint at 1000100: 0/0 0/1
+            110 write 1: 0/0 0/1 1/0
+            120 complete 1
+            200 trigger 2 since 1 Checkpoint at 1000200: 0/0 0/1
+            300 trigger 3 since 1 Checkpoint at 1000300: 0/0 0/1
+            310 write 3: 0/0 0/1 1/0
+            320 aborted 2: checkpoint 3 was complete first
+            320 discard 2
+            320 complete 3
+            320 subsume [(1)], keep [(3)]
+            400 trigger 4 since 3 Checkpoint at 1000400: 0/0 0/1
+            410 write 4: 0/0 0/1 1/0
+            420 aborted 4: the manifest could not be written: no answer
+            500 trigger 5 since 3 Checkpoint at 1000500: 0/0 0/1
+            510 write 5: 0/0 0/1 1/0
+            520 complete 5
+            520 subsume [(4), (3)], keep [(5)]
+        "#]]);
+}
+
+#[test]
 fn an_answer_that_comes_twice_changes_nothing() {
     let other = Input::Acknowledged {
         checkpoint: CheckpointId(1),
         subtask: subtask(0, 0),
         part: FileHandle { path: "job/chk-1/other".to_owned(), len: 1, checksum: 1 },
+        bases: vec![],
         end_of_data: false,
     };
     Script::new(config())
@@ -191,7 +231,7 @@ fn as_many_complete_checkpoints_are_kept_as_asked_for() {
     }
     script.text.retain(|c| c != ' ');
     let kept: Vec<_> = script.text.lines().filter(|line| line.contains("subsume")).collect();
-    assert_eq!(kept, ["320subsume[(1)]", "420subsume[(2)]"]);
+    assert_eq!(kept, ["320subsume[(1)],keep[(2),(3)]", "420subsume[(2)],keep[(3),(4)]"]);
     assert_eq!(script.coordinator.latest_complete(), Some(CheckpointId(4)));
 }
 
@@ -211,13 +251,13 @@ fn files_stay_when_it_is_not_known_whether_the_manifest_was_written() {
         .acknowledge(210, 2)
         .on(220, written(2))
         .check(expect![[r#"
-              100 trigger 1 Checkpoint at 1000100: 0/0 0/1
-              110 write 1: 0/0 0/1 1/0
-              120 aborted 1: the manifest could not be written: no answer
-              200 trigger 2 Checkpoint at 1000200: 0/0 0/1
-              210 write 2: 0/0 0/1 1/0
-              220 complete 2
-              220 subsume [(1)]
+            100 trigger 1 Checkpoint at 1000100: 0/0 0/1
+            110 write 1: 0/0 0/1 1/0
+            120 aborted 1: the manifest could not be written: no answer
+            200 trigger 2 Checkpoint at 1000200: 0/0 0/1
+            210 write 2: 0/0 0/1 1/0
+            220 complete 2
+            220 subsume [(1)], keep [(2)]
         "#]]);
 }
 
@@ -401,17 +441,17 @@ fn after_a_restart_nothing_of_before_counts_and_numbers_go_on() {
         .acknowledge(230, 4)
         .on(240, written(4))
         .check(expect![[r#"
-              100 trigger 1 Checkpoint at 1000100: 0/0 0/1
-              110 write 1: 0/0 0/1 1/0
-              115 trigger 2 Savepoint at 1000115: 0/0 0/1
-              120 aborted 1: the job stopped
-              120 aborted 2: the job stopped
-              120 discard 2
-              120 savepoint 7 failed: checkpoint 2 was aborted: the job stopped
-              220 trigger 4 Checkpoint at 1000220: 0/0 0/1
-              230 write 4: 0/0 0/1 1/0
-              240 complete 4
-              240 subsume [(1)]
+            100 trigger 1 Checkpoint at 1000100: 0/0 0/1
+            110 write 1: 0/0 0/1 1/0
+            115 trigger 2 Savepoint at 1000115: 0/0 0/1
+            120 aborted 1: the job stopped
+            120 aborted 2: the job stopped
+            120 discard 2
+            120 savepoint 7 failed: checkpoint 2 was aborted: the job stopped
+            220 trigger 4 Checkpoint at 1000220: 0/0 0/1
+            230 write 4: 0/0 0/1 1/0
+            240 complete 4
+            240 subsume [(1)], keep [(4)]
         "#]]);
 }
 

@@ -74,8 +74,12 @@ fn a_job_whose_newest_checkpoint_is_damaged_does_not_take_an_older_one() {
     let owner = process(1).start(StartFrom::Latest).expect("started").owner;
     let plan = CheckpointPlan::default();
     for id in 1..=2 {
-        let barrier =
-            CheckpointBarrier { id: CheckpointId(id), timestamp: 1, kind: CheckpointKind::Checkpoint };
+        let barrier = CheckpointBarrier {
+            id: CheckpointId(id),
+            timestamp: 1,
+            kind: CheckpointKind::Checkpoint,
+            increment: Increment::None,
+        };
         let request = ManifestRequest { barrier, is_final: false, parts: BTreeMap::new() };
         owner.complete(&owner.manifest(&plan, &request, &BTreeMap::new())).expect("complete");
     }

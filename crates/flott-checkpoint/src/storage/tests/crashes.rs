@@ -16,8 +16,8 @@ struct Known {
     savepoints: BTreeSet<String>,
 }
 
-/// One process: starts, takes three checkpoints and a savepoint, gives one up, deletes the oldest, and dies at the end or before. An
-/// error is answered as the coordinator would.
+/// One process: starts, takes two checkpoints, of which the second goes on from the first, and a savepoint, gives one up, deletes the oldest,
+/// and dies at the end or before. An error is answered as the coordinator would.
 fn live(disk: &MemoryFs, seed: u64, known: &mut Known) -> Result<()> {
     let (_, storage) = process(disk, seed);
     let Started { owner, restore_from, mut retained, next_checkpoint_id, .. } =
@@ -27,10 +27,12 @@ fn live(disk: &MemoryFs, seed: u64, known: &mut Known) -> Result<()> {
     // May fail without harm.
     let _unused = owner.collect_garbage();
     let mut next = next_checkpoint_id.0;
+    let mut base = None;
     for kind in [CheckpointKind::Checkpoint, CheckpointKind::Savepoint, CheckpointKind::Checkpoint] {
         let id = CheckpointId(next);
         next += 1;
-        let Ok(request) = write_parts(&owner, id, kind) else {
+        let base_of_kind = base.as_ref().filter(|_| !kind.is_savepoint());
+        let Ok(request) = write_parts_over(&owner, id, kind, base_of_kind) else {
             let _unused = owner.discard(id, kind);
             continue;
         };
@@ -40,8 +42,9 @@ fn live(disk: &MemoryFs, seed: u64, known: &mut Known) -> Result<()> {
         match owner.complete(&manifest(&owner, &request)) {
             Ok(()) if kind.commits() => {
                 known.complete = Some(id);
-                let _unused = owner.subsume(&retained);
+                let _unused = owner.subsume(&retained, &[id]);
                 retained = vec![id];
+                base = Some(request);
             }
             Ok(()) => {
                 known.savepoints.insert(owner.directory(id, kind));
@@ -87,16 +90,27 @@ fn check_recovers(disk: &MemoryFs, seed: u64, known: &mut Known) {
         check_restores(&opened);
     }
     live(disk, seed + 1, known).expect("nothing fails any more");
-    let started = process(disk, seed + 2).1.start(StartFrom::Latest).expect("started");
+    let storage = process(disk, seed + 2).1;
+    let started = storage.start(StartFrom::Latest).expect("started");
     check_base(started.restore_from.as_ref(), known);
     started.owner.collect_garbage().expect("collected");
-    let kept: BTreeSet<_> = started.retained.iter().map(|id| format!("checkpoints/job/chk-{id}/")).collect();
-    for file in files(disk).into_iter().filter(|file| !file.starts_with("savepoints/")) {
-        let is_record = file.starts_with("checkpoints/job/owner-");
-        assert!(is_record || kept.iter().any(|dir| file.starts_with(dir)), "'{file}' is an orphan: {kept:?}");
-        assert!(!file.contains(".tmp-"), "'{file}' is temporary");
-    }
+    check_no_orphans(disk, &storage, &started.retained);
     assert_eq!(started.retained.len(), 1);
+}
+
+/// There are the files of these checkpoints, with those that they go on from, and no others.
+fn check_no_orphans(disk: &MemoryFs, storage: &CheckpointStorage, retained: &[CheckpointId]) {
+    let mut needed = BTreeSet::new();
+    for id in retained {
+        let (manifest, _) = storage.manifest(*id).expect("readable").expect("complete");
+        let named = manifest.files().into_iter().map(|file| file.path.clone());
+        let manifest = format!("{}/{MANIFEST_NAME}", storage.dir(*id));
+        needed.extend(named.chain([manifest]).map(|file| file.replace(&JOB.to_string(), "checkpoints/job")));
+    }
+    let is_record = |file: &String| file.starts_with("checkpoints/job/owner-") && !file.contains(".tmp-");
+    let is_other = |file: &String| is_record(file) || file.starts_with("savepoints/");
+    let found: BTreeSet<_> = files(disk).into_iter().filter(|file| !is_other(file)).collect();
+    assert_eq!(found, needed);
 }
 
 const KINDS: [(FaultEffect, bool); 5] = [
@@ -232,8 +246,7 @@ fn a_crash_while_a_job_ends_leaves_it_running_or_ended_and_no_orphans() {
                 assert!(restored.is_none() || ended.is_err(), "a job that had ended goes on");
                 seen.insert(restored);
                 started.owner.collect_garbage().expect("collected");
-                let chk = files(&disk).into_iter().filter(|file| file.contains("chk-")).count();
-                assert_eq!(chk, 3 * started.retained.len(), "orphans");
+                check_no_orphans(&disk, &storage, &started.retained);
             }
         }
     }

@@ -277,9 +277,11 @@ fn a_zombie_cannot_complete_a_checkpoint() {
     let error = old.complete(&manifest).expect_err("it was fenced off");
     assert_eq!(error.kind(), ErrorKind::Fenced);
     assert_eq!(error.to_string(), format!("job {JOB} belongs to generation 2, this is generation 1"));
-    for error in
-        [old.subsume(&[CheckpointId(1)]), old.collect_garbage().map(|_| ()), old.end(false, None).map(|_| ())]
-    {
+    for error in [
+        old.subsume(&[CheckpointId(1)], &[]),
+        old.collect_garbage().map(|_| ()),
+        old.end(false, None).map(|_| ()),
+    ] {
         assert_eq!(error.expect_err("it was fenced off").kind(), ErrorKind::Fenced);
     }
     // What it can still do is to write and delete files of its own.

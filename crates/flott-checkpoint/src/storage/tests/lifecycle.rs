@@ -54,7 +54,7 @@ fn a_restart_goes_on_from_the_newest_checkpoint_and_numbers_go_on() {
     assert_eq!(restarted.owner.collect_garbage().expect("collected"), 2, "the parts of checkpoint 3");
 
     take(&restarted.owner, CheckpointId(4), CHECKPOINT).expect("complete");
-    restarted.owner.subsume(&restarted.retained).expect("deleted");
+    restarted.owner.subsume(&restarted.retained, &[]).expect("deleted");
     let latest = storage.latest().expect("readable").expect("there is one");
     assert_eq!(check_restores(&latest), CheckpointId(4));
     let left: Vec<_> = files(&disk).into_iter().filter(|file| file.contains("chk-")).collect();
@@ -176,7 +176,7 @@ fn a_claimed_savepoint_is_the_jobs_first_checkpoint_and_goes_as_such() {
     let started = storage.start(StartFrom::Claimed(place.clone())).expect("started");
     assert_eq!(check_restores(&started.restore_from.expect("its own")), CheckpointId(2));
     assert_eq!(started.retained, [CheckpointId(1), CheckpointId(2)]);
-    started.owner.subsume(&[CheckpointId(1)]).expect("deleted");
+    started.owner.subsume(&[CheckpointId(1)], &[]).expect("deleted");
     assert!(!files(&disk).iter().any(|file| file.contains("savepoint-")), "{:?}", files(&disk));
     // The same command goes on, until the job has ended and somebody knows that.
     let started = storage.start(StartFrom::Claimed(place.clone())).expect("started");
@@ -209,7 +209,7 @@ fn a_claimed_savepoint_goes_with_the_job_unless_checkpoints_are_retained() {
         let started = storage.start(StartFrom::Snapshot(snapshot.expect("claimed"))).expect("started");
         if !retain {
             take(&started.owner, started.next_checkpoint_id, CHECKPOINT).expect("complete");
-            started.owner.subsume(&started.retained).expect("deleted");
+            started.owner.subsume(&started.retained, &[]).expect("deleted");
             assert_eq!(
                 storage.start(StartFrom::Latest).expect("started").retained,
                 [started.next_checkpoint_id]
@@ -244,11 +244,11 @@ fn a_savepoint_that_stops_the_job_is_what_a_crash_during_its_commit_goes_on_from
         let started = process(&disk, 1).1.start(StartFrom::Latest).expect("started");
         take(&started.owner, CheckpointId(1), CHECKPOINT).expect("complete");
         take(&started.owner, CheckpointId(2), kind).expect("complete");
-        started.owner.subsume(&[CheckpointId(1)]).expect("deleted");
+        started.owner.subsume(&[CheckpointId(1)], &[]).expect("deleted");
         let restarted = process(&disk, 2).1.start(StartFrom::Latest).expect("started");
         assert_eq!(check_restores(&restarted.restore_from.expect("there is one")), CheckpointId(2));
         take(&restarted.owner, CheckpointId(3), CHECKPOINT).expect("complete");
-        restarted.owner.subsume(&restarted.retained).expect("deleted");
+        restarted.owner.subsume(&restarted.retained, &[]).expect("deleted");
         restarted.owner.collect_garbage().expect("collected");
         let savepoint = started.owner.directory(CheckpointId(2), kind);
         let path = PathBuf::from(format!("{SAVEPOINTS}/{savepoint}/_metadata"));
@@ -322,7 +322,7 @@ fn on_a_real_disk_it_is_the_same() {
         ErrorKind::Fenced
     );
     take(&second.owner, second.next_checkpoint_id, CHECKPOINT).expect("complete");
-    second.owner.subsume(&second.retained).expect("deleted");
+    second.owner.subsume(&second.retained, &[]).expect("deleted");
     assert_eq!(second.owner.collect_garbage().expect("collected"), 2);
     let dir = folder.path().join("not/yet/c").join(JOB.to_string());
     let names = list(&LocalStore::new(env.fs(), dir, 1), "").expect("listed");

@@ -1,9 +1,10 @@
 //! From the bytes of key groups to rows, by schema.
 
 use anyhow::{Context, Result, anyhow};
-use flott_checkpoint::{GroupBytes, StateKind};
+use flott_checkpoint::{GroupBytes, SectionKind, StateKind};
 use flott_schema::{Type, Value, decode_prefix};
 use serde::ser::{Serialize, Serializer};
+use std::collections::BTreeMap;
 
 /// Columns by name, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,14 +24,43 @@ pub(in crate::savepoint) fn decode_entries(
     bytes: &GroupBytes,
     mut each: impl FnMut(Value) -> Result<()>,
 ) -> Result<()> {
-    bytes.for_each_section(|section| decode_section(name, ty, section, &mut each))
+    if !bytes.has_changes() {
+        return bytes
+            .for_each_section(|section| decode_section(name, ty, section, &mut |_, entry| each(entry)));
+    }
+    // Of a checkpoint that goes on from earlier ones: of each key the newest counts.
+    let key_type = key_type(ty).context("its schema does not say what its keys are")?;
+    let mut newest = BTreeMap::new();
+    bytes.for_each_change(|kind, section| match kind {
+        SectionKind::Whole | SectionKind::Changed => {
+            decode_section(name, ty, section, &mut |bytes, entry| {
+                let (_, behind) = decode_prefix(key_type, bytes)?;
+                newest.insert(bytes[..bytes.len() - behind.len()].to_vec(), entry);
+                Ok(())
+            })
+        }
+        SectionKind::Removed => decode_section(name, key_type, section, &mut |bytes, _| {
+            newest.remove(bytes);
+            Ok(())
+        }),
+    })?;
+    newest.into_values().try_for_each(each)
 }
 
+/// An entry is a pair of a key and what the state has for it.
+fn key_type(ty: &Type) -> Option<&Type> {
+    match ty {
+        Type::Tuple(parts) => parts.first(),
+        _ => None,
+    }
+}
+
+/// Calls `each` with the bytes and the value of every entry.
 fn decode_section(
     name: &str,
     ty: &Type,
     bytes: &[u8],
-    each: &mut impl FnMut(Value) -> Result<()>,
+    each: &mut impl FnMut(&[u8], Value) -> Result<()>,
 ) -> Result<()> {
     let is_engine = name.starts_with('_');
     let entries = if is_engine { Some(bytes) } else { bytes.split_first().map(|(_, entries)| entries) };
@@ -38,7 +68,7 @@ fn decode_section(
     loop {
         let position = bytes.len() - rest.len();
         let (entry, behind) = decode_prefix(ty, rest).with_context(|| format!("entry at byte {position}"))?;
-        each(entry)?;
+        each(rest.get(..rest.len() - behind.len()).unwrap_or_default(), entry)?;
         if behind.is_empty() {
             return Ok(());
         }

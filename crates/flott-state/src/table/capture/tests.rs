@@ -11,10 +11,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-const MAX_PARALLELISM: u32 = 5;
+pub(in crate::table) const MAX_PARALLELISM: u32 = 5;
 
 #[derive(Clone, Debug)]
-enum Op {
+pub(in crate::table) enum Op {
     Begin,
     Step(usize),
     Insert(u16, u32),
@@ -29,7 +29,7 @@ enum Op {
     Drain,
 }
 
-fn ops(n_keys: u16) -> impl Strategy<Value = Vec<Op>> {
+pub(in crate::table) fn ops(n_keys: u16) -> impl Strategy<Value = Vec<Op>> {
     let key = 0..n_keys;
     let pair = (0..n_keys, 0..9_u32);
     let op = prop_oneof![
@@ -50,7 +50,7 @@ fn ops(n_keys: u16) -> impl Strategy<Value = Vec<Op>> {
 }
 
 /// Values that own memory are copied as well as those that do not.
-trait Value: Data + PartialEq + fmt::Debug {
+pub(in crate::table) trait Value: Data + PartialEq + fmt::Debug {
     fn of(number: u32) -> Self;
     fn number(&self) -> u32;
 }
@@ -73,9 +73,9 @@ impl Value for String {
     }
 }
 
-type Model<V> = BTreeMap<u16, V>;
+pub(in crate::table) type Model<V> = BTreeMap<u16, V>;
 
-fn apply<V: Value>(table: &mut KeyedTable<u16, V>, model: &mut Model<V>, op: Op) {
+pub(in crate::table) fn apply<V: Value>(table: &mut KeyedTable<u16, V>, model: &mut Model<V>, op: Op) {
     let add = |value: &mut V, number: u32| *value = V::of(value.number().wrapping_add(number) % 1000);
     match op {
         Op::Begin | Op::Step(_) => {}
@@ -148,7 +148,11 @@ fn begin<V: Value>(table: &mut KeyedTable<u16, V>) -> BegunSnapshot {
 }
 
 /// What a program does with a table on disk.
-fn apply_on_disk(table: &mut KeyedTable<u16, u32>, model: &mut Model<u32>, op: Op) -> Result<()> {
+pub(in crate::table) fn apply_on_disk(
+    table: &mut KeyedTable<u16, u32>,
+    model: &mut Model<u32>,
+    op: Op,
+) -> Result<()> {
     let key_of = |op: &Op| match op {
         Op::Insert(key, _)
         | Op::Remove(key)
@@ -348,7 +352,7 @@ fn an_empty_table_is_complete_at_once() {
 #[test]
 fn several_tables_are_one_state_and_their_entries_are_counted() {
     let mut begun = BegunSnapshot::default();
-    let stream = begun.stream("table", 1, GroupLayout::Counted);
+    let stream = begun.whole_stream("table", 1, GroupLayout::Counted);
     let mut tables = [KeyedTable::<u16, u32>::default(), KeyedTable::default()];
     for (table, end) in tables.iter_mut().zip([10_u32, 20]) {
         (0..200).for_each(|key| table.insert(key_hash(&key), &key, u32::from(key)));
