@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const N_SPLITS: u32 = 3;
-const COUNT: u64 = 150;
+const COUNT: u64 = 200;
 
 /// A key, and which record of the key it is, with the record: exact only if each is processed once and in order.
 type Row = (u64, u64, Numbered);
@@ -213,7 +213,7 @@ fn cancel_after(client: JobClient, env: &StreamExecutionEnvironment, ms: u64, di
     let result = env.env().block_on(async move {
         world.sleep(Duration::from_millis(ms)).await;
         while client.status() != JobStatus::Finished && newest_checkpoint(&*fs, &below).is_none() {
-            world.sleep(Duration::from_millis(5)).await;
+            world.sleep(Duration::from_millis(1)).await;
         }
         canceler.cancel().await;
         client.result().await.unwrap()
@@ -347,7 +347,7 @@ fn an_unaligned_checkpoint_does_not_wait_for_a_slow_sink() {
         (first_checkpoint_ms(None), first_checkpoint_ms(Some(0)), first_checkpoint_ms(Some(300)));
     assert!((1_000..1_050).contains(&at_once), "{at_once} ms");
     assert!((1_300..1_350).contains(&after), "{after} ms");
-    assert!(aligned > 3_000, "{aligned} ms");
+    assert!(aligned > 2_000, "{aligned} ms");
 }
 
 #[test]

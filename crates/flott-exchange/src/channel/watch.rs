@@ -1,10 +1,10 @@
 //! Barriers that may overtake: they are noticed when they come into a gate, and what they overtake is recorded.
 
-use super::{Arrived, InputGate, Queue};
+use super::InputGate;
+use super::gate::Inbox;
 use crate::recorder::Recorder;
 use flott_state::encode_element;
 use flott_types::{CheckpointBarrier, CheckpointId, Data, Error, Result, StreamElement};
-use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::task::Context;
 
@@ -58,64 +58,58 @@ impl<T: Data> InputGate<T> {
     /// Notices barriers as soon as they come into the gate, so that they may overtake. In what is recorded the gate's channels are numbered
     /// from `first_channel`.
     pub fn watch(&mut self, first_channel: usize) {
-        self.watch = Some(Watch { first_channel, ..Watch::default() });
+        self.inbox.watch = Some(Watch { first_channel, ..Watch::default() });
     }
 
     /// Puts elements before everything that arrives: what was in flight when the snapshot was taken that the subtask goes on from.
     pub fn preload(&mut self, elements: impl IntoIterator<Item = (usize, StreamElement<T>)>) {
-        let arrived = elements.into_iter().map(|(channel, element)| Arrived { channel, bytes: 0, element });
-        self.taken.extend(arrived);
+        self.inbox.replayed.extend(elements);
     }
 
     /// Looks for barriers that have come. Cheap if there are none.
     pub fn look(&mut self) {
         let n_signals = self.shared.n_signals.load(Ordering::Acquire);
-        if self.watch.as_ref().is_some_and(|watch| watch.n_signals != n_signals) {
+        if self.inbox.watch.as_ref().is_some_and(|watch| watch.n_signals != n_signals) {
             self.look_at_all(None);
         }
     }
 
     /// Looks for barriers, and is woken when more come: for a consumer that takes no records for now.
     pub fn listen(&mut self, cx: &Context<'_>) {
-        if self.watch.is_some() {
+        if self.inbox.watch.is_some() {
             self.look_at_all(Some(cx));
         }
     }
 
-    /// What arrives stays counted as in flight, or a gate that is only looked into would have no limit.
     fn look_at_all(&mut self, cx: Option<&Context<'_>>) {
-        let Self { shared, seen, parked, blocked, watch, .. } = self;
-        let Some(watch) = watch else { return };
+        let Self { shared, inbox } = self;
         let mut queue = shared.lock();
-        watch.n_signals = shared.n_signals.load(Ordering::Acquire);
+        if let Some(watch) = &mut inbox.watch {
+            watch.n_signals = shared.n_signals.load(Ordering::Acquire);
+        }
         if let Some(cx) = cx {
             queue.listener = Some(cx.waker().clone());
         }
-        let Queue { arrived, .. } = &mut *queue;
-        let arrived = std::mem::take(arrived);
-        drop(queue);
-        for arrived in arrived {
-            watch.see(arrived.channel, &arrived.element);
-            let queue = if blocked.contains(&arrived.channel) { &mut *parked } else { &mut *seen };
-            queue.push_back(arrived);
-        }
+        inbox.take_over(&mut queue);
     }
 
     /// The barriers that have come since the last call, in order of arrival.
     pub fn take_announced(&mut self) -> Vec<(usize, CheckpointBarrier)> {
-        self.watch.as_mut().map(|watch| std::mem::take(&mut watch.announced)).unwrap_or_default()
+        self.inbox.watch.as_mut().map(|watch| std::mem::take(&mut watch.announced)).unwrap_or_default()
     }
 
     /// A barrier overtakes: from here on everything before it is recorded, on the channels where it has not been `reached`.
     pub fn record(&mut self, id: CheckpointId, reached: Vec<bool>) {
         self.look_at_all(None);
-        let Self { taken, seen, parked, watch, .. } = self;
+        let Inbox { replayed, channels, watch, .. } = &mut self.inbox;
         let Some(watch) = watch else { return };
         watch.recorder = Some(Recorder::new(id, reached));
         watch.entries.clear();
         watch.failed = None;
-        let waiting = [&*parked, taken, seen].into_iter().flat_map(VecDeque::iter);
-        waiting.for_each(|arrived| watch.record(arrived.channel, &arrived.element));
+        replayed.iter().for_each(|(channel, element)| watch.record(*channel, element));
+        for (channel, waiting) in channels.iter().enumerate() {
+            waiting.elements.iter().for_each(|(.., element)| watch.record(channel, element));
+        }
     }
 
     /// How far the recording is.
@@ -123,7 +117,7 @@ impl<T: Data> InputGate<T> {
     /// # Errors
     /// If a record cannot be written.
     pub fn poll_recorded(&mut self) -> Result<Recorded> {
-        let Some(watch) = &mut self.watch else { return Ok(Recorded::All) };
+        let Some(watch) = &mut self.inbox.watch else { return Ok(Recorded::All) };
         if let Some(failed) = watch.failed.take() {
             return Err(failed);
         }
@@ -136,7 +130,7 @@ impl<T: Data> InputGate<T> {
 
     /// Records no more. Returns what has been recorded, as entries of the state [`IN_FLIGHT`](flott_state::IN_FLIGHT).
     pub fn stop_recording(&mut self) -> Vec<Vec<u8>> {
-        let Some(watch) = &mut self.watch else { return Vec::new() };
+        let Some(watch) = &mut self.inbox.watch else { return Vec::new() };
         watch.recorder = None;
         watch.failed = None;
         std::mem::take(&mut watch.entries)

@@ -352,6 +352,10 @@ fn a_channel_that_was_overdrawn_takes_nothing_until_it_has_room_and_a_listener_h
         senders[0].poll_send(cx, &mut outgoing).is_pending(),
         "nothing waits, but more is in flight than may be"
     );
+    for _ in 0..2 {
+        assert!(gate.poll_next(cx).is_ready());
+        assert!(senders[0].poll_send(cx, &mut outgoing).is_pending());
+    }
     assert!(gate.poll_next(cx).is_ready(), "all of it has been taken out");
     assert!(senders[0].poll_send(cx, &mut outgoing).is_ready());
 }
