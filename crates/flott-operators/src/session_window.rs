@@ -14,7 +14,7 @@ use crate::user_code::{Progress, user_error};
 use crate::window::{
     Results, SESSIONS, WindowFunction, check_kind, late_record, restore_entries, snapshot_entries, window_of,
 };
-use agenda::{Agenda, UPCOMING};
+use agenda::Agenda;
 use flott_api::windowing::{TimeWindow, Window, WindowAssigner, require_timestamp};
 use flott_api::{AggregateFunction, OutputTag, WindowContext};
 use flott_state::{
@@ -73,6 +73,11 @@ where
     /// The hashes and keys of the records at hand; empty between batches.
     keys: Vec<(u64, K)>,
     agenda: Agenda,
+    /// What the agenda says; empty between watermarks, as the next two.
+    looked_at: Vec<(Timestamp, u64)>,
+    /// Sessions that the watermark has passed.
+    closed: Vec<(K, Session<F::Accumulator>)>,
+    order: Vec<Place>,
     schemas: KeyedSchemas,
     processing_time: Timestamp,
     results: Results<O>,
@@ -116,6 +121,9 @@ where
             table: SessionTable::default(),
             keys: Vec::new(),
             agenda: Agenda::default(),
+            looked_at: Vec::new(),
+            closed: Vec::new(),
+            order: Vec::new(),
             schemas: KeyedSchemas::default(),
             processing_time: 0,
             results: Results::default(),
@@ -169,33 +177,75 @@ where
 
     /// Emits the sessions that the watermark has passed, in the order of their ends.
     fn fire(&mut self, out: &mut OperatorOutput<'_, O>) -> Result<()> {
-        let SessionWindowConfig { function, then, .. } = &mut self.config;
-        let watermark = self.event_time.watermark();
-        let until = watermark.timestamp().saturating_add(1);
-        let mut n_looked_at = 0;
-        while let Some((at, hash)) = self.agenda.pop_until(until) {
-            if n_looked_at % UPCOMING == 0 {
-                self.table.look_ahead(self.agenda.upcoming().iter().map(|(_, hash)| *hash));
+        let until = self.event_time.watermark().timestamp().saturating_add(1);
+        loop {
+            let mut looked_at = std::mem::take(&mut self.looked_at);
+            let until_now = self.agenda.take_until(until, &mut looked_at);
+            for entries in looked_at.chunks(LOOK_AHEAD) {
+                self.table.look_ahead(entries.iter().map(|(_, hash)| *hash));
+                entries.iter().for_each(|entry| self.close(*entry, until_now));
             }
-            n_looked_at += 1;
-            // An entry does not count if an earlier one has been made for the key since.
-            let Some(mut open) = self.table.find(hash, at) else { continue };
-            let (key, sessions) = open.get_mut();
-            let first = sessions.first();
-            if first.window.end == at {
-                let window = window_of::<A::Window>(first.window)?;
-                let ctx = WindowContext { window: &window, watermark, processing_time: self.processing_time };
-                let result = function.get_result(&first.accumulator);
-                self.results.fire(at.saturating_sub(1), out, |out| then.apply(key, &ctx, result, out))?;
-                if !sessions.remove_first() {
-                    open.remove();
-                    continue;
-                }
+            looked_at.clear();
+            self.looked_at = looked_at;
+            self.emit_closed(out)?;
+            if until_now == until {
+                return Ok(());
             }
-            sessions.look_again_at = sessions.first().window.end;
-            self.agenda.insert(sessions.look_again_at, hash, 0);
         }
+    }
+
+    /// Takes the sessions that end until `until` from a key that has an entry in the agenda.
+    fn close(&mut self, (at, hash): (Timestamp, u64), until: Timestamp) {
+        // An entry does not count if an earlier one has been made for the key since.
+        let Some(mut open) = self.table.find(hash, at) else { return };
+        let (key, sessions) = open.get_mut();
+        loop {
+            let end = sessions.first().window.end;
+            if end > until {
+                sessions.look_again_at = end;
+                self.agenda.insert(end, hash, 0);
+                return;
+            }
+            self.order.push(Place::new(end, hash, self.closed.len()));
+            let Some(session) = sessions.take_first() else { break };
+            self.closed.push((key.clone(), session));
+        }
+        let ((key, sessions), _) = open.remove();
+        self.closed.push((key, sessions.into_last()));
+    }
+
+    fn emit_closed(&mut self, out: &mut OperatorOutput<'_, O>) -> Result<()> {
+        let Self { config, closed, order, results, .. } = self;
+        let SessionWindowConfig { function, then, .. } = config;
+        let watermark = self.event_time.watermark();
+        results.expect(order.len());
+        order.sort_unstable();
+        for place in order.drain(..) {
+            let (key, session) = &closed[place.idx()];
+            let (window, end) = (window_of::<A::Window>(session.window)?, session.window.end);
+            let ctx = WindowContext { window: &window, watermark, processing_time: self.processing_time };
+            let result = function.get_result(&session.accumulator);
+            results.fire(end.saturating_sub(1), out, |out| then.apply(key, &ctx, result, out))?;
+        }
+        closed.clear();
         Ok(())
+    }
+}
+
+/// The end of a session, some of its key's hash, and its index: sorted as one number, which is twice as fast as one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place(u128);
+
+impl Place {
+    fn new(end: Timestamp, hash: u64, idx: usize) -> Self {
+        let idx = u32::try_from(idx).expect("fewer than 2^32 keys per subtask");
+        // Flipping the sign puts negative times before positive ones.
+        let ascending = u128::from((end ^ Timestamp::MIN).cast_unsigned());
+        Self(ascending << 64 | u128::from(hash >> 32) << 32 | u128::from(idx))
+    }
+
+    fn idx(self) -> usize {
+        (self.0 as u32) as usize
     }
 }
 

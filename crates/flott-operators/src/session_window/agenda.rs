@@ -2,6 +2,7 @@
 
 use flott_types::Timestamp;
 use std::cmp::Reverse;
+use std::collections::binary_heap::PeekMut;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 /// There are about this many buckets per gap.
@@ -10,13 +11,14 @@ const BUCKETS_PER_GAP: i64 = 64;
 /// So many buckets ahead are found without a search.
 const NEAR_BUCKETS_MAX: i64 = 4096;
 
-/// How many of the next entries [`Agenda::upcoming`] shows at most.
-pub(super) const UPCOMING: usize = 64;
+/// When so many entries have been taken, the rest is left for the next call.
+const TAKEN_ENOUGH: usize = 4096;
 
 /// The end of a session and the hash of its key.
 pub(super) type Entry = (Timestamp, u64);
 
-/// Entries in buckets of time, so that making one costs little. A bucket is sorted when the watermark reaches it.
+/// Entries in buckets of time, so that making one costs little. A bucket that the watermark passes is taken as a whole, one that it
+/// stops in is sorted first, so that the next watermarks need not search it again.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
     /// Log 2 of the length of a bucket in milliseconds; comes from the first gap that is seen.
@@ -28,7 +30,7 @@ pub(super) struct Agenda {
     n_near: usize,
     /// Entries of later buckets, by the number of the bucket.
     far: BTreeMap<i64, Vec<Entry>>,
-    /// The bucket that was opened last, in order, and how many of its entries have been taken.
+    /// The last bucket in which the watermark stopped, in order, and how many of its entries have been taken.
     opened: Vec<Entry>,
     n_taken: usize,
     /// Entries that were made for buckets after they had been opened.
@@ -72,67 +74,52 @@ impl Agenda {
         }
     }
 
-    /// Takes the earliest entry if it ends until `until`.
-    #[inline]
-    pub(super) fn pop_until(&mut self, until: Timestamp) -> Option<Entry> {
-        loop {
-            let opened = self.opened.get(self.n_taken).copied();
-            let belated = self.belated.peek().map(|Reverse(entry)| *entry);
-            return match (opened, belated) {
-                (Some(entry), belated) if belated.is_none_or(|belated| entry <= belated) => {
-                    (entry.0 <= until).then(|| {
-                        self.n_taken += 1;
-                        entry
-                    })
-                }
-                (_, Some(entry)) => (entry.0 <= until).then(|| {
-                    self.belated.pop();
-                    entry
-                }),
-                (Some(_), None) | (None, None) => {
-                    if self.open_next(until) {
-                        continue;
-                    }
-                    None
-                }
-            };
-        }
-    }
-
-    /// Opens the next bucket that has entries and begins until `until`.
-    #[inline(never)]
-    fn open_next(&mut self, until: Timestamp) -> bool {
-        let Some(bits) = self.bucket_bits else { return false };
+    /// Moves entries that end until `until` to the end of `taken`, in no order. All of them that end until the time that is returned; that
+    /// is less than `until` if there are more: the caller works off what it has got, and asks again.
+    pub(super) fn take_until(&mut self, until: Timestamp, taken: &mut Vec<Entry>) -> Timestamp {
+        let Some(bits) = self.bucket_bits else { return until };
+        self.take_opened(until, taken);
         let now = until >> bits;
-        loop {
+        while self.first <= now {
             if self.n_near == 0 {
                 // Nothing is lost by giving the empty buckets other numbers.
                 let next = self.far.first_key_value().map_or(now, |(bucket, _)| now.min(*bucket));
                 self.first = self.first.max(next);
             }
-            if self.first > now {
-                return false;
-            }
-            // The memory of the bucket that is used up is for a later one.
-            let mut used_up = std::mem::take(&mut self.opened);
-            used_up.clear();
-            self.opened = self.near.pop_front().unwrap_or_default();
-            self.near.push_back(used_up);
-            self.n_taken = 0;
-            self.n_near -= self.opened.len();
-            self.opened.extend(self.far.remove(&self.first).unwrap_or_default());
+            let mut bucket = self.near.pop_front().unwrap_or_default();
+            self.n_near -= bucket.len();
+            bucket.extend(self.far.remove(&self.first).unwrap_or_default());
             self.first += 1;
-            if !self.opened.is_empty() {
-                self.opened.sort_unstable();
-                return true;
+            if self.first > now {
+                bucket.sort_unstable();
+                self.n_taken = 0;
+                // The memory of the bucket that is used up is for a later one.
+                self.near.push_back(std::mem::replace(&mut self.opened, bucket));
+                self.take_opened(until, taken);
+                break;
+            }
+            taken.append(&mut bucket);
+            self.near.push_back(bucket);
+            if taken.len() >= TAKEN_ENOUGH {
+                return (self.first << bits) - 1;
             }
         }
+        until
     }
 
-    /// Some of the entries that will be taken next.
-    pub(super) fn upcoming(&self) -> &[Entry] {
+    /// Takes from what was opened, and what was entered there since.
+    fn take_opened(&mut self, until: Timestamp, taken: &mut Vec<Entry>) {
         let rest = self.opened.get(self.n_taken..).unwrap_or_default();
-        rest.get(..UPCOMING).unwrap_or(rest)
+        let n_due = rest.iter().take_while(|(end, _)| *end <= until).count();
+        taken.extend_from_slice(rest.get(..n_due).unwrap_or_default());
+        self.n_taken += n_due;
+        if self.n_taken == self.opened.len() {
+            self.opened.clear();
+            self.n_taken = 0;
+        }
+        while let Some(next) = self.belated.peek_mut().filter(|next| next.0.0 <= until) {
+            taken.push(PeekMut::pop(next).0);
+        }
     }
 }
 
@@ -143,7 +130,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn everything_is_due_once_and_in_order(
+        fn everything_is_due_once_and_in_time(
             gap in 1..5_000_i64,
             steps in proptest::collection::vec((0..200_i64, prop_oneof![9 => 0..300_i64, 1 => 0..2_000_000_i64]), 1..200),
         ) {
@@ -157,19 +144,24 @@ mod tests {
                 waiting.push(entry);
                 waiting.sort_unstable();
                 now += if hash % 3 == 0 || advance > 2_000_000 { advance } else { 0 };
-                let mut due = Vec::new();
-                while let Some(entry) = agenda.pop_until(now) {
-                    due.push(entry);
+                loop {
+                    let mut due = Vec::new();
+                    let until = agenda.take_until(now, &mut due);
+                    prop_assert!(until <= now);
+                    due.sort_unstable();
+                    let expected: Vec<_> = waiting.extract_if(.., |entry| entry.0 <= until).collect();
+                    prop_assert_eq!(&due, &expected);
                     // Some keys have another session.
-                    if entry.1 % 7 == 0 && entry.0 < 1_000_000_000 {
-                        let later = (entry.0 + 1 + ahead, entry.1 + 1);
+                    for (end, hash) in due.into_iter().filter(|(_, hash)| hash % 7 == 0 && until < 1_000_000_000) {
+                        let later = (until + 1 + (end + ahead) % 1_000, hash + 1);
                         agenda.insert(later.0, later.1, 0);
                         waiting.push(later);
                     }
+                    waiting.sort_unstable();
+                    if until == now {
+                        break;
+                    }
                 }
-                waiting.sort_unstable();
-                let expected: Vec<_> = waiting.extract_if(.., |entry| entry.0 <= now).collect();
-                prop_assert_eq!(due, expected);
             }
             prop_assert!(waiting.is_empty());
         }

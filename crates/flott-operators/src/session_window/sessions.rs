@@ -19,6 +19,9 @@ impl<A> Session<A> {
     }
 }
 
+/// So many of the last sessions are looked at before the others are searched.
+const LOOKED_AT: usize = 4;
+
 /// Open sessions in the order of time, one at least; none touches another. Records mostly go to the last one, the others
 /// wait for the watermark.
 #[derive(Debug)]
@@ -71,30 +74,36 @@ impl<A> Sessions<A> {
         if self.last.window.end < window.start {
             return None;
         }
-        let is_touched = |session: &Session<A>| session.window.intersects(&window);
-        let touches_last = is_touched(&self.last);
-        let Some(earlier) = &mut self.earlier else {
-            return touches_last.then(|| {
-                self.last.extend(window);
-                &mut self.last
-            });
-        };
+        let touches_last = self.last.window.intersects(&window);
+        if touches_last {
+            self.last.extend(window);
+        }
+        let Some(earlier) = &mut self.earlier else { return touches_last.then_some(&mut self.last) };
         let sessions = &mut earlier.sessions;
         // Sessions are apart from each other, so their starts and their ends are both in order.
-        let from = sessions.partition_point(|session| session.window.end < window.start);
-        let n_touched = sessions.range(from..).take_while(|session| is_touched(session)).count();
+        let to = if touches_last {
+            sessions.len()
+        } else {
+            first_after(sessions, |session| session.start > window.end)
+        };
+        let from = first_after(sessions, |session| session.end >= window.start);
         if touches_last {
             // The last one takes the others in, from the one next to it back, so that each merge is of neighbours.
-            self.last.extend(window);
-            for mut session in sessions.drain(from..from + n_touched).rev() {
+            while sessions.len() > from
+                && let Some(mut session) = sessions.pop_back()
+            {
                 std::mem::swap(&mut session.accumulator, &mut self.last.accumulator);
                 merge(&mut self.last.accumulator, &session.accumulator);
                 self.last.extend(session.window);
             }
             return Some(&mut self.last);
         }
-        let absorbed: Vec<_> = sessions.drain((from + 1).min(from + n_touched)..from + n_touched).collect();
-        let merged = if n_touched == 0 { None } else { sessions.get_mut(from) }?;
+        if from == to {
+            return None;
+        }
+        let absorbed: Vec<_> =
+            if to - from == 1 { Vec::new() } else { sessions.drain(from + 1..to).collect() };
+        let merged = sessions.get_mut(from)?;
         merged.extend(window);
         for later in absorbed {
             merged.extend(later.window);
@@ -110,13 +119,29 @@ impl<A> Sessions<A> {
             std::mem::swap(&mut self.last, &mut session);
             earlier.sessions.push_back(session);
         } else {
-            let place = earlier.sessions.partition_point(|known| known.window < session.window);
+            let place = first_after(&earlier.sessions, |known| *known >= session.window);
             earlier.sessions.insert(place, session);
         }
     }
 
-    /// Removes the first session if it is not the only one; says whether it did.
-    pub(super) fn remove_first(&mut self) -> bool {
-        self.earlier.as_mut().is_some_and(|earlier| earlier.sessions.pop_front().is_some())
+    /// Takes the first session if it is not the only one.
+    pub(super) fn take_first(&mut self) -> Option<Session<A>> {
+        self.earlier.as_mut()?.sessions.pop_front()
     }
+
+    /// The only session.
+    pub(super) fn into_last(self) -> Session<A> {
+        self.last
+    }
+}
+
+/// The index of the first session that `is_after` says yes to, as to all that follow it. Mostly it is one of the last.
+#[inline]
+fn first_after<A>(sessions: &VecDeque<Session<A>>, is_after: impl Fn(&TimeWindow) -> bool) -> usize {
+    let n_last =
+        sessions.iter().rev().take(LOOKED_AT).take_while(|session| is_after(&session.window)).count();
+    if n_last < LOOKED_AT {
+        return sessions.len() - n_last;
+    }
+    sessions.partition_point(|session| !is_after(&session.window))
 }
