@@ -34,11 +34,10 @@ pub struct HashPartitioner<S> {
     max_parallelism: u32,
     /// The target of each key group: a division per record would cost more than the hash.
     target_of_group: Vec<u16>,
-    /// The targets of the records at hand.
-    chosen: Vec<u16>,
-    /// The records at hand by target, and where those of each target end.
-    order: Vec<u32>,
-    ends: Vec<usize>,
+    /// For each target a list of the records at hand that go there, with room for all of them.
+    lists: Vec<u32>,
+    /// How many are in each list.
+    lengths: Vec<usize>,
 }
 
 impl<S> fmt::Debug for HashPartitioner<S> {
@@ -56,41 +55,41 @@ impl<S> HashPartitioner<S> {
             selector,
             max_parallelism,
             target_of_group: Vec::new(),
-            chosen: Vec::new(),
-            order: Vec::new(),
-            ends: Vec::new(),
+            lists: Vec::new(),
+            lengths: Vec::new(),
         }
     }
 
     fn prepare(&mut self, n_targets: usize) {
-        if self.ends.len() != n_targets {
+        if self.lengths.len() != n_targets {
             let (max_parallelism, parallelism) = (self.max_parallelism, n_targets as u32);
             let target =
                 |group| subtask_for_key_group(KeyGroup(group), max_parallelism, parallelism).0 as u16;
             self.target_of_group = (0..max_parallelism).map(target).collect();
-            self.ends = vec![0; n_targets];
+            self.lengths = vec![0; n_targets];
         }
-        self.chosen.clear();
     }
 
-    /// Sorts the records at hand by target, without changing their order otherwise (counting sort).
+    /// Enters each record into the list of its target, in order.
     #[expect(
         clippy::indexing_slicing,
-        reason = "targets are below their number, places below the number of records"
+        reason = "targets are below their number, lengths below the number of records"
     )]
-    fn sort(&mut self) {
-        let Self { chosen, order, ends, .. } = self;
-        ends.fill(0);
-        chosen.iter().for_each(|target| ends[usize::from(*target)] += 1);
-        let mut end = 0;
-        for place in &mut *ends {
-            end += std::mem::replace(place, end);
+    fn divide<T, K: Serialize>(&mut self, records: &[T])
+    where
+        S: Fn(&T) -> K,
+    {
+        let Self { selector, max_parallelism, target_of_group, lists, lengths } = self;
+        let n_places = lengths.len() * records.len();
+        if lists.len() < n_places {
+            lists.resize(n_places, 0);
         }
-        order.resize(chosen.len(), 0);
-        for (idx, target) in (0..).zip(&*chosen) {
-            let place = &mut ends[usize::from(*target)];
-            order[*place] = idx;
-            *place += 1;
+        lengths.fill(0);
+        for (idx, record) in (0..).zip(records) {
+            let group = key_group(key_hash(&selector(record)), *max_parallelism);
+            let target = usize::from(target_of_group[group.0 as usize]);
+            lists[target * records.len() + lengths[target]] = idx;
+            lengths[target] += 1;
         }
     }
 }
@@ -103,24 +102,20 @@ impl<T: Clone, K: Serialize, S: Fn(&T) -> K + Send> Partitioner<T> for HashParti
             return Ok(());
         }
         self.prepare(targets.len());
-        let Self { selector, max_parallelism, target_of_group, chosen, .. } = self;
-        chosen.extend(batch.records().iter().map(|record| {
-            let group = key_group(key_hash(&selector(record)), *max_parallelism);
-            target_of_group[group.0 as usize]
-        }));
         if needs_drop::<T>() {
-            for ((record, timestamp), target) in batch.into_iter().zip(chosen) {
-                targets[usize::from(*target)].push(record, timestamp);
+            let Self { selector, max_parallelism, target_of_group, .. } = self;
+            for (record, timestamp) in batch {
+                let group = key_group(key_hash(&selector(&record)), *max_parallelism);
+                targets[usize::from(target_of_group[group.0 as usize])].push(record, timestamp);
             }
             return Ok(());
         }
         // What owns nothing is as cheap to copy as to move, and copying can go target by target: that is three times as
         // fast as to append each record to another batch than the last.
-        self.sort();
-        let mut start = 0;
-        for (target, end) in targets.iter_mut().zip(&self.ends) {
-            target.extend_from(&batch, &self.order[start..*end]);
-            start = *end;
+        self.divide(batch.records());
+        let lists = self.lists.chunks(batch.len().max(1));
+        for ((target, list), length) in targets.iter_mut().zip(lists).zip(&self.lengths) {
+            target.extend_from(&batch, &list[..*length]);
         }
         Ok(())
     }
