@@ -116,6 +116,11 @@ impl RestoredState {
         operator.and_then(|operator| operator.enumerator.as_deref())
     }
 
+    /// What the subtasks of an operator of the job have left, by index, as it was written; `None` if the snapshot does not know the operator.
+    pub fn parts(&self, uid: &OperatorUid) -> Option<&[OperatorSnapshot]> {
+        self.operators.get(uid).map(|state| state.parts.as_slice())
+    }
+
     /// What `subtask` of an operator of the job begins with; `None` if the snapshot does not know the operator.
     ///
     /// At the parallelism of the snapshot each subtask gets what it had; otherwise keyed state moves by key group, and entries of list state

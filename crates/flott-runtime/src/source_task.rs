@@ -187,6 +187,9 @@ impl<S: Source> SourceTask<S> {
             let ahead = if canary("restore-watermark-too-far") { 60 } else { 0 };
             let state = self.split_state(&split.split_id());
             state.watermark = Watermark(watermark.0.saturating_add(ahead));
+            if canary("forget-split-watermarks") {
+                state.watermark = Watermark::MIN;
+            }
             state.span = split.span();
             splits.push(split);
         }

@@ -6,20 +6,24 @@
 //!
 //! Checked all the time, not only at the end: whatever is committed, together with what the newest durable checkpoint lists as
 //! prepared, is what the reference says for the positions in that checkpoint (S6 of the catalogue; it implies that nothing is
-//! lost, doubled, phantom or early). At the end it is the whole reference; and the job does end (liveness), once the faults are used up.
+//! lost, doubled, phantom or early), and so is the state in it (S9). At the end it is the whole reference; and the job does end
+//! (liveness), once the faults are used up.
 //!
 //! Reading order: `plan` (what is run, as data), `world` (events, faults, disk), `store` (the transactional destination), `program`,
-//! `expected` (the reference), `cut` (what a checkpoint holds), `trial` (one plan), `sweep` (all crash points), `generate`, `shrink`,
-//! `campaign` (random plans), `coverage`, `canaries` (bugs that must be noticed).
+//! `expected` (the reference), `cut` (what a checkpoint holds), `flight`, `held` and `replay` (what is on its way in it, its state, and
+//! what that must be), `trial` (one plan), `sweep` (all crash points), `generate`, `shrink`, `campaign` (random plans), `coverage`, `canaries` (bugs that must be noticed).
 
 mod campaign;
 mod canaries;
 mod coverage;
 pub(crate) mod cut;
 pub(crate) mod expected;
+mod flight;
 mod generate;
+mod held;
 mod plan;
 pub(crate) mod program;
+mod replay;
 mod shrink;
 mod store;
 mod sweep;

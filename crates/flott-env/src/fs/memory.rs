@@ -9,8 +9,10 @@
 
 use super::{FileLock, FileSystem, FileWrite, Metadata, ReadSeek};
 use crate::sim::SimRng;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -217,18 +219,24 @@ impl Disk {
     fn crash(&mut self, mode: CrashMode) {
         let mut luck =
             Luck { mode, rng: SimRng::new(if let CrashMode::Random(seed) = mode { seed } else { 0 }) };
-        let paths: BTreeSet<_> = self.entries.keys().chain(self.durable.keys()).cloned().collect();
-        let mut entries = BTreeMap::new();
-        for path in paths {
-            let (now, durable) = (self.entries.get(&path), self.durable.get(&path));
-            let is_root = path.parent().is_none_or(|parent| parent.as_os_str().is_empty());
-            let survivor = if is_root || now == durable || luck.keeps() { now } else { durable };
+        let mut entries: Vec<(PathBuf, Entry)> = Vec::with_capacity(self.entries.len());
+        // Where the last one was: mostly the next one is there, too.
+        let mut known: Option<&Path> = None;
+        for (path, now, durable) in both(&self.entries, &self.durable) {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let survivor = if parent.is_none() || now == durable || luck.keeps() { now } else { durable };
+            let Some(survivor) = survivor else { continue };
             // An entry is worth nothing without its directory.
-            let has_parent = is_root || path.parent().is_some_and(|parent| entries.contains_key(parent));
-            if let Some(entry) = survivor.filter(|_| has_parent) {
-                entries.insert(path, *entry);
+            let is_known = parent.is_none_or(|parent| {
+                known.is_some_and(|known| known.as_os_str() == parent.as_os_str())
+                    || entries.binary_search_by(|(entry, _)| entry.as_path().cmp(parent)).is_ok()
+            });
+            if is_known {
+                known = parent;
+                entries.push((path.clone(), *survivor));
             }
         }
+        let entries: BTreeMap<_, _> = entries.into_iter().collect();
         for content in self.files.values_mut().filter(|content| content.current != content.durable) {
             luck.strike(content);
         }
@@ -242,6 +250,37 @@ impl Disk {
         self.n_crashes += 1;
         self.locks.clear();
     }
+}
+
+/// The paths that are in one or both, in order.
+fn both<'a>(
+    now: &'a BTreeMap<PathBuf, Entry>,
+    durable: &'a BTreeMap<PathBuf, Entry>,
+) -> impl Iterator<Item = (&'a PathBuf, Option<&'a Entry>, Option<&'a Entry>)> {
+    let (mut now, mut durable) = (now.iter().peekable(), durable.iter().peekable());
+    std::iter::from_fn(move || {
+        let order = match (now.peek(), durable.peek()) {
+            (Some((a, _)), Some((b, _))) if a.as_os_str() == b.as_os_str() => Ordering::Equal,
+            (Some((a, _)), Some((b, _))) => a.cmp(b),
+            (Some(_), None) => Ordering::Less,
+            (None, _) => Ordering::Greater,
+        };
+        let now = if order == Ordering::Greater { None } else { now.next() };
+        let durable = if order == Ordering::Less { None } else { durable.next() };
+        let (path, _) = now.or(durable)?;
+        Some((path, now.map(|(_, entry)| entry), durable.map(|(_, entry)| entry)))
+    })
+}
+
+/// What is in a directory.
+fn children<'a>(
+    entries: &'a BTreeMap<PathBuf, Entry>,
+    dir: &'a Path,
+) -> impl Iterator<Item = (&'a PathBuf, Entry)> {
+    // What is below a directory follows it.
+    let behind = entries.range::<Path, _>((Bound::Excluded(dir), Bound::Unbounded));
+    let below = behind.take_while(move |(path, _)| path.starts_with(dir));
+    below.filter(move |(path, _)| path.parent() == Some(dir)).map(|(path, entry)| (path, *entry))
 }
 
 /// Decides what survives.
@@ -373,9 +412,7 @@ impl FileSystem for MemoryFs {
                 format!("not a directory: {}", path.display()),
             ));
         }
-        self.read(|disk| {
-            Ok(disk.entries.keys().filter(|entry| entry.parent() == Some(path)).cloned().collect())
-        })
+        self.read(|disk| Ok(children(&disk.entries, path).map(|(entry, _)| entry.clone()).collect()))
     }
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         self.change("create_dir_all", path, |disk| {
@@ -402,18 +439,18 @@ impl FileSystem for MemoryFs {
     }
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.change("sync_dir", path, |disk| {
-            let is_below = |entry: &Path| entry.parent() == Some(path);
+            let entries: Vec<_> =
+                children(&disk.entries, path).map(|(entry, kind)| (entry.clone(), kind)).collect();
             // Files may be in directories that nobody created.
-            if path != Path::new(".") && !disk.entries.keys().any(|entry| entry == path || is_below(entry)) {
+            if path != Path::new(".") && entries.is_empty() && !disk.entries.contains_key(path) {
                 return Err(missing(path));
             }
-            let entries: Vec<_> = disk
-                .entries
-                .iter()
-                .filter(|(entry, _)| is_below(entry))
-                .map(|(p, e)| (p.clone(), *e))
-                .collect();
-            disk.durable.retain(|entry, _| !is_below(entry));
+            let gone =
+                |(entry, _): (&PathBuf, Entry)| (!disk.entries.contains_key(entry)).then(|| entry.clone());
+            let gone: Vec<_> = children(&disk.durable, path).filter_map(gone).collect();
+            for entry in &gone {
+                disk.durable.remove(entry);
+            }
             disk.durable.extend(entries);
             Ok(())
         })
@@ -442,7 +479,7 @@ impl FileSystem for MemoryFs {
                 Some(Entry::File(_)) => return Err(failure(io::ErrorKind::NotADirectory, path)),
                 None => return Err(missing(path)),
             }
-            if disk.entries.keys().any(|entry| entry.parent() == Some(path)) {
+            if children(&disk.entries, path).next().is_some() {
                 return Err(failure(io::ErrorKind::DirectoryNotEmpty, path));
             }
             disk.entries.remove(path);

@@ -43,6 +43,8 @@ pub const CANARIES: &[Canary] = &[
     within("forget-restored-committables", 100),
     within("swallow-commit-errors", 100),
     within("restore-watermark-too-far", 100),
+    within("forget-split-watermarks", 1_000),
+    within("forget-event-time", 100),
     within("stale-positions", 100),
     within("forget-what-changes-during-a-sweep", 100),
     within("forget-output-in-flight", 100),

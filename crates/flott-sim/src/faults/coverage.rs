@@ -33,6 +33,8 @@ impl FaultCoverage {
             ("restarts inside of the last process", trial.n_restarts),
             ("restarts of a region inside of the last process", trial.n_region_restarts),
             ("commits compared with a durable checkpoint", trial.n_cuts),
+            ("checkpoints whose state was compared with a replay", trial.n_states.0),
+            ("entries of state compared", trial.n_states.1),
             ("faults", trial.fired.len() as u64),
             ("runs with a second fault", u64::from(trial.fired.len() > 1)),
             ("savepoints that a job was started from", trial.n_savepoints),

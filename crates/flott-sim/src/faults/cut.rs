@@ -1,8 +1,11 @@
 //! What a checkpoint holds: how far every split was read, how far event time was, and what sinks had prepared.
 
-use super::expected::{Due, SECOND};
+use super::expected::{Due, Numbered, Row, SECOND};
+use super::flight::Flight;
+use super::held::KeyedDump;
 use super::plan::Job;
 use super::program::{FaultSplit, SECOND_SINK, SINK, SOURCES};
+use super::replay::{compare_state, split_watermark};
 use super::store::{TransactionId, transaction_id};
 use super::world::{CHECKPOINTS, SAVEPOINTS, World};
 use flott_api::Committable;
@@ -13,7 +16,6 @@ use flott_checkpoint::{
 use flott_env::Env;
 use flott_env::sim::{CrashMode, MemoryFs, Simulation};
 use flott_graph::VertexId;
-use flott_state::IN_FLIGHT;
 use flott_types::{CheckpointId, Error, JobId, OperatorUid, Result, SubtaskIndex, Watermark};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -31,25 +33,81 @@ pub(crate) struct Cut {
     watermark: (i64, i64),
     /// What it promises to commit.
     pub(crate) listed: BTreeSet<TransactionId>,
-    /// Subtasks for which barriers have overtaken records.
-    pub(crate) n_in_flight: u64,
+    /// What has not come to the sinks.
+    pub(crate) flight: Flight,
+    /// What the keyed operator has.
+    keyed: KeyedDump,
+    /// What is wrong with the splits.
+    wrong: Option<String>,
     /// Whether it has only what has changed since an earlier one.
     pub(crate) goes_on: bool,
-    /// Whether anything that was read is on its way: then nobody can tell what has reached the sink.
-    pub(crate) is_open: bool,
 }
 
 impl Cut {
-    /// Whether a row must be in the checkpoint, and whether it may.
+    /// Whether something must be done by the checkpoint, and whether it may.
     pub(crate) fn covers(&self, due: Due) -> (bool, bool) {
         let (must, may) = match due {
-            Due::Read((split, number)) => {
-                let is_read = self.positions.get(&split).is_some_and(|next| number < *next);
-                (is_read, is_read)
-            }
+            Due::Read(record) => (self.has_read(&record), self.has_read(&record)),
             Due::At(time) => (time <= self.watermark.0, time <= self.watermark.1),
         };
-        (must && !self.is_open, may)
+        (must && !self.flight.is_open(), may)
+    }
+
+    /// Whether the sinks must have a row, and whether they may: of rows it is known whether they are on their way.
+    pub(crate) fn covers_row(&self, row: &Row, due: Due) -> (bool, bool) {
+        if self.flight.rows.contains(row) {
+            return (false, false);
+        }
+        let is_done = match (row, due) {
+            (Row::Record(record), _) => self.has_read(record) && !self.flight.to_rows.contains(record),
+            (Row::Group(key, ..), Due::At(time)) => match self.keyed.reached(*key) {
+                Some(reached) => time <= reached.0,
+                None => return self.covers(due),
+            },
+            (Row::Group(..) | Row::Count(..), Due::Read(record)) => {
+                self.has_read(&record) && !self.flight.to_state.contains(&record)
+            }
+            (Row::Count(..), Due::At(_)) => return self.covers(due),
+        };
+        (is_done, is_done)
+    }
+
+    fn has_read(&self, (split, number): &Numbered) -> bool {
+        self.positions.get(split).is_some_and(|next| number < next)
+    }
+
+    /// Compares splits, event time and keyed state with a replay of what their operators have seen.
+    ///
+    /// # Errors
+    /// What is wrong. Otherwise how many entries were compared.
+    pub(crate) fn compare_state(&self, job: &Job) -> std::result::Result<u64, String> {
+        if let Some(wrong) = &self.wrong {
+            return Err(format!("{wrong}; {}", self.positions()));
+        }
+        let compared = self.compare_event_time().and_then(|()| {
+            let splits = self.positions.iter();
+            let read = splits.flat_map(|(split, next)| (0..*next).map(|number| (*split, number)));
+            compare_state(job, &self.keyed, read.filter(|record| !self.flight.to_state.contains(record)))
+        });
+        let n_splits = self.positions.len() as u64;
+        compared.map(|n| n + n_splits).map_err(|what| format!("{what}; {}", self.positions()))
+    }
+
+    /// The event time of key groups is that of the sources, or not yet if something is on its way.
+    fn compare_event_time(&self) -> std::result::Result<(), String> {
+        let (least, most) = self.watermark;
+        let least = if self.flight.is_open() { i64::MIN } else { least };
+        for (start, end, reached) in &self.keyed.reached {
+            let has_ended = *reached == Watermark::MAX;
+            if !has_ended && !(least..=most).contains(&reached.0) {
+                return Err(format!(
+                    "key groups {start} to {end} are at {reached}, and its sources between {} and {}",
+                    Watermark(least),
+                    Watermark(most)
+                ));
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn positions(&self) -> String {
@@ -123,43 +181,20 @@ pub(crate) fn fits(disk: &MemoryFs, path: &str, parallelism: u32) -> bool {
 fn cut(snapshot: &OpenSnapshot, job: &Job) -> Result<Cut> {
     let manifest = snapshot.manifest();
     let state = RestoredState::open(snapshot, &plan_of(manifest, None), RestoreOptions::default())?;
-    let mut positions: BTreeMap<u32, u64> = job.splits().collect();
-    let mut watermark = (i64::MAX, i64::MAX);
+    let mut splits = Splits::new(job);
     let mut listed = BTreeSet::new();
-    let (mut n_in_flight, mut n_waiting) = (0, 0);
     for operator in &manifest.operators {
         let is_source = SOURCES.contains(&operator.uid.0.as_str());
         // Only records behind the first source have event time to wait for then.
         let has_time = !(job.apart && operator.uid.0 == SOURCES[1]);
         if let (true, Some(unassigned)) = (is_source, &operator.enumerator) {
-            let unassigned: Vec<FaultSplit> = flott_state::decode("splits", unassigned)?;
-            for split in &unassigned {
-                positions.insert(split.split, split.next);
-                if has_time {
-                    watermark.0 = i64::MIN;
-                }
-            }
+            splits.add_unassigned(&flott_state::decode::<Vec<FaultSplit>>("splits", unassigned)?, has_time);
         }
         for subtask in (0..operator.parallelism).map(SubtaskIndex) {
             let Some(restored) = state.subtask(&operator.uid, subtask)? else { continue };
             let list = |name: &str| restored.snapshot.list.get(name).cloned().unwrap_or_default();
-            n_in_flight += u64::from(!list(IN_FLIGHT).is_empty());
-            n_waiting += list("_async_wait").len();
             if is_source {
-                let mut least = None;
-                for entry in list("_splits") {
-                    let (bytes, of_split): (Vec<u8>, Watermark) =
-                        flott_state::decode("a held split", &entry)?;
-                    let split: FaultSplit = flott_state::decode("a split", &bytes)?;
-                    positions.insert(split.split, split.next);
-                    least = Some(least.unwrap_or(i64::MAX).min(of_split.0));
-                }
-                // Without splits it has ended, or is about to: then nobody can tell what it has said last.
-                let unknown = if restored.finished { i64::MAX } else { i64::MIN };
-                if has_time {
-                    watermark.0 = watermark.0.min(least.unwrap_or(unknown));
-                    watermark.1 = watermark.1.min(least.unwrap_or(i64::MAX));
-                }
+                splits.add_held(job, &list("_splits"), restored.finished, has_time)?;
             } else if [SINK, SECOND_SINK].contains(&operator.uid.0.as_str()) {
                 for entry in list("_sink_committables") {
                     let committable: Committable = flott_state::decode("a committable", &entry)?;
@@ -171,12 +206,73 @@ fn cut(snapshot: &OpenSnapshot, job: &Job) -> Result<Cut> {
             }
         }
     }
+    let Splits { mut positions, watermark, wrong, .. } = splits;
     if job.second.is_none() {
         positions.remove(&SECOND);
     }
-    let is_open = n_in_flight > 0 || n_waiting > 0;
+    let flight = Flight::read(manifest, &state)?;
+    let keyed = KeyedDump::read(manifest, &state)?;
     let goes_on = manifest.parts().values().any(|bases| !bases.is_empty());
-    Ok(Cut { id: manifest.checkpoint_id, positions, watermark, listed, n_in_flight, goes_on, is_open })
+    Ok(Cut { id: manifest.checkpoint_id, positions, watermark, listed, keyed, flight, wrong, goes_on })
+}
+
+/// How far splits were read, and event time with them.
+struct Splits {
+    positions: BTreeMap<u32, u64>,
+    watermark: (i64, i64),
+    /// Who has each split.
+    holders: BTreeSet<u32>,
+    wrong: Option<String>,
+}
+
+impl Splits {
+    /// Nobody has any: all were read.
+    fn new(job: &Job) -> Self {
+        let positions = job.splits().collect();
+        Self { positions, watermark: (i64::MAX, i64::MAX), holders: BTreeSet::new(), wrong: None }
+    }
+
+    fn add(&mut self, split: &FaultSplit) {
+        self.positions.insert(split.split, split.next);
+        if !self.holders.insert(split.split) {
+            self.wrong = Some(format!("split {} is held twice", split.split));
+        }
+    }
+
+    fn add_unassigned(&mut self, unassigned: &[FaultSplit], has_time: bool) {
+        for split in unassigned {
+            self.add(split);
+            if has_time {
+                self.watermark.0 = i64::MIN;
+            }
+        }
+    }
+
+    /// What one subtask holds.
+    fn add_held(&mut self, job: &Job, held: &[Vec<u8>], has_finished: bool, has_time: bool) -> Result<()> {
+        let mut least = None;
+        for entry in held {
+            let (bytes, of_split): (Vec<u8>, Watermark) = flott_state::decode("a held split", entry)?;
+            let split: FaultSplit = flott_state::decode("a split", &bytes)?;
+            self.add(&split);
+            let replayed = split_watermark(job, split.split, split.next);
+            if of_split != replayed {
+                let FaultSplit { split, next } = split;
+                let what = format!(
+                    "split {split} at record {next} has watermark {of_split}, and a replay {replayed}"
+                );
+                self.wrong = Some(what);
+            }
+            least = Some(least.unwrap_or(i64::MAX).min(of_split.0));
+        }
+        // Without splits it has ended, or is about to: then nobody can tell what it has said last.
+        let unknown = if has_finished { i64::MAX } else { i64::MIN };
+        if has_time {
+            self.watermark.0 = self.watermark.0.min(least.unwrap_or(unknown));
+            self.watermark.1 = self.watermark.1.min(least.unwrap_or(i64::MAX));
+        }
+        Ok(())
+    }
 }
 
 /// A plan that fits the snapshot, at its parallelism or another.

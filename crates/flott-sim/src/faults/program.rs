@@ -2,6 +2,7 @@
 
 use super::cut::JOB_ID;
 use super::expected::{Numbered, Row, SECOND};
+use super::held::{COUNT, GROUPS};
 use super::plan::{Job, Phase, Shape, SinkKind};
 use super::store::Store;
 use super::world::{CHECKPOINTS, LOCAL_STATE, OUT, SAVEPOINTS, World};
@@ -33,6 +34,16 @@ use std::time::Duration;
 
 /// The uids of the sources.
 pub(crate) const SOURCES: [&str; 2] = ["source", "second source"];
+/// The uids of what sees each record first, of both pipelines.
+pub(crate) const PROCESS: [&str; 2] = ["process", "second process"];
+/// The uid of what makes rows of records.
+pub(crate) const RAW: &str = "raw";
+/// The uids of the keyed operator.
+pub(crate) const KEYED: [&str; 2] = ["windows", "function"];
+/// The uid of what sees each row first.
+pub(crate) const FIRE: &str = "fire";
+/// The uid of something slow.
+pub(crate) const SLOW: &str = "slow";
 /// The uid of the sink.
 pub(crate) const SINK: &str = "sink";
 /// The uid of the sink of a pipeline of its own.
@@ -297,7 +308,8 @@ pub(crate) fn build(
         let passing = world.clone();
         let second = second_source(job, world, &program, &on_barrier)
             .try_map(move |record: Numbered| passing.event(Phase::Process, || Ok(record)));
-        write(job, store, launch, second.map(Row::Record).seal(), SECOND_SINK);
+        let second = second.map(Row::Record).uid(PROCESS[1]);
+        write(job, store, launch, second, SECOND_SINK);
     }
     program
 }
@@ -354,13 +366,13 @@ pub(crate) fn rows(
     }
     let passing = world.clone();
     let records =
-        records.try_map(move |record: Numbered| passing.event(Phase::Process, || Ok(record))).seal();
+        records.try_map(move |record: Numbered| passing.event(Phase::Process, || Ok(record))).uid(PROCESS[0]);
     let mut rows = shaped(job, &records);
     if job.raw && job.shape != Shape::Records {
-        rows = rows.union(&records.map(Row::Record).seal());
+        rows = rows.union(&records.map(Row::Record).uid(RAW));
     }
     let firing = world.clone();
-    rows.try_map(move |row: Row| firing.event(Phase::Fire, || Ok(row))).seal()
+    rows.try_map(move |row: Row| firing.event(Phase::Fire, || Ok(row))).uid(FIRE)
 }
 
 /// Rows that wait, one or two at a time and in order, so that what is before them is pushed back.
@@ -381,7 +393,7 @@ fn slowed(rows: &DataStream<Row>, slow_ms: u64, clock: Env) -> DataStream<Row> {
             Ok(vec![row])
         }
     };
-    rows.async_wait(wait, config).uid("slow")
+    rows.async_wait(wait, config).uid(SLOW)
 }
 
 fn shaped(job: &Arc<Job>, records: &DataStream<Numbered>) -> DataStream<Row> {
@@ -389,16 +401,16 @@ fn shaped(job: &Arc<Job>, records: &DataStream<Numbered>) -> DataStream<Row> {
     let keyed = records.key_by(move |record: &Numbered| of.key(*record));
     let ms = |ms: i64| Duration::from_millis(ms.unsigned_abs());
     match job.shape {
-        Shape::Records => records.map(Row::Record).seal(),
+        Shape::Records => records.map(Row::Record).uid(RAW),
         Shape::Tumbling { size_ms } => windows(&keyed, TumblingEventTimeWindows::of(ms(size_ms))),
         Shape::Sliding { size_ms, slide_ms } => {
             windows(&keyed, SlidingEventTimeWindows::of(ms(size_ms), ms(slide_ms)))
         }
         Shape::Session { gap_ms } => windows(&keyed, EventTimeSessionWindows::with_gap(ms(gap_ms))),
         Shape::Timers { delay_ms } => {
-            keyed.process(ByTimer { delay_ms, groups: MapState::new("groups") }).uid("function")
+            keyed.process(ByTimer { delay_ms, groups: MapState::new(GROUPS) }).uid(KEYED[1])
         }
-        Shape::Counts => keyed.process(Counter(ValueState::new("count"))).uid("function"),
+        Shape::Counts => keyed.process(Counter(ValueState::new(COUNT))).uid(KEYED[1]),
     }
 }
 
@@ -410,5 +422,5 @@ where
     let collected = keyed.window(assigner).aggregate_with(CollectAll, |key: &u32, window, records| {
         Row::Group(*key, window.window.start, records)
     });
-    collected.uid("windows")
+    collected.uid(KEYED[0])
 }

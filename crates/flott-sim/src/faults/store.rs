@@ -90,7 +90,7 @@ impl Store {
         for (id, (rows, is_committed)) in known {
             // What was read before the checkpoint may have been prepared behind it, if it was on its way.
             let is_before = prepared_for.get(id).is_some_and(|of| *of <= to.id);
-            let is_older = (is_before || !to.is_open)
+            let is_older = (is_before || !to.flight.is_open())
                 && rows.iter().all(|row| self.expected.get(row).is_some_and(|due| to.covers(*due).1));
             *is_committed &= is_older && !to.listed.contains(id);
         }
@@ -120,7 +120,8 @@ impl Store {
         let is_seen = |id: &TransactionId, is_committed: bool| is_committed || cut.listed.contains(id);
         let seen = transactions.known.iter().filter(|(id, (_, is_committed))| is_seen(id, *is_committed));
         let rows: Vec<&Row> = seen.flat_map(|(_, (rows, _))| rows).collect();
-        if let Err(what) = compare(&self.job, &self.expected, &cut, &rows) {
+        let state = self.world.compare_state(&self.job, &cut);
+        if let Err(what) = state.and_then(|()| compare(&self.job, &self.expected, &cut, &rows)) {
             self.world.violation(format!(
                 "{when} a commit of checkpoint {of}, with checkpoint {} the newest that is durable: {what}",
                 cut.id
@@ -132,7 +133,7 @@ impl Store {
                 .violation(format!("checkpoint {} lists transaction {lost}, which nobody knows", cut.id));
         }
         transactions.n_checked += 1;
-        transactions.n_in_flight += u64::from(cut.n_in_flight > 0);
+        transactions.n_in_flight += u64::from(cut.flight.n_subtasks > 0);
         transactions.n_increments += u64::from(cut.goes_on);
     }
 
@@ -165,11 +166,11 @@ pub(crate) fn compare(
         if !seen.insert(*row) && !job.at_least_once {
             return Err(format!("{row:?} is there twice"));
         }
-        if !cut.covers(*due).1 && !job.at_least_once {
+        if !cut.covers_row(row, *due).1 && !job.at_least_once {
             return Err(format!("{row:?}, due at {due:?}, comes too early; {}", cut.positions()));
         }
     }
-    match expected.iter().find(|(row, due)| cut.covers(**due).0 && !seen.contains(row)) {
+    match expected.iter().find(|(row, due)| cut.covers_row(row, **due).0 && !seen.contains(row)) {
         Some((row, due)) => Err(format!("{row:?}, due at {due:?}, is missing; {}", cut.positions())),
         None => Ok(()),
     }

@@ -52,6 +52,8 @@ pub struct FaultTrial {
     pub n_savepoints: u64,
     /// Commits with a checkpoint that has records in flight.
     pub n_in_flight: u64,
+    /// Checkpoints whose state was compared with a replay, and entries in it.
+    pub n_states: (u64, u64),
     /// Processes that began with records in flight.
     pub n_replays: u64,
     /// Of these, those with another number of subtasks.
@@ -257,10 +259,12 @@ impl Run {
             Some(_) | None => read_cut(disk, &self.job).ok().flatten(),
         };
         if let Some(cut) = newest {
-            if cut.n_in_flight > 0 {
-                self.trial.n_replays += 1;
-                self.trial.n_rescaled_replays += u64::from(self.is_rescaled);
+            if let Err(what) = self.world.compare_state(&self.job, &cut) {
+                self.world.violation(format!("a process begins with checkpoint {}: {what}", cut.id));
             }
+            let is_replay = cut.flight.n_subtasks > 0;
+            self.trial.n_replays += u64::from(is_replay);
+            self.trial.n_rescaled_replays += u64::from(is_replay && self.is_rescaled);
             self.trial.n_layered += u64::from(cut.goes_on);
         }
         (self.is_told, self.is_rescaled) = (false, false);
@@ -373,6 +377,7 @@ impl Run {
         self.trial.n_cuts = self.store.n_checked().0;
         self.trial.n_in_flight = self.store.n_in_flight();
         self.trial.n_increments = self.store.n_increments();
+        self.trial.n_states = self.world.n_states();
         self.trial.n_checkpoints = self.store.n_checked().1;
         self.trial.events = self.world.recorded();
         Ok(())
@@ -404,6 +409,7 @@ fn read_files(world: &World, job: &Job, expected: &Expected) {
         }
         let cut = read_cut(&world.disk, job).map_err(|error| error.report())?;
         let cut = cut.ok_or_else(|| "there is output and no durable checkpoint".to_owned())?;
+        world.compare_state(job, &cut)?;
         let rows: Vec<&Row> = rows.iter().collect();
         // What is not visible yet may still be committed: only what is there is compared.
         match compare(job, expected, &cut, &rows) {

@@ -1,10 +1,12 @@
 //! What a job meets outside of itself: a disk and user code whose events are counted, and at some of which something goes wrong.
 
-use super::plan::{Action, Fault, Phase, Unsynced};
+use super::cut::Cut;
+use super::plan::{Action, Fault, Job, Phase, Unsynced};
 use flott_env::sim::{CrashMode, MemoryFs, Simulation};
 use flott_env::{
     AsyncStream, Env, EnvBackend, FileLock, FileSystem, FileWrite, Metadata, ReadSeek, TaskHandle,
 };
+use flott_types::CheckpointId;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -56,6 +58,10 @@ struct WorldState {
     violations: Vec<String>,
     /// The start of the job whose end has been heard of.
     known_end: Option<u64>,
+    /// The checkpoint whose state was compared last.
+    compared: Option<CheckpointId>,
+    /// Checkpoints whose state was compared, and entries in it.
+    n_states: (u64, u64),
 }
 
 /// What becomes of one event.
@@ -119,6 +125,23 @@ impl World {
 
     pub(crate) fn violations(&self) -> Vec<String> {
         self.lock().violations.clone()
+    }
+
+    /// Compares the state in a checkpoint with a replay, unless it is the one of the last time.
+    pub(crate) fn compare_state(&self, job: &Job, cut: &Cut) -> Result<(), String> {
+        if self.lock().compared == Some(cut.id) {
+            return Ok(());
+        }
+        let n_entries = cut.compare_state(job).map_err(|what| format!("checkpoint {}: {what}", cut.id))?;
+        let mut state = self.lock();
+        state.compared = Some(cut.id);
+        state.n_states = (state.n_states.0 + 1, state.n_states.1 + n_entries);
+        Ok(())
+    }
+
+    /// Checkpoints whose state was compared, and entries in it.
+    pub(crate) fn n_states(&self) -> (u64, u64) {
+        self.lock().n_states
     }
 
     /// The start of the job whose end whoever starts the next process has heard of.
