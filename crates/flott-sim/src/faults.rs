@@ -11,7 +11,7 @@
 //!
 //! Reading order: `plan` (what is run, as data), `world` (events, faults, disk), `store` (the transactional destination), `program`,
 //! `expected` (the reference), `cut` (what a checkpoint holds), `flight`, `held` and `replay` (what is on its way in it, its state, and
-//! what that must be), `trial` (one plan), `sweep` (all crash points), `generate`, `shrink`, `campaign` (random plans), `coverage`, `canaries` (bugs that must be noticed).
+//! what that must be), `still` (restored without input), `trial` (one plan), `sweep` (all crash points), `generate`, `shrink`, `campaign` (random plans), `coverage`, `canaries` (bugs that must be noticed).
 
 mod campaign;
 mod canaries;
@@ -25,6 +25,7 @@ mod plan;
 pub(crate) mod program;
 mod replay;
 mod shrink;
+mod still;
 mod store;
 mod sweep;
 mod trial;

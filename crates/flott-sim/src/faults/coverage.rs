@@ -35,6 +35,7 @@ impl FaultCoverage {
             ("commits compared with a durable checkpoint", trial.n_cuts),
             ("checkpoints whose state was compared with a replay", trial.n_states.0),
             ("entries of state compared", trial.n_states.1),
+            ("snapshots restored without input and compared", trial.n_still),
             ("faults", trial.fired.len() as u64),
             ("runs with a second fault", u64::from(trial.fired.len() > 1)),
             ("savepoints that a job was started from", trial.n_savepoints),

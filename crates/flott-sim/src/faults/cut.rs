@@ -41,6 +41,8 @@ pub(crate) struct Cut {
     wrong: Option<String>,
     /// Whether it has only what has changed since an earlier one.
     pub(crate) goes_on: bool,
+    /// Whether each subtask of a source has one, or has ended.
+    has_splits: bool,
 }
 
 impl Cut {
@@ -91,6 +93,21 @@ impl Cut {
         });
         let n_splits = self.positions.len() as u64;
         compared.map(|n| n + n_splits).map_err(|what| format!("{what}; {}", self.positions()))
+    }
+
+    /// Compares it with a snapshot of a process that has begun with this one and has read nothing.
+    ///
+    /// # Errors
+    /// What is not the same.
+    pub(crate) fn compare_restored(&self, later: &Self) -> std::result::Result<(), String> {
+        if self.positions != later.positions {
+            return Err(format!("{} before, and behind {}", self.positions(), later.positions()));
+        }
+        // What was in flight has come to the state; and who has nothing to read says so, which is event time.
+        if self.flight.is_open() || !self.has_splits || self.keyed.same(&later.keyed) {
+            return Ok(());
+        }
+        Err(format!("the state was {:?}, and is {:?}", self.keyed, later.keyed))
     }
 
     /// The event time of key groups is that of the sources, or not yet if something is on its way.
@@ -206,14 +223,15 @@ fn cut(snapshot: &OpenSnapshot, job: &Job) -> Result<Cut> {
             }
         }
     }
-    let Splits { mut positions, watermark, wrong, .. } = splits;
+    let Splits { mut positions, watermark, wrong, has_splits, .. } = splits;
     if job.second.is_none() {
         positions.remove(&SECOND);
     }
     let flight = Flight::read(manifest, &state)?;
     let keyed = KeyedDump::read(manifest, &state)?;
     let goes_on = manifest.parts().values().any(|bases| !bases.is_empty());
-    Ok(Cut { id: manifest.checkpoint_id, positions, watermark, listed, keyed, flight, wrong, goes_on })
+    let id = manifest.checkpoint_id;
+    Ok(Cut { id, positions, watermark, listed, keyed, flight, wrong, has_splits, goes_on })
 }
 
 /// How far splits were read, and event time with them.
@@ -223,13 +241,16 @@ struct Splits {
     /// Who has each split.
     holders: BTreeSet<u32>,
     wrong: Option<String>,
+    /// Whether each subtask has one, or has ended.
+    has_splits: bool,
 }
 
 impl Splits {
     /// Nobody has any: all were read.
     fn new(job: &Job) -> Self {
         let positions = job.splits().collect();
-        Self { positions, watermark: (i64::MAX, i64::MAX), holders: BTreeSet::new(), wrong: None }
+        let watermark = (i64::MAX, i64::MAX);
+        Self { positions, watermark, holders: BTreeSet::new(), wrong: None, has_splits: true }
     }
 
     fn add(&mut self, split: &FaultSplit) {
@@ -265,6 +286,7 @@ impl Splits {
             }
             least = Some(least.unwrap_or(i64::MAX).min(of_split.0));
         }
+        self.has_splits &= has_finished || least.is_some();
         // Without splits it has ended, or is about to: then nobody can tell what it has said last.
         let unknown = if has_finished { i64::MAX } else { i64::MIN };
         if has_time {

@@ -4,7 +4,7 @@ use super::expected::Numbered;
 use super::program::KEYED;
 use flott_api::windowing::TimeWindow;
 use flott_checkpoint::{Manifest, OperatorManifest, RestoredState};
-use flott_state::{KEY_GROUP_WATERMARKS, KeyGroupBytes, OperatorSnapshot};
+use flott_state::{KEY_GROUP_WATERMARKS, KeyGroupBytes, OperatorSnapshot, SectionKind};
 use flott_types::{
     Error, ErrorKind, KeyGroup, Result, SubtaskIndex, Timestamp, Watermark, key_group, key_group_range,
     key_hash,
@@ -78,6 +78,23 @@ impl KeyedDump {
         run.map(|(_, _, watermark)| *watermark)
     }
 
+    /// Whether two are the same, however key groups are divided.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        let reached = |dump: &Self| {
+            let mut runs: Vec<(u32, u32, Watermark)> = Vec::new();
+            let mut divided = dump.reached.clone();
+            divided.sort_by_key(|(start, ..)| *start);
+            for (start, end, watermark) in divided {
+                match runs.last_mut() {
+                    Some((_, until, known)) if *until == start && *known == watermark => *until = end,
+                    Some(_) | None => runs.push((start, end, watermark)),
+                }
+            }
+            runs
+        };
+        self.entries == other.entries && reached(self) == reached(other)
+    }
+
     fn add(
         &mut self,
         part: &OperatorSnapshot,
@@ -117,24 +134,16 @@ impl KeyedDump {
             TIMERS => {
                 self.add_groups(groups, listed, |dump, (at, key)| dump.insert((TIMERS, key, at), Held::Timer))
             }
-            GROUPS => self.add_groups(
-                groups,
-                |bytes| of_kind(MAP, bytes),
-                |dump, (key, map)| {
-                    let map: BTreeMap<Timestamp, Stored<Vec<Numbered>>> = map;
-                    map.into_iter().try_for_each(|(at, (records, _))| {
-                        dump.insert((GROUPS, key, at), Held::Records(sorted(records)))
-                    })
-                },
-            ),
-            COUNT => self.add_groups(
-                groups,
-                |bytes| of_kind(VALUE, bytes),
-                |dump, (key, value)| {
-                    let ((count, sum), _): Stored<(u64, u64)> = value;
-                    dump.insert((COUNT, key, 0), Held::Count(count, sum))
-                },
-            ),
+            GROUPS => self.add_changes(GROUPS, MAP, groups, |dump, key, map| {
+                let map: BTreeMap<Timestamp, Stored<Vec<Numbered>>> = map;
+                map.into_iter().try_for_each(|(at, (records, _))| {
+                    dump.insert((GROUPS, key, at), Held::Records(sorted(records)))
+                })
+            }),
+            COUNT => self.add_changes(COUNT, VALUE, groups, |dump, key, value| {
+                let ((count, sum), _): Stored<(u64, u64)> = value;
+                dump.insert((COUNT, key, 0), Held::Count(count, sum))
+            }),
             _ if groups.is_empty() => Ok(()),
             _ => Err(wrong(format!("nobody has made the state '{name}'"))),
         }
@@ -150,6 +159,35 @@ impl KeyedDump {
         groups.values().try_for_each(|group| {
             group.for_each_section(|section| decode(section)?.into_iter().try_for_each(|it| add(self, it)))
         })
+    }
+
+    /// Takes the entries of a state of the user's, some of which may be changes of others.
+    fn add_changes<V: DeserializeOwned>(
+        &mut self,
+        name: &'static str,
+        of: u8,
+        groups: &KeyGroupBytes,
+        add: impl Fn(&mut Self, u32, V) -> Result<()>,
+    ) -> Result<()> {
+        groups.values().try_for_each(|group| {
+            group.for_each_change(|kind, section| match kind {
+                SectionKind::Whole => {
+                    of_kind(of, section)?.into_iter().try_for_each(|(key, held)| add(self, key, held))
+                }
+                SectionKind::Changed => of_kind(of, section)?.into_iter().try_for_each(|(key, held)| {
+                    self.remove(name, key);
+                    add(self, key, held)
+                }),
+                SectionKind::Removed => {
+                    of_kind(of, section)?.into_iter().for_each(|key| self.remove(name, key));
+                    Ok(())
+                }
+            })
+        })
+    }
+
+    fn remove(&mut self, name: &'static str, key: u32) {
+        self.entries.retain(|(of, owner, _), _| (*of, *owner) != (name, key));
     }
 
     fn insert(&mut self, place: Place, held: Held) -> Result<()> {

@@ -116,6 +116,9 @@ impl SplitReader for FaultReader {
         records_max: usize,
         out: &mut SplitOutput<Numbered>,
     ) -> Poll<Result<InputStatus>> {
+        if self.world.is_still {
+            return Poll::Pending;
+        }
         if let Some(pause) = &mut self.pause {
             if pause.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The number of a transaction.
 pub(crate) type TransactionId = u64;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Transactions {
     next: TransactionId,
     /// What was prepared, and whether it was committed.
@@ -50,6 +50,12 @@ impl Store {
     pub(crate) fn new(world: &World, job: &Job) -> Self {
         let expected = Arc::new(job.expected());
         Self { transactions: Arc::default(), world: world.clone(), job: Arc::new(job.clone()), expected }
+    }
+
+    /// A copy in another world.
+    pub(crate) fn in_world(&self, world: &World) -> Self {
+        let transactions = Arc::new(Mutex::new(self.lock().clone()));
+        Self { transactions, world: world.clone(), ..self.clone() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Transactions> {

@@ -6,6 +6,7 @@ use super::cut::{
 use super::expected::{Expected, Row};
 use super::plan::{FaultPlan, Job, Phase, SinkKind};
 use super::program::{Launch, build};
+use super::still::Still;
 use super::store::{Store, compare};
 use super::world::{OUT, Request, World};
 use crate::check::Failure;
@@ -52,6 +53,8 @@ pub struct FaultTrial {
     pub n_savepoints: u64,
     /// Commits with a checkpoint that has records in flight.
     pub n_in_flight: u64,
+    /// Processes that have begun with a snapshot, read nothing, and left a snapshot that is the same.
+    pub n_still: u64,
     /// Checkpoints whose state was compared with a replay, and entries in it.
     pub n_states: (u64, u64),
     /// Processes that began with records in flight.
@@ -116,6 +119,8 @@ struct Run {
     is_rescaled: bool,
     /// How each life ended, for people.
     story: Vec<String>,
+    /// Whether the plan is a random one.
+    is_swarm: bool,
 }
 
 impl End {
@@ -159,6 +164,7 @@ impl Run {
             is_told: false,
             is_rescaled: false,
             story: Vec::new(),
+            is_swarm: plan.seed != 0,
         }
     }
 
@@ -230,7 +236,7 @@ impl Run {
     fn live(&mut self, seed: u64) -> std::result::Result<End, Failure> {
         let simulation = Simulation::new(seed).with_steps_max(STEPS_MAX);
         let env = self.world.env(&simulation);
-        self.note_replay();
+        self.note_replay(mix(seed, 2));
         let program = build(&self.job, &self.world, &self.store, env, &self.launch);
         let client = match program.execute_async("faults") {
             Ok(client) => client,
@@ -249,18 +255,29 @@ impl Run {
     }
 
     /// Whether the process that is about to begin has records in flight to go on with.
-    fn note_replay(&mut self) {
+    fn note_replay(&mut self, seed: u64) {
         let disk = &self.world.disk;
         let newest = match &self.launch.recovery_path {
             // Named once more after a crash, but the job has come further.
             Some(path) if self.is_told || checkpoints(disk).is_empty() => {
-                read_cut_at(disk, path, &self.job).ok()
+                read_cut_at(disk, path, &self.job).ok().map(|cut| (cut, path.clone()))
             }
-            Some(_) | None => read_cut(disk, &self.job).ok().flatten(),
+            Some(_) | None => {
+                let newest = read_cut(disk, &self.job).ok().flatten();
+                newest.zip(checkpoints(disk).pop()).map(|(cut, (_, path))| (cut, path))
+            }
         };
-        if let Some(cut) = newest {
+        if let Some((cut, path)) = newest {
             if let Err(what) = self.world.compare_state(&self.job, &cut) {
                 self.world.violation(format!("a process begins with checkpoint {}: {what}", cut.id));
+            }
+            let Self { job, world, store, launch, .. } = self;
+            // A sweep has very many processes that begin with the same few snapshots.
+            let still = Still { job, world, store, launch };
+            let checked = if self.is_swarm { still.check(&cut, &path, seed) } else { Ok(false) };
+            match checked {
+                Ok(is_compared) => self.trial.n_still += u64::from(is_compared),
+                Err(what) => self.world.violation(what),
             }
             let is_replay = cut.flight.n_subtasks > 0;
             self.trial.n_replays += u64::from(is_replay);

@@ -25,6 +25,8 @@ pub(crate) struct World {
     pub(crate) disk: MemoryFs,
     state: Arc<Mutex<WorldState>>,
     reader: Option<Arc<Reader>>,
+    /// Nothing is read here.
+    pub(crate) is_still: bool,
 }
 
 /// Who looks at the sink's files whenever one has got its name.
@@ -85,7 +87,14 @@ impl fmt::Debug for World {
 impl World {
     pub(crate) fn new(faults: &[Fault]) -> Self {
         let state = WorldState { faults: faults.to_vec(), ..WorldState::default() };
-        Self { disk: MemoryFs::default(), state: Arc::new(Mutex::new(state)), reader: None }
+        Self { disk: MemoryFs::default(), state: Arc::new(Mutex::new(state)), reader: None, is_still: false }
+    }
+
+    /// A copy of the disk in a world in which nothing goes wrong, and nothing is read.
+    pub(crate) fn in_peace(&self) -> Self {
+        let world = Self { disk: self.disk.fork(), is_still: true, ..Self::new(&[]) };
+        world.hear_of_end(self.known_end());
+        world
     }
 
     /// The same world with somebody who reads the sink's files all the time.
