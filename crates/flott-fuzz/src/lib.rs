@@ -1,5 +1,7 @@
-//! Every decoder of bytes that come from outside, as a function of bytes that must return: without a panic, without end, without unbounded
-//! memory. Bytes that it accepts are used, and what they mean is written and read once more where there is a way to write it.
+//! Decoders of bytes that come from outside, as functions of bytes that must return: without a panic, without end, without unbounded
+//! memory. Snapshots, state, files, sockets and configuration are here; answers of object stores and databases are not, as libraries read them,
+//! and neither are parked sections of state, whose checksum is compared before anybody decodes them. Bytes that a target accepts are used, and what
+//! they mean is written and read once more where there is a way to write it.
 //!
 //! * `target`: [`Target`], a function with its seeds, and [`TARGETS`], all of them. `targets`: one file per kind of decoder.
 //! * `mutate`: random changes to seeds, for a run on any toolchain. It knows nothing of coverage; `fuzz/` has the same targets for libFuzzer.

@@ -1,7 +1,8 @@
 //! What is fuzzed.
 
 use crate::targets::{
-    cold, config, files, keyed_state, operator_state, operators, parts, sinks, snapshots, socket, splits,
+    cold, config, files, joins, keyed_state, operator_state, operators, parts, sinks, snapshots, socket,
+    splits, sqlite, values,
 };
 use std::path::{Path, PathBuf};
 
@@ -25,7 +26,7 @@ const fn target(name: &'static str, (run, seeds): (Run, Seeds), n_tested: u32) -
 }
 
 /// All targets.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 21] = [
     target("manifest", (snapshots::manifest, snapshots::manifests), 2_000),
     target("owner", (snapshots::owner, snapshots::owners), 300),
     target("part", (parts::part, parts::files), 500),
@@ -34,6 +35,7 @@ pub const TARGETS: [Target; 18] = [
     target("timers", (operator_state::timers, operator_state::timer_seeds), 4_000),
     target("operator_state", (operator_state::restore, operator_state::seeds), 4_000),
     target("operators", (operators::restore, operators::seeds), 3_000),
+    target("joins", (joins::restore, joins::seeds), 1_000),
     target("cold", (cold::read, cold::runs), 500),
     target("splits", (splits::restore, splits::snapshots), 2_000),
     target("positions", (splits::start, splits::positions), 2_000),
@@ -43,7 +45,9 @@ pub const TARGETS: [Target; 18] = [
     target("parquet", (files::parquet, files::parquet_files), 1_000),
     target("socket", (socket::lines, socket::streams), 1_000),
     target("file_sink", (sinks::restore, sinks::prepared), 1_000),
+    target("sqlite_sink", (sqlite::commit, sqlite::seeds), 200),
     target("config", (config::load, config::files), 1_500),
+    target("values", (values::set, values::texts), 4_000),
 ];
 
 /// The target of this name.

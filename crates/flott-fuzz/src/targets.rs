@@ -3,6 +3,7 @@
 pub(crate) mod cold;
 pub(crate) mod config;
 pub(crate) mod files;
+pub(crate) mod joins;
 pub(crate) mod keyed_state;
 pub(crate) mod operator_state;
 pub(crate) mod operators;
@@ -11,6 +12,8 @@ pub(crate) mod sinks;
 pub(crate) mod snapshots;
 pub(crate) mod socket;
 pub(crate) mod splits;
+pub(crate) mod sqlite;
+pub(crate) mod values;
 
 use flott_env::Env;
 use std::io::Write;

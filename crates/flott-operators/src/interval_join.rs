@@ -11,7 +11,9 @@ use flott_state::{
     BegunSnapshot, GroupLayout, HandleTypes, KeyedSchemas, KeyedTable, OperatorSnapshot, SnapshotProgress,
     StateTypes, TimerService,
 };
-use flott_types::{Data, Error, Key, NO_TIMESTAMP, RecordBatch, Result, Timestamp, Watermark, key_hash};
+use flott_types::{
+    Data, Error, ErrorKind, Key, NO_TIMESTAMP, RecordBatch, Result, Timestamp, Watermark, key_hash,
+};
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
 use std::sync::atomic::Ordering;
@@ -134,7 +136,10 @@ impl<K: Key, L: Data, R: Data, F, S1, S2> IntervalJoinOperator<K, L, R, F, S1, S
         while let Some((_, key, ())) = self.timers.event.pop_due(watermark.timestamp()) {
             let hash = key_hash(&key);
             let buffers = self.buffers.load_mut(hash, &key)?.get_mut(hash, &key);
-            let buffers = buffers.expect("a key with a timer has buffered records");
+            let Some(buffers) = buffers else {
+                let message = "the state of an interval join has a timer of a key without records";
+                return Err(Error::new(ErrorKind::Corruption, message));
+            };
             let left = buffers.left.expire(watermark, upper_ms);
             let right = buffers.right.expire(watermark, lower_ms.saturating_neg());
             match left.into_iter().chain(right).min() {

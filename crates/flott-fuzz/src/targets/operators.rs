@@ -57,27 +57,27 @@ fn snapshot(make: fn() -> Driver) -> OperatorSnapshot {
 }
 
 /// Every run of bytes in a snapshot, in order.
-fn parts(snapshot: &mut OperatorSnapshot) -> Vec<Part<'_>> {
+pub(super) fn parts(snapshot: &mut OperatorSnapshot) -> Vec<Part<'_>> {
     let OperatorSnapshot { keyed, list, union, broadcast, .. } = snapshot;
     let groups = keyed.values_mut().flat_map(|groups| groups.values_mut()).map(Part::Group);
     let entries = list.values_mut().chain(union.values_mut()).flatten().chain(broadcast.values_mut());
     groups.chain(entries.map(Part::Entry)).collect()
 }
 
-enum Part<'a> {
+pub(super) enum Part<'a> {
     Group(&'a mut GroupBytes),
     Entry(&'a mut Vec<u8>),
 }
 
 impl Part<'_> {
-    fn get(&self) -> Vec<u8> {
+    pub(super) fn get(&self) -> Vec<u8> {
         match self {
             Self::Group(group) => group.to_vec().expect("it is in memory"),
             Self::Entry(entry) => entry.to_vec(),
         }
     }
 
-    fn set(&mut self, bytes: &[u8]) {
+    pub(super) fn set(&mut self, bytes: &[u8]) {
         match self {
             Self::Group(group) => **group = bytes.to_vec().into(),
             Self::Entry(entry) => **entry = bytes.to_vec(),

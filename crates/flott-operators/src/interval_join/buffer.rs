@@ -20,7 +20,8 @@ impl<T> Default for Buffer<T> {
 impl<T> Buffer<T> {
     pub(super) fn insert(&mut self, timestamp: Timestamp, record: T) {
         self.records.insert((timestamp, self.n_arrived), record);
-        self.n_arrived += 1;
+        // Only damaged bytes come so far.
+        self.n_arrived = self.n_arrived.saturating_add(1);
     }
 
     /// The records from one time to another, both inclusive.
