@@ -42,6 +42,10 @@ pub(crate) struct LargeStateArgs {
     /// What a process may have at most, in MB.
     #[arg(long, default_value_t = 128)]
     limit: u64,
+
+    /// Checkpoints have what has changed since the one before; while state is filled there are several.
+    #[arg(long)]
+    incremental: bool,
 }
 
 /// Why it is not as it should be.
@@ -146,6 +150,9 @@ fn spawn(args: LargeStateArgs, dir: &Path) -> io::Result<Killed> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("large-state-job").arg(dir);
     command.args(["--megabytes", &args.megabytes.to_string(), "--limit", &args.limit.to_string()]);
+    if args.incremental {
+        command.arg("--incremental");
+    }
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     command.spawn().map(Killed)
 }

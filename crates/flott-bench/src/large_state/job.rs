@@ -55,6 +55,7 @@ fn environment(args: LargeStateArgs, dir: &Path) -> StreamExecutionEnvironment {
         ("state.backend.disk.memory", &format!("{}mb", args.table_megabytes())),
         ("state.backend.local-dir", &dir_of("local")),
         ("execution.checkpointing.interval", "10 s"),
+        ("execution.checkpointing.incremental", &args.incremental.to_string()),
         ("execution.checkpointing.dir", &dir_of("checkpoints")),
         ("restart-strategy.type", "none"),
     ] {
