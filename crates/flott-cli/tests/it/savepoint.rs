@@ -158,7 +158,7 @@ fn inspect_shows_operators_states_and_schemas() {
     );
     assert!(text.starts_with(&expected), "{text}");
     for line in [
-        "manifest 1, parts 2, key hash 1",
+        "manifest 1, parts 3, key hash 1",
         "operator 'counts' (Word counts)\n  parallelism 2, 8 key groups, ",
         "    total    value                       8 key groups",
     ] {
