@@ -141,6 +141,14 @@ impl<T> RecordBatch<T> {
         std::mem::take(self)
     }
 
+    /// Takes the content with little more memory than it needs: if that is less than half of the memory it is moved out, and the memory stays.
+    pub fn take_compact(&mut self) -> Self {
+        if self.len() * 2 >= self.records.capacity() {
+            return self.take();
+        }
+        Self { records: self.records.drain(..).collect(), timestamps: self.timestamps.drain(..).collect() }
+    }
+
     /// The columns: records and timestamps (empty if untimed).
     pub fn into_columns(self) -> (Vec<T>, Vec<Timestamp>) {
         (self.records, self.timestamps)
