@@ -192,3 +192,32 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(lengths: &[u64]) -> Vec<FileHandle> {
+        let file = |(idx, len): (usize, &u64)| FileHandle { path: idx.to_string(), len: *len, checksum: 0 };
+        lengths.iter().enumerate().map(file).collect()
+    }
+
+    /// Whether a part may go on from one that has these files.
+    fn may_go_on(lengths: &[u64]) -> bool {
+        let written = Written::default();
+        written.insert(CheckpointId(1), files(&[1]));
+        written.insert(CheckpointId(2), files(lengths));
+        let bases = written.bases(CheckpointId(2));
+        assert!(bases.is_empty() || bases == files(lengths));
+        assert!(written.bases(CheckpointId(1)).is_empty(), "nobody asks for an earlier one any more");
+        !bases.is_empty()
+    }
+
+    #[test]
+    fn a_part_goes_on_from_few_files_and_from_changes_that_are_no_longer_than_the_state() {
+        assert!(may_go_on(&[10]) && may_go_on(&[10, 4, 6]));
+        assert!(!may_go_on(&[10, 4, 7]) && !may_go_on(&[]));
+        let many: Vec<_> = [1_000].into_iter().chain([1; BASES_MAX]).collect();
+        assert!(!may_go_on(&many) && may_go_on(&many[..BASES_MAX]));
+    }
+}
