@@ -210,3 +210,30 @@ fn with_stored(mut row: Vec<(&'static str, Value)>, stored: Value) -> Option<Vec
     row.push(("last_used_ms", used_at));
     Some(row)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a checkpoint that goes on from earlier ones each key is exported once, as it was last.
+    #[test]
+    fn changes_take_the_place_of_what_was_before() {
+        let ty = Type::Tuple(vec![Type::U64, Type::U64]);
+        let mut bytes = GroupBytes::from(vec![1, 10, 2, 20, 3, 30]);
+        for (kind, section) in [
+            (SectionKind::Changed, vec![2, 21, 4, 40]),
+            (SectionKind::Removed, vec![1, 4]),
+            (SectionKind::Changed, vec![4, 41]),
+        ] {
+            bytes.push(kind, section);
+        }
+        let mut found = Vec::new();
+        let each = |entry| {
+            found.push(entry);
+            Ok(())
+        };
+        decode_entries("_reduce", &ty, &bytes, each).expect("whole");
+        let pair = |key, value| Value::Tuple(vec![Value::Unsigned(key), Value::Unsigned(value)]);
+        assert_eq!(found, [pair(2, 21), pair(3, 30), pair(4, 41)]);
+    }
+}
