@@ -93,7 +93,11 @@ impl fmt::Display for Limit {
 }
 
 impl Reading {
-    pub(crate) fn is_within(&self, generosity: f64) -> bool {
+    pub(crate) fn is_within(&self, generosity_of_times: f64) -> bool {
+        let generosity = match self.limit {
+            Limit::IdleMemory | Limit::StalledSink => 1.0,
+            Limit::Latency | Limit::Startup | Limit::Recovery => generosity_of_times,
+        };
         self.value < self.limit.target() * generosity
     }
 }

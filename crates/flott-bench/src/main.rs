@@ -275,7 +275,7 @@ const PAUSES: usize = 10;
 /// Small enough for a minute on a busy machine without optimisation, large enough that windows fire.
 const SMOKE_RECORDS: u64 = 200_000;
 
-/// A limit that is missed by more than this factor is broken, whatever else the machine does.
+/// A time that is missed by more than this factor is broken, whatever else the machine does. Memory does not depend on that.
 const SMOKE_GENEROSITY: f64 = 20.0;
 
 fn smoke() -> Result<(), BenchError> {
