@@ -8,6 +8,7 @@
 //! * `windowing`: assigners, triggers, evictors.
 //! * [`sources`], [`sinks`]: those that need nothing outside the process.
 //! * [`format`](mod@format): how records stand in files.
+//! * [`message`]: how records stand in messages.
 //! * [`testing`]: drives a source without an engine.
 //!
 //! It is *not* where programs are built (`flott-datastream`) or run: connectors depend on this crate and need
@@ -18,6 +19,7 @@
 mod collector;
 pub mod format;
 mod function;
+pub mod message;
 mod sink;
 pub mod sinks;
 mod source;

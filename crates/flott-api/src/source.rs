@@ -85,6 +85,8 @@ pub struct EnumeratorInit {
     /// name; a point in time it may take as a hint what need not be read: the engine leaves out what is earlier. What it makes of the position
     /// is in its snapshot, and never decided a second time.
     pub start: StartingPosition,
+    /// Whether the job takes checkpoints by itself.
+    pub takes_checkpoints: bool,
 }
 
 /// What a reader knows about its place.
@@ -100,8 +102,8 @@ pub struct SourceReaderContext {
 
 /// Hands out splits. It runs beside the job's master; calls never overlap.
 ///
-/// Legal calls: `start (handle_split_request | add_splits_back | discover | snapshot)*`. A split is assigned to one
-/// reader at a time; one that was given back may be assigned again.
+/// Legal calls: `start (handle_split_request | add_splits_back | discover | snapshot | checkpoint_complete)*`. A split is assigned to
+/// one reader at a time; one that was given back may be assigned again.
 pub trait SplitEnumerator<S>: Send {
     /// All readers are there: assign what is known.
     ///
@@ -139,6 +141,22 @@ pub trait SplitEnumerator<S>: Send {
         Ok(())
     }
 
+    /// Whether what it has decided must not be decided a second time, and is in no checkpoint yet: where "the newest records" begin, for
+    /// example. It has kept its splits back, and the engine takes a checkpoint at once; no reader of the source reads anything until this is
+    /// false. Only if [`EnumeratorInit::takes_checkpoints`].
+    fn awaits_checkpoint(&self) -> bool {
+        false
+    }
+
+    /// A checkpoint is complete that this enumerator took part in: a restart goes on from it or from a later one. Savepoints are not told.
+    ///
+    /// # Errors
+    /// An error fails the job.
+    fn checkpoint_complete(&mut self, ctx: &mut dyn SplitEnumeratorContext<S>) -> Result<()> {
+        let _unused = ctx;
+        Ok(())
+    }
+
     /// What a new enumerator needs to go on: splits not yet assigned, and what was discovered.
     ///
     /// # Errors
@@ -171,9 +189,8 @@ pub enum InputStatus {
 
 /// Reads the splits of one subtask.
 ///
-/// Legal calls: `(add_splits | no_more_splits | poll_next | set_paused | end_splits |
-/// snapshot)*` until `poll_next` returns
-/// [`InputStatus::EndOfInput`] or an error. `poll_next` returns `Pending` when nothing can be read now, after it has
+/// Legal calls: `(add_splits | no_more_splits | poll_next | set_paused | end_splits | snapshot | checkpoint_complete)*` until `poll_next`
+/// returns an error; behind [`InputStatus::EndOfInput`] only the last two. `poll_next` returns `Pending` when nothing can be read now, after it has
 /// arranged for the task to be woken.
 pub trait SourceReader: Send {
     /// What it reads.
@@ -228,6 +245,17 @@ pub trait SourceReader: Send {
     /// # Errors
     /// If a position cannot be told.
     fn snapshot(&mut self) -> Result<Vec<Self::Split>>;
+
+    /// A checkpoint is complete that holds `splits`, which [`SourceReader::snapshot`] has returned: a restart goes on from there or from
+    /// later. What the outside keeps before these positions may go, as far as nobody goes back to an older checkpoint or a savepoint: those are
+    /// not told. A checkpoint that is aborted is not told either, and of several only the newest may be.
+    ///
+    /// # Errors
+    /// An error fails the job: one that only concerns who watches is better counted than returned.
+    fn checkpoint_complete(&mut self, splits: &[Self::Split]) -> Result<()> {
+        let _unused = splits;
+        Ok(())
+    }
 }
 
 /// A record that could not be read.
@@ -237,13 +265,18 @@ pub struct BadRecord {
     pub split: SplitId,
     /// Where in the split: line, row, offset.
     pub position: String,
-    /// The bytes, as far as they are known; at most a few kilobytes.
+    /// The bytes, as far as they are known; at most [`BadRecord::RAW_BYTES_MAX`].
     pub raw: Vec<u8>,
     /// What was expected and what was found.
     pub message: String,
+    /// When it was found, in milliseconds since the epoch: another time after a restart.
+    pub time: Timestamp,
 }
 
 impl BadRecord {
+    /// How much of a record is kept: more than Kafka takes by default, so that a dead letter can be sent again.
+    pub const RAW_BYTES_MAX: usize = 1 << 20;
+
     /// The error of a job that does not tolerate bad records.
     pub fn to_error(&self) -> Error {
         Error::user(format!(
@@ -342,9 +375,9 @@ impl<T> SplitOutput<T> {
 
     /// A record that could not be read; [`OnError`] decides.
     pub fn bad_record(&mut self, position: impl Into<String>, raw: &[u8], message: impl Into<String>) {
-        const RAW_BYTES_MAX: usize = 4096;
-        let raw = raw.get(..RAW_BYTES_MAX).unwrap_or(raw).to_vec();
+        let raw = raw.get(..BadRecord::RAW_BYTES_MAX).unwrap_or(raw).to_vec();
         let (split, position, message) = (self.id.clone(), position.into(), message.into());
-        self.bad_records.push(BadRecord { split, position, raw, message });
+        // The task, which knows the time, notes it.
+        self.bad_records.push(BadRecord { split, position, raw, message, time: flott_types::NO_TIMESTAMP });
     }
 }

@@ -71,6 +71,15 @@ pub trait SplitReader: Send + 'static {
 
     /// The split with the position of the next record.
     fn split(&self) -> Self::Split;
+
+    /// A checkpoint is complete that holds this position: see [`SourceReader::checkpoint_complete`].
+    ///
+    /// # Errors
+    /// An error fails the job.
+    fn checkpoint_complete(&mut self, split: &Self::Split) -> Result<()> {
+        let _unused = split;
+        Ok(())
+    }
 }
 
 /// How many splits one reader reads at once; further ones wait, and event time waits for them.
@@ -275,5 +284,15 @@ where
             return Err(Error::new(ErrorKind::FailJob, "a reader holds the same split twice"));
         }
         Ok(splits)
+    }
+
+    fn checkpoint_complete(&mut self, splits: &[R::Split]) -> Result<()> {
+        for split in splits {
+            let id = split.split_id();
+            if let Some((_, reader)) = self.reading.iter_mut().find(|(reading, _)| *reading == id) {
+                reader.checkpoint_complete(split)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -2,12 +2,12 @@
 
 use crate::source::{
     BadRecord, EnumeratorInit, InputStatus, Source, SourceOutput, SourceReader, SourceReaderContext,
-    SplitEnumerator, SplitEnumeratorContext,
+    SourceSplit, SplitEnumerator, SplitEnumeratorContext,
 };
 use crate::span::StartingPosition;
 use flott_env::Env;
 use flott_types::{Error, Result, SplitId, SubtaskIndex, Timestamp};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::task::{Context, Poll, Waker};
 
@@ -121,8 +121,9 @@ impl<S: Source> SourceDriver<S> {
             Some(snapshot) => (Some(snapshot.enumerator), snapshot.splits),
             None => (None, Vec::new()),
         };
-        let enumerator =
-            source.create_enumerator(EnumeratorInit { env: env.clone(), parallelism, restored, start })?;
+        let takes_checkpoints = true;
+        let init = EnumeratorInit { env: env.clone(), parallelism, restored, start, takes_checkpoints };
+        let enumerator = source.create_enumerator(init)?;
         let readers = (0..parallelism)
             .map(|idx| {
                 let ctx = SourceReaderContext { env: env.clone(), subtask: SubtaskIndex(idx), parallelism };
@@ -244,6 +245,24 @@ impl<S: Source> SourceDriver<S> {
             }
         }
         Ok(all)
+    }
+
+    /// Tells enumerator and readers that a checkpoint is complete that holds `snapshot`.
+    ///
+    /// # Errors
+    /// What the source returns.
+    pub fn checkpoint_complete(&mut self, snapshot: &SourceSnapshot<S::Split>) -> Result<()> {
+        for reader in self.readers.iter_mut().flatten() {
+            let held: BTreeSet<_> = reader.snapshot()?.iter().map(SourceSplit::split_id).collect();
+            let splits = snapshot.splits.iter().filter(|split| held.contains(&split.split_id()));
+            reader.checkpoint_complete(&splits.cloned().collect::<Vec<_>>())?;
+        }
+        self.with_enumerator(|enumerator, ctx| enumerator.checkpoint_complete(ctx))
+    }
+
+    /// Whether the source reads nothing before a checkpoint is complete.
+    pub fn awaits_checkpoint(&self) -> bool {
+        self.enumerator.awaits_checkpoint()
     }
 
     /// What a new driver needs to go on from here.

@@ -102,6 +102,7 @@ impl CheckpointCoordinator {
         let mut actions = Vec::new();
         match input {
             Input::Tick => {}
+            Input::TriggerNow => self.next_trigger = self.next_trigger.map(|_| now.instant),
             Input::Acknowledged { checkpoint, subtask, part, bases, end_of_data } => {
                 self.on_acknowledged(checkpoint, subtask, (part, bases), end_of_data, &mut actions);
             }

@@ -32,6 +32,8 @@ struct HostedSource {
     n_given: BTreeMap<SubtaskIndex, u64>,
     /// The readers that have read all that they were given.
     drained: BTreeMap<SubtaskIndex, SpanEnd>,
+    /// The readers wait for a checkpoint before they read anything.
+    is_held: bool,
 }
 
 impl HostedSource {
@@ -93,6 +95,7 @@ impl Attempt {
             restored: restored.get(&spec.uid).cloned(),
             n_given: BTreeMap::new(),
             drained: BTreeMap::new(),
+            is_held: false,
         };
         let sources = sources.iter().map(hosted).collect();
         Self {
@@ -194,6 +197,7 @@ impl Attempt {
                 checkpoints.on_complete(id, if is_final { "final checkpoint" } else { "checkpoint" });
                 self.assignments.on_complete(id);
                 self.tell_all(&TaskCommand::CheckpointComplete(id)).await;
+                self.tell_enumerators().await?;
                 if is_final {
                     self.tell_all(&TaskCommand::Finish).await;
                 }
@@ -295,9 +299,9 @@ impl Attempt {
     }
 
     /// Starts the enumerators that have not been, now that all readers run.
-    pub(crate) async fn start_enumerators(&mut self) -> Result<()> {
+    pub(crate) async fn start_enumerators(&mut self, takes_checkpoints: bool) -> Result<()> {
         for idx in 0..self.sources.len() {
-            let Some(HostedSource { spec, host: host @ None, discover_at, restored, .. }) =
+            let Some(HostedSource { spec, host: host @ None, discover_at, restored, is_held, .. }) =
                 self.sources.get_mut(idx)
             else {
                 continue;
@@ -307,6 +311,7 @@ impl Attempt {
                 parallelism: spec.parallelism,
                 restored: restored.take(),
                 start: spec.span.start.clone(),
+                takes_checkpoints,
             };
             let started = (spec.enumerator)(init).and_then(|mut new| {
                 let instructions = new.start()?;
@@ -314,11 +319,42 @@ impl Attempt {
             });
             let (new, instructions) = started.map_err(|error| of_source(error, spec))?;
             *discover_at = new.discovery_interval().map(|interval| self.env.now() + interval);
+            *is_held = takes_checkpoints && new.awaits_checkpoint();
+            let (vertex, parallelism, is_held) = (spec.vertex, spec.parallelism, *is_held);
             *host = Some(new);
+            self.instruct(vertex, instructions).await;
+            if !is_held {
+                self.let_read(vertex, parallelism).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the readers of a source that they have what there was to assign.
+    async fn let_read(&mut self, vertex: VertexId, parallelism: u32) {
+        for subtask in 0..parallelism {
+            self.send(reader(vertex, SubtaskIndex(subtask)), TaskCommand::SplitsAssigned).await;
+        }
+    }
+
+    /// Whether readers wait for a checkpoint, which should not be long in coming.
+    pub(crate) fn awaits_checkpoint(&self) -> bool {
+        self.sources.iter().any(|source| source.is_held)
+    }
+
+    /// A checkpoint is complete.
+    async fn tell_enumerators(&mut self) -> Result<()> {
+        for idx in 0..self.sources.len() {
+            let Some(HostedSource { spec, host: Some(host), is_held, .. }) = self.sources.get_mut(idx) else {
+                continue;
+            };
+            let instructions = host.checkpoint_complete().map_err(|error| of_source(error, spec))?;
+            let is_released = *is_held && !host.awaits_checkpoint();
+            *is_held &= !is_released;
             let (vertex, parallelism) = (spec.vertex, spec.parallelism);
             self.instruct(vertex, instructions).await;
-            for subtask in 0..parallelism {
-                self.send(reader(vertex, SubtaskIndex(subtask)), TaskCommand::SplitsAssigned).await;
+            if is_released {
+                self.let_read(vertex, parallelism).await;
             }
         }
         Ok(())

@@ -38,6 +38,13 @@ pub trait EnumeratorHost: Send {
     /// # Errors
     /// The enumerator's; fails the job.
     fn discover(&mut self) -> Result<Vec<Instruction>>;
+    /// Whether nothing is to be read before a checkpoint is complete.
+    fn awaits_checkpoint(&self) -> bool;
+    /// A checkpoint is complete.
+    ///
+    /// # Errors
+    /// The enumerator's; fails the job.
+    fn checkpoint_complete(&mut self) -> Result<Vec<Instruction>>;
     /// What another enumerator needs to go on.
     ///
     /// # Errors
@@ -124,6 +131,12 @@ impl<S: flott_api::SourceSplit> EnumeratorHost for Host<S> {
     }
     fn discover(&mut self) -> Result<Vec<Instruction>> {
         self.call(None, |enumerator, ctx| enumerator.discover(ctx))
+    }
+    fn awaits_checkpoint(&self) -> bool {
+        self.enumerator.awaits_checkpoint()
+    }
+    fn checkpoint_complete(&mut self) -> Result<Vec<Instruction>> {
+        self.call(None, |enumerator, ctx| enumerator.checkpoint_complete(ctx))
     }
     fn snapshot(&self) -> Result<Vec<u8>> {
         self.enumerator.snapshot()

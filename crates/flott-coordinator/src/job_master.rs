@@ -394,7 +394,7 @@ impl JobMaster {
                     }
                     if attempt.state.status() == JobStatus::Running {
                         has_run = true;
-                        let started = attempt.start_enumerators().await;
+                        let started = attempt.start_enumerators(self.takes_checkpoints()).await;
                         attempt.stop_on_error(started).await;
                     }
                     let is_ready = attempt.state.status() == JobStatus::Running && attempt.has_started();
@@ -404,6 +404,9 @@ impl JobMaster {
                         let metrics = &self.setup.metrics;
                         attempt.checkpoints =
                             Some(Checkpointing::new(&self.env, setup, start, owner, metrics));
+                        if attempt.awaits_checkpoint() {
+                            attempt.checkpoint_input(CheckpointInput::TriggerNow).await;
+                        }
                         self.take_waiting_savepoints(&mut attempt).await;
                     }
                     if attempt.settle_recovery().await {
@@ -432,6 +435,11 @@ impl JobMaster {
             Some(error) => AttemptEnd::Failed(error, has_run),
             None => AttemptEnd::Ended(attempt.state.status()),
         }
+    }
+
+    /// Whether the job takes checkpoints by itself.
+    fn takes_checkpoints(&self) -> bool {
+        self.setup.checkpoints.as_ref().is_some_and(|setup| setup.config.interval.is_some())
     }
 
     /// Takes the savepoints that were asked for while the job did not run.

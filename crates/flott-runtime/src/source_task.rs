@@ -93,6 +93,8 @@ pub(crate) struct SourceTask<S: Source> {
     /// What this task adds to the snapshot of the barrier at hand: taken when the master says so, since splits that are assigned
     /// later are in the enumerator's part of that checkpoint.
     positions: Positions,
+    /// The splits in checkpoints that are under way.
+    told: BTreeMap<CheckpointId, Vec<S::Split>>,
     /// When to look again whether the time until which the source is read has come.
     look_again_at: Option<Instant>,
     /// How often it was given splits.
@@ -159,6 +161,7 @@ impl<S: Source> SourceTask<S> {
             last_reported: None,
             aligned_to: Timestamp::MAX,
             positions: Positions::default(),
+            told: BTreeMap::new(),
             look_again_at: None,
             n_given: 0,
             requested: None,
@@ -198,7 +201,7 @@ impl<S: Source> SourceTask<S> {
     }
 
     /// The splits with the positions behind what was emitted.
-    fn positions(&mut self) -> Result<Positions> {
+    fn positions(&mut self, barrier: CheckpointBarrier) -> Result<Positions> {
         let reader = &mut self.reader;
         let splits = crate::chain::guard(|| reader.snapshot())?;
         let entries = splits.iter().map(|split| {
@@ -207,7 +210,7 @@ impl<S: Source> SourceTask<S> {
             let held: HeldSplit = (flott_state::encode("a split", split)?, watermark);
             flott_state::encode("a split with its watermark", &held)
         });
-        Ok(Positions {
+        let positions = Positions {
             splits: entries.collect::<Result<_>>()?,
             // A split that JSON cannot say is restored as well as others.
             as_json: splits
@@ -215,11 +218,23 @@ impl<S: Source> SourceTask<S> {
                 .filter_map(|split| split_to_json(split).ok())
                 .map(String::into_bytes)
                 .collect(),
-        })
+        };
+        if barrier.kind.commits() {
+            self.told.insert(barrier.id, splits);
+        }
+        Ok(positions)
+    }
+
+    /// Tells the reader how far it will not have to read again.
+    fn on_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
+        let newer = self.told.split_off(&CheckpointId(checkpoint_id.0.saturating_add(1)));
+        let told = std::mem::replace(&mut self.told, newer).remove(&checkpoint_id);
+        let reader = &mut self.reader;
+        told.map_or(Ok(()), |splits| crate::chain::guard(|| reader.checkpoint_complete(&splits)))
     }
 
     fn trigger(&mut self, barrier: CheckpointBarrier) -> Result<Option<Step>> {
-        let positions = self.positions()?;
+        let positions = self.positions(barrier)?;
         if !canary("stale-positions") || self.positions.splits.is_empty() {
             self.positions = positions;
         }
@@ -239,7 +254,7 @@ impl<S: Source> SourceTask<S> {
         let mut outputs = std::mem::take(self.read.splits_mut());
         for output in &mut outputs {
             for bad in output.bad_records.drain(..) {
-                self.on_bad_record(bad)?;
+                self.on_bad_record(BadRecord { time: clock.processing_time, ..bad })?;
             }
             let position = output.position.take();
             let batch = output.batch.take();
@@ -646,10 +661,12 @@ impl<S: Source> TaskInput for SourceTask<S> {
             }
             TaskCommand::AlignWatermark(max) => self.aligned_to = max,
             TaskCommand::TriggerCheckpoint(barrier) => return self.trigger(barrier),
-            TaskCommand::Cancel
-            | TaskCommand::CheckpointComplete(_)
-            | TaskCommand::CheckpointAborted(_)
-            | TaskCommand::Finish => return Ok(None),
+            TaskCommand::CheckpointComplete(id) => return self.on_complete(id).map(|()| None),
+            TaskCommand::CheckpointAborted(id) => {
+                self.told.remove(&id);
+                return Ok(None);
+            }
+            TaskCommand::Cancel | TaskCommand::Finish => return Ok(None),
         }
         if !self.ended {
             self.advance()?;

@@ -17,6 +17,7 @@ mod element;
 mod error;
 mod id;
 mod key;
+mod row_kind;
 mod stable;
 mod time;
 mod timestamp_text;
@@ -35,6 +36,7 @@ pub use key::{
     DEFAULT_MAX_PARALLELISM, KEY_HASH_VERSION, KeyGroup, KeyGroupRange, MAX_MAX_PARALLELISM, key_group,
     key_group_range, key_hash, subtask_for_key_group,
 };
+pub use row_kind::{RowChange, RowKind};
 pub use stable::{StableBuildHasher, StableHasher, approximate_size};
 pub use time::{NO_TIMESTAMP, Timestamp, Watermark, duration_ms};
 pub use timestamp_text::TimestampText;

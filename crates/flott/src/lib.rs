@@ -80,10 +80,11 @@ pub use flott_datastream::{
 pub use flott_operators::{AsyncOutputMode, AsyncWaitConfig, Either};
 pub use flott_types::{
     ConfigOption, ConfigValue, Configuration, Data, Error, ErrorKind, JobId, Key, MemorySize, NO_TIMESTAMP,
-    RecordBatch, Result, SplitId, SubtaskIndex, Timestamp, TimestampText, Watermark, options,
+    RecordBatch, Result, RowChange, RowKind, SplitId, SubtaskIndex, Timestamp, TimestampText, Watermark,
+    options,
 };
 
-pub use flott_api::{format, sinks, sources, windowing};
+pub use flott_api::{format, message, sinks, sources, windowing};
 
 /// Handles of state: keyed (value, list, map, reducing, aggregating), operator (list, union) and broadcast; time to live.
 pub mod state {

@@ -33,6 +33,8 @@ pub struct JobStart {
 pub enum Input {
     /// Time has passed: [`next_deadline`](crate::CheckpointCoordinator::next_deadline) was reached, or nothing special.
     Tick,
+    /// The next periodic checkpoint is wanted now.
+    TriggerNow,
     /// A subtask has taken part: its snapshot is durable.
     Acknowledged {
         /// In which checkpoint.

@@ -1,6 +1,6 @@
 //! The regions of an attempt that are being started again while the others go on.
 
-use super::{Attempt, Mailboxes, reader};
+use super::{Attempt, HostedSource, Mailboxes, reader};
 use crate::checkpoints::Checkpointing;
 use flott_checkpoint::{Input, JobStart};
 use flott_env::Instant;
@@ -95,7 +95,10 @@ impl Attempt {
             if is_all {
                 self.send(reader, TaskCommand::NoMoreSplits).await;
             }
-            self.send(reader, TaskCommand::SplitsAssigned).await;
+            let is_held = |source: &HostedSource| source.spec.vertex == reader.vertex && source.is_held;
+            if !self.sources.iter().any(is_held) {
+                self.send(reader, TaskCommand::SplitsAssigned).await;
+            }
         }
     }
 

@@ -6,6 +6,7 @@ mod basics;
 mod checkpoints;
 mod evolution;
 mod failover;
+mod held;
 mod hybrid;
 mod increments;
 mod life_cycle;

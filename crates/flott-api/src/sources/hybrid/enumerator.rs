@@ -31,6 +31,7 @@ pub(super) struct HybridEnumerator<T> {
     links: Links<T>,
     env: Env,
     parallelism: u32,
+    takes_checkpoints: bool,
     current: u32,
     from: Option<Timestamp>,
     max_timestamp: Option<Timestamp>,
@@ -63,7 +64,7 @@ impl SplitEnumeratorContext<InnerSplit> for Wanted {
 
 impl<T: Data> HybridEnumerator<T> {
     pub(super) fn new(links: Links<T>, init: EnumeratorInit) -> Result<Self> {
-        let EnumeratorInit { env, parallelism, restored, start } = init;
+        let EnumeratorInit { env, parallelism, restored, start, takes_checkpoints } = init;
         let state = match restored {
             Some(bytes) => Some(flott_state::decode::<HybridState>(STATE, &bytes)?),
             None => None,
@@ -81,10 +82,22 @@ impl<T: Data> HybridEnumerator<T> {
             let n_sources = links.len();
             Error::user(format!("the hybrid source goes on with its source {current}, and has {n_sources}"))
         })?;
-        let init = EnumeratorInit { env: env.clone(), parallelism, restored, start };
+        let init = EnumeratorInit { env: env.clone(), parallelism, restored, start, takes_checkpoints };
         let inner = link.source.create_enumerator(init)?;
         let (waiting, no_more) = (BTreeSet::new(), BTreeSet::new());
-        Ok(Self { links, env, parallelism, current, from, max_timestamp, inner, returned, waiting, no_more })
+        Ok(Self {
+            links,
+            env,
+            parallelism,
+            takes_checkpoints,
+            current,
+            from,
+            max_timestamp,
+            inner,
+            returned,
+            waiting,
+            no_more,
+        })
     }
 
     fn is_last(&self) -> bool {
@@ -147,8 +160,9 @@ impl<T: Data> HybridEnumerator<T> {
             StartingPosition::Timestamp(from) => Some(from),
             StartingPosition::Earliest | StartingPosition::Positions(_) => None,
         };
-        let (env, parallelism) = (self.env.clone(), self.parallelism);
-        let init = EnumeratorInit { env, parallelism, restored: None, start };
+        let (env, parallelism, takes_checkpoints) =
+            (self.env.clone(), self.parallelism, self.takes_checkpoints);
+        let init = EnumeratorInit { env, parallelism, restored: None, start, takes_checkpoints };
         let created = link.source.create_enumerator(init);
         let in_source = |error: Error| error.context(format!("switching to source {}", self.current));
         self.inner = created.map_err(in_source)?;
@@ -209,6 +223,14 @@ impl<T: Data> SplitEnumerator<HybridSplit> for HybridEnumerator<T> {
 
     fn discover(&mut self, ctx: &mut dyn SplitEnumeratorContext<HybridSplit>) -> Result<()> {
         self.act(ctx, |inner, wanted| inner.discover(wanted))
+    }
+
+    fn awaits_checkpoint(&self) -> bool {
+        self.inner.awaits_checkpoint()
+    }
+
+    fn checkpoint_complete(&mut self, ctx: &mut dyn SplitEnumeratorContext<HybridSplit>) -> Result<()> {
+        self.act(ctx, |inner, wanted| inner.checkpoint_complete(wanted))
     }
 
     fn snapshot(&self) -> Result<Vec<u8>> {

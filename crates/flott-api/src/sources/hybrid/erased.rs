@@ -111,6 +111,12 @@ impl<S: SourceSplit> SplitEnumerator<InnerSplit> for Enumerator<S> {
     fn discover(&mut self, ctx: &mut dyn SplitEnumeratorContext<InnerSplit>) -> Result<()> {
         self.call(ctx, |enumerator, ctx| enumerator.discover(ctx))
     }
+    fn awaits_checkpoint(&self) -> bool {
+        self.0.awaits_checkpoint()
+    }
+    fn checkpoint_complete(&mut self, ctx: &mut dyn SplitEnumeratorContext<InnerSplit>) -> Result<()> {
+        self.call(ctx, |enumerator, ctx| enumerator.checkpoint_complete(ctx))
+    }
     fn snapshot(&self) -> Result<Vec<u8>> {
         self.0.snapshot()
     }
@@ -150,5 +156,8 @@ impl<T, S: SourceSplit> SourceReader for Reader<T, S> {
     }
     fn snapshot(&mut self) -> Result<Vec<InnerSplit>> {
         self.0.snapshot()?.iter().map(erase_split).collect()
+    }
+    fn checkpoint_complete(&mut self, splits: &[InnerSplit]) -> Result<()> {
+        self.0.checkpoint_complete(&splits.iter().map(typed_split).collect::<Result<Vec<_>>>()?)
     }
 }

@@ -180,4 +180,18 @@ impl<T: Data> SourceReader for HybridReader<T> {
         }
         Ok(splits)
     }
+
+    fn checkpoint_complete(&mut self, splits: &[HybridSplit]) -> Result<()> {
+        for (source, part) in &mut self.parts {
+            let of_source = splits.iter().filter(|split| split.source == *source);
+            let inner: Vec<_> = of_source
+                .filter_map(|split| match &split.part {
+                    SplitPart::Split(inner) => Some(inner.clone()),
+                    SplitPart::Current => None,
+                })
+                .collect();
+            part.reader.checkpoint_complete(&inner)?;
+        }
+        Ok(())
+    }
 }
