@@ -17,6 +17,8 @@ const STEPS: &[Step] = &[
     Step::cargo("test", "test --workspace --lib --bins --tests --no-fail-fast"),
     // Installs a server from the Python package index, once, starts and stops it; where that cannot be had, the summary says so.
     Step::cargo("s3", "test --workspace --test s3").env("FLOTT_TEST_SERVICES", "1"),
+    // A broker from Maven Central, likewise.
+    Step::cargo("kafka", "test --workspace --test kafka").env("FLOTT_TEST_SERVICES", "1"),
     Step::new("doctest", Work::Doctests),
     Step::cargo("doc", "doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"),
     Step::cargo("simulation", "run --release -p flott-sim -- run --seeds 1000"),

@@ -30,6 +30,7 @@ use flott_env::Env;
 use flott_types::{CheckpointId, JobId, OperatorUid, RecordBatch, Result, SubtaskIndex, Watermark};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::time::Duration;
 
 /// Which start of a subtask this is: it grows with every start and restart, in whatever process, and is never used again. A destination that
 /// remembers the newest that it has seen, and refuses older ones, cannot be harmed by an attempt that was believed dead and wakes up.
@@ -71,6 +72,10 @@ pub struct SinkContext {
     /// Whether the job takes checkpoints. A sink that cannot keep its promise without them refuses in
     /// [`Sink::create_writer`].
     pub has_checkpoints: bool,
+    /// How often checkpoints are taken, if they are: what is prepared is committed about that much later.
+    pub checkpoint_interval: Option<Duration>,
+    /// How long a checkpoint may take.
+    pub checkpoint_timeout: Duration,
     /// The checkpoint from which this attempt goes on; `None` if it starts from nothing.
     pub restored_checkpoint: Option<CheckpointId>,
 }
@@ -89,6 +94,8 @@ impl SinkContext {
             attempt: 0,
             generation: None,
             has_checkpoints: false,
+            checkpoint_interval: None,
+            checkpoint_timeout: Duration::ZERO,
             restored_checkpoint: None,
         }
     }

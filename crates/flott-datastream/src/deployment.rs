@@ -108,6 +108,8 @@ impl LocalDeployer {
             let has_last = config.interval.is_some() && config.after_tasks_finish;
             attempt.checkpoints = Some(AttemptCheckpoints {
                 mode: config.mode,
+                interval: config.interval,
+                timeout: config.timeout,
                 unaligned_after: config.unaligned_after,
                 at_end: if has_last { AtEnd::AwaitLastCheckpoint } else { AtEnd::Finish },
                 begin_part: Arc::new(move |barrier, subtask| {

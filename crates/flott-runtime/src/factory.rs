@@ -90,6 +90,9 @@ impl BuildContext {
         ctx.attempt = self.attempt.number;
         ctx.generation = self.attempt.generation;
         ctx.has_checkpoints = self.attempt.awaits_last_checkpoint();
+        if let Some(checkpoints) = &self.attempt.checkpoints {
+            (ctx.checkpoint_interval, ctx.checkpoint_timeout) = (checkpoints.interval, checkpoints.timeout);
+        }
         ctx.restored_checkpoint = self.attempt.restored.checkpoint_id;
         ctx
     }

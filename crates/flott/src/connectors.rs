@@ -103,3 +103,12 @@ pub mod socket {
 pub mod sqlite {
     pub use flott_connector_sqlite::*;
 }
+
+/// Topics of Apache Kafka, as source and as sink: at least once, or exactly once with transactions.
+#[cfg(feature = "kafka")]
+pub mod kafka {
+    pub use flott_connector_kafka::{
+        DeadLetter, DeliveryGuarantee, Header, KafkaPartitioner, KafkaRecord, KafkaSink, KafkaSource,
+        Message, OffsetResetStrategy, OffsetsInitializer, RecordDeserializer, RecordSchema, TopicPartition,
+    };
+}

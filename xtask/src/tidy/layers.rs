@@ -70,6 +70,7 @@ const TABLE: &[Row] = &[
     row("flott-sim", Dev, ALL, &["flott", "flott-testkit"]),
     row("flott-bench", Dev, ALL, &["flott", "flott-testkit"]),
     row("flott-fuzz", Dev, ALL, &["flott-testkit"]),
+    row("flott-services", Dev, &[], &[]),
     row("xtask", Dev, &[], &[]),
 ];
 

@@ -1,0 +1,242 @@
+//! A real cluster.
+
+use super::consumer::{RdConsumer, cannot};
+use super::coordinator::Coordinators;
+use super::producer::RdProducer;
+use super::{Client, CommitOutcome, Consumer, OffsetPosition, Producer, TransactionHandle};
+use crate::offsets::TopicPartition;
+use crate::properties::Properties;
+use crate::source::TopicSelection;
+use flott_types::{Error, ErrorKind, Result};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+/// The group of consumers that nobody named: the client wants one, and nothing is committed to it.
+const NO_GROUP: &str = "flott";
+
+/// What is read ahead, unless the user says otherwise. The client's own limits are made for few consumers in a process, and its pause when the limit
+/// is reached for a world in which that is an exception.
+const CONSUMER_DEFAULTS: &[(&str, &str)] = &[
+    ("group.id", NO_GROUP),
+    ("isolation.level", "read_committed"),
+    ("queued.max.messages.kbytes", "16384"),
+    ("fetch.queue.backoff.ms", "2"),
+    // Records that are gone are not skipped silently.
+    ("auto.offset.reset", "error"),
+];
+
+/// What the source is built on.
+const CONSUMER_FIXED: &[(&str, &str)] = &[
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("enable.partition.eof", "true"),
+];
+
+const PRODUCER_DEFAULTS: &[(&str, &str)] = &[
+    // As the clients for Java do, so that both write a key to the same partition.
+    ("partitioner", "murmur2_random"),
+    ("enable.idempotence", "true"),
+    ("compression.type", "lz4"),
+];
+
+/// A Kafka cluster that is reached with the properties of a source or sink.
+pub struct Cluster {
+    properties: Properties,
+    /// For questions about metadata and offsets, made when the first is asked.
+    asking: Mutex<Option<std::sync::Arc<BaseConsumer>>>,
+    coordinators: Coordinators,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("properties", &self.properties).finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    pub(crate) fn new(properties: Properties) -> Self {
+        let coordinators = Coordinators::new(properties.clone());
+        Self { properties, asking: Mutex::new(None), coordinators }
+    }
+
+    fn asking(&self) -> Result<std::sync::Arc<BaseConsumer>> {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(consumer) = &*asking {
+            return Ok(std::sync::Arc::clone(consumer));
+        }
+        let config = self.properties.config(CONSUMER_DEFAULTS, CONSUMER_FIXED);
+        let consumer: BaseConsumer =
+            config.create().map_err(|error| self.cannot("connect to the Kafka cluster", error))?;
+        let consumer = std::sync::Arc::new(consumer);
+        *asking = Some(std::sync::Arc::clone(&consumer));
+        Ok(consumer)
+    }
+
+    fn cannot(&self, what: &str, error: KafkaError) -> Error {
+        cannot(&format!("{what} at {}", self.properties.bootstrap_servers()), error)
+    }
+
+    /// The partitions of a topic, as the cluster has just told. An answer with a hole is none (FLINK-6006).
+    fn partitions_of(&self, topic: &MetadataTopic) -> Result<Vec<TopicPartition>> {
+        let name = topic.name();
+        match topic.error() {
+            None => {}
+            Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) => {
+                return Err(Error::user(format!(
+                    "there is no topic '{name}' at {}",
+                    self.properties.bootstrap_servers()
+                )));
+            }
+            Some(error) => {
+                let error = KafkaError::MetadataFetch(Code::from(error));
+                return Err(self.cannot(&format!("find the partitions of topic '{name}'"), error));
+            }
+        }
+        if topic.partitions().is_empty() {
+            let message = format!("topic '{name}' has no partitions yet");
+            return Err(Error::new(ErrorKind::Retry, message));
+        }
+        // A partition without a leader exists: reading it waits for the leader.
+        Ok(topic.partitions().iter().map(|partition| TopicPartition::new(name, partition.id())).collect())
+    }
+}
+
+/// The offset that the cluster told for each partition; all of them, or an error.
+fn told(list: &TopicPartitionList) -> Result<BTreeMap<TopicPartition, Offset>> {
+    let offset = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
+        let partition = TopicPartition::new(element.topic(), element.partition());
+        match element.error() {
+            Ok(()) => Ok((partition, element.offset())),
+            Err(error) => Err(cannot(&format!("find an offset of partition {partition}"), error)),
+        }
+    };
+    list.elements().iter().map(offset).collect()
+}
+
+fn list(partitions: &[TopicPartition], offset: Offset) -> Result<TopicPartitionList> {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for TopicPartition { topic, partition } in partitions {
+        let added = list.add_partition_offset(topic, *partition, offset);
+        added.map_err(|error| cannot("ask for offsets", error))?;
+    }
+    Ok(list)
+}
+
+impl Client for Cluster {
+    fn partitions(&self, topics: &TopicSelection) -> Result<Vec<TopicPartition>> {
+        let timeout = self.properties.request_timeout();
+        let asking = self.asking()?;
+        let names: Vec<Option<&str>> = match topics {
+            TopicSelection::Topics(topics) => topics.iter().map(|topic| Some(topic.as_str())).collect(),
+            TopicSelection::Pattern(_) => vec![None],
+            TopicSelection::Partitions(partitions) => return Ok(partitions.iter().cloned().collect()),
+        };
+        let mut found = Vec::new();
+        for name in names {
+            let metadata = asking.fetch_metadata(name, timeout);
+            let metadata =
+                metadata.map_err(|error| self.cannot("find the topics of the Kafka cluster", error))?;
+            for topic in metadata.topics().iter().filter(|topic| topics.contains(topic.name())) {
+                found.extend(self.partitions_of(topic)?);
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    fn offsets(
+        &self,
+        partitions: &[TopicPartition],
+        position: OffsetPosition,
+    ) -> Result<BTreeMap<TopicPartition, i64>> {
+        if partitions.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let timeout = self.properties.request_timeout();
+        let at = match position {
+            OffsetPosition::Earliest => Offset::Beginning,
+            OffsetPosition::Latest => Offset::End,
+            OffsetPosition::Timestamp(timestamp) => Offset::Offset(timestamp.max(0)),
+        };
+        let answer = self.asking()?.offsets_for_times(list(partitions, at)?, timeout);
+        let answer = answer.map_err(|error| self.cannot("find offsets of Kafka partitions", error))?;
+        let (mut found, mut at_end) = (BTreeMap::new(), Vec::new());
+        for (partition, offset) in told(&answer)? {
+            match offset {
+                Offset::Offset(offset) => {
+                    found.insert(partition, offset);
+                }
+                // No record is as late.
+                Offset::End if position != OffsetPosition::Latest => at_end.push(partition),
+                other => {
+                    let message =
+                        format!("the cluster told {other:?} for the offset of partition {partition}");
+                    return Err(Error::new(ErrorKind::Retry, message));
+                }
+            }
+        }
+        found.extend(self.offsets(&at_end, OffsetPosition::Latest)?);
+        match partitions.iter().find(|partition| !found.contains_key(*partition)) {
+            None => Ok(found),
+            Some(missing) => {
+                let message = format!("the cluster told no offset of partition {missing}");
+                Err(Error::new(ErrorKind::Retry, message))
+            }
+        }
+    }
+
+    fn committed_offsets(&self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>> {
+        let Some(group) = self.properties.get("group.id") else {
+            return Err(Error::user(
+                "no consumer group has committed offsets to start at: name it with group_id()",
+            ));
+        };
+        let timeout = self.properties.request_timeout();
+        let answer = self.asking()?.committed_offsets(list(partitions, Offset::Invalid)?, timeout);
+        let what = format!("find the offsets that group '{group}' has committed");
+        let answer = told(&answer.map_err(|error| self.cannot(&what, error))?)?;
+        let offset = |(partition, offset)| match offset {
+            Offset::Offset(offset) => Some((partition, offset)),
+            _ => None,
+        };
+        Ok(answer.into_iter().filter_map(offset).collect())
+    }
+
+    fn consumer(&self) -> Result<Box<dyn Consumer>> {
+        Ok(Box::new(RdConsumer::new(&self.properties.config(CONSUMER_DEFAULTS, CONSUMER_FIXED))?))
+    }
+
+    fn producer(&self, transactional_id: Option<&str>) -> Result<Box<dyn Producer>> {
+        let mut config = self.properties.config(PRODUCER_DEFAULTS, &[]);
+        if let Some(id) = transactional_id {
+            config.set("transactional.id", id);
+        }
+        let mut producer = RdProducer::new(&config)?;
+        if let Some(id) = transactional_id {
+            producer.begin_transaction(id, self.properties.request_timeout())?;
+        }
+        Ok(Box::new(producer))
+    }
+
+    fn open_transactions(&self, prefix: &str) -> Result<Vec<String>> {
+        self.coordinators.open_transactions(prefix)
+    }
+
+    fn open_transaction(&self, transactional_id: &str) -> Result<Option<TransactionHandle>> {
+        self.coordinators.open_transaction(transactional_id)
+    }
+
+    fn commit_transaction(&self, transaction: &TransactionHandle) -> Result<CommitOutcome> {
+        self.coordinators.commit(transaction)
+    }
+
+    fn abort_transaction(&self, transactional_id: &str) -> Result<()> {
+        self.coordinators.abort(transactional_id)
+    }
+}

@@ -1,0 +1,323 @@
+//! Asks transaction coordinators what `rdkafka` cannot ask: which transactions are open, and to end one whose producer is gone.
+//!
+//! The requests are of versions that brokers since Kafka 3.0 answer. Ends are those of the protocol before KIP-890: they leave the producer's
+//! epoch as it is, so that an end whose answer was lost can be asked for again and is answered as the first time.
+
+#![expect(clippy::disallowed_methods, reason = "waits for real brokers, in calls that may take their time")]
+
+use super::{CommitOutcome, TransactionHandle};
+use crate::properties::Properties;
+use bytes::{Buf, Bytes, BytesMut};
+use flott_types::{Error, ErrorKind, Result};
+use kafka_protocol::messages::describe_transactions_response::TransactionState;
+use kafka_protocol::messages::{
+    DescribeTransactionsRequest, EndTxnRequest, FindCoordinatorRequest, InitProducerIdRequest,
+    ListTransactionsRequest, MetadataRequest, ProducerId, RequestHeader, ResponseHeader, TransactionalId,
+};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// An answer longer than this is none.
+const ANSWER_BYTES_MAX: u32 = 64 << 20;
+/// Between two tries of what passes: a coordinator that moves, a transaction that is being ended.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Codes of errors in answers.
+mod code {
+    pub(super) const NONE: i16 = 0;
+    pub(super) const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
+    pub(super) const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+    pub(super) const NOT_COORDINATOR: i16 = 16;
+    pub(super) const INVALID_PRODUCER_EPOCH: i16 = 47;
+    pub(super) const INVALID_TXN_STATE: i16 = 48;
+    pub(super) const INVALID_PRODUCER_ID_MAPPING: i16 = 49;
+    pub(super) const CONCURRENT_TRANSACTIONS: i16 = 51;
+    pub(super) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
+    pub(super) const PRODUCER_FENCED: i16 = 90;
+    pub(super) const TRANSACTIONAL_ID_NOT_FOUND: i16 = 105;
+}
+
+/// What an answer with an error means.
+enum Refusal {
+    /// It passes: the coordinator moves, or has not ended what was there before.
+    Passes(String),
+    /// It does not.
+    Final(Error),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self::Passes(error.to_string())
+    }
+}
+
+/// The brokers of a cluster, one connection each.
+pub(super) struct Coordinators {
+    properties: Properties,
+    connections: Mutex<BTreeMap<String, TcpStream>>,
+}
+
+impl Coordinators {
+    pub(super) fn new(properties: Properties) -> Self {
+        Self { properties, connections: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// The ids of transactions that are open and begin with `prefix`, on all brokers.
+    pub(super) fn open_transactions(&self, prefix: &str) -> Result<Vec<String>> {
+        self.patiently("list the open transactions", || {
+            let metadata = self.ask_any(&MetadataRequest::default().with_topics(Some(Vec::new())), 9)?;
+            let mut found = Vec::new();
+            for broker in metadata.brokers {
+                let ongoing = vec![StrBytes::from_static_str("Ongoing")];
+                let request = ListTransactionsRequest::default().with_state_filters(ongoing);
+                let answer = self.ask(&address(&broker.host, broker.port), &request, 0)?;
+                refused(answer.error_code, "list transactions")?;
+                let ids =
+                    answer.transaction_states.into_iter().map(|state| state.transactional_id.to_string());
+                found.extend(ids.filter(|id| id.starts_with(prefix)));
+            }
+            found.sort();
+            found.dedup();
+            Ok(found)
+        })
+    }
+
+    /// The transaction that is open under an id.
+    pub(super) fn open_transaction(&self, id: &str) -> Result<Option<TransactionHandle>> {
+        let state = self.describe(id)?.filter(|state| state.transaction_state.as_str() == "Ongoing");
+        Ok(state.map(|state| TransactionHandle {
+            transactional_id: id.to_owned(),
+            producer_id: state.producer_id.0,
+            epoch: state.producer_epoch,
+        }))
+    }
+
+    /// What the coordinator knows of an id, if anything.
+    fn describe(&self, id: &str) -> Result<Option<TransactionState>> {
+        self.patiently(&format!("look for transaction '{id}'"), || {
+            let request =
+                DescribeTransactionsRequest::default().with_transactional_ids(vec![transactional(id)]);
+            let answer = self.ask_coordinator(id, &request, 0)?;
+            let Some(state) = answer.transaction_states.into_iter().next() else {
+                return Err(Refusal::Passes("the coordinator told nothing".to_owned()));
+            };
+            if state.error_code == code::TRANSACTIONAL_ID_NOT_FOUND {
+                return Ok(None);
+            }
+            refused(state.error_code, "describe a transaction")?;
+            Ok(Some(state))
+        })
+    }
+
+    /// Commits a transaction, or tells that it has been or cannot be.
+    pub(super) fn commit(&self, transaction: &TransactionHandle) -> Result<CommitOutcome> {
+        let TransactionHandle { transactional_id: id, producer_id, epoch } = transaction;
+        let ended = self.patiently(&format!("commit transaction '{id}'"), || {
+            let request = EndTxnRequest::default()
+                .with_transactional_id(transactional(id))
+                .with_producer_id(ProducerId(*producer_id))
+                .with_producer_epoch(*epoch)
+                .with_committed(true);
+            let answer = self.ask_coordinator(id, &request, 3)?;
+            match answer.error_code {
+                code::INVALID_TXN_STATE => Ok(Some("it was aborted (INVALID_TXN_STATE)")),
+                code::INVALID_PRODUCER_EPOCH | code::PRODUCER_FENCED => Ok(Some(
+                    "its time-out has passed and it was aborted, or another producer has taken its id over (PRODUCER_FENCED)",
+                )),
+                code::INVALID_PRODUCER_ID_MAPPING => Ok(Some("another producer has its id (INVALID_PRODUCER_ID_MAPPING)")),
+                other => refused(other, "commit a transaction").map(|()| None),
+            }
+        })?;
+        let Some(why) = ended else { return Ok(CommitOutcome::Committed) };
+        // An id that is not known any more is told with the same codes as one that somebody else has.
+        let is_known = self.describe(id)?.is_some();
+        Ok(if is_known { CommitOutcome::Lost(why.to_owned()) } else { CommitOutcome::Unknown })
+    }
+
+    /// Takes an id over, which aborts what is open under it.
+    pub(super) fn abort(&self, id: &str) -> Result<()> {
+        self.patiently(&format!("abort transaction '{id}'"), || {
+            let request = InitProducerIdRequest::default()
+                .with_transactional_id(Some(transactional(id)))
+                .with_transaction_timeout_ms(60_000)
+                .with_producer_id(ProducerId(-1))
+                .with_producer_epoch(-1);
+            let answer = self.ask_coordinator(id, &request, 4)?;
+            refused(answer.error_code, "abort a transaction")
+        })
+    }
+
+    /// Tries again what passes, for as long as a request may take.
+    fn patiently<T>(
+        &self,
+        what: &str,
+        mut ask: impl FnMut() -> std::result::Result<T, Refusal>,
+    ) -> Result<T> {
+        let n_tries = self.properties.request_timeout().as_millis() / RETRY_PAUSE.as_millis();
+        let mut last = String::new();
+        for _ in 0..n_tries.max(1) {
+            match ask() {
+                Ok(answer) => return Ok(answer),
+                Err(Refusal::Final(error)) => return Err(error.context(format!("cannot {what}"))),
+                Err(Refusal::Passes(why)) => last = why,
+            }
+            std::thread::sleep(RETRY_PAUSE);
+        }
+        let servers = self.properties.bootstrap_servers();
+        Err(Error::new(ErrorKind::Retry, format!("cannot {what} at {servers}: {last}")))
+    }
+
+    /// Asks the coordinator of a transactional id.
+    fn ask_coordinator<R>(
+        &self,
+        id: &str,
+        request: &R,
+        version: i16,
+    ) -> std::result::Result<R::Response, Refusal>
+    where
+        R: Request,
+    {
+        let key = StrBytes::from_string(id.to_owned());
+        let found = self.ask_any(&FindCoordinatorRequest::default().with_key(key).with_key_type(1), 3)?;
+        refused(found.error_code, "find the coordinator of a transaction")?;
+        self.ask(&address(&found.host, found.port), request, version)
+    }
+
+    /// Asks the first of the bootstrap servers that answers.
+    fn ask_any<R>(&self, request: &R, version: i16) -> std::result::Result<R::Response, Refusal>
+    where
+        R: Request,
+    {
+        let mut last = Refusal::Passes("there are no bootstrap servers".to_owned());
+        for server in self.properties.bootstrap_servers().split(',').map(str::trim) {
+            match self.ask(server, request, version) {
+                Ok(answer) => return Ok(answer),
+                Err(Refusal::Final(error)) => return Err(Refusal::Final(error)),
+                Err(passes) => last = passes,
+            }
+        }
+        Err(last)
+    }
+
+    /// Asks a broker. A connection on which anything went wrong is not used again.
+    fn ask<R>(&self, server: &str, request: &R, version: i16) -> std::result::Result<R::Response, Refusal>
+    where
+        R: Request,
+    {
+        let open = self.connections.lock().unwrap_or_else(PoisonError::into_inner).remove(server);
+        let is_new = open.is_none();
+        let mut stream = open.map_or_else(|| self.connect(server), Ok)?;
+        let answer = match exchange(&mut stream, request, version) {
+            // The broker may have closed it since it was used last.
+            Err(_) if !is_new => {
+                stream = self.connect(server)?;
+                exchange(&mut stream, request, version)?
+            }
+            answer => answer?,
+        };
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.insert(server.to_owned(), stream);
+        Ok(answer)
+    }
+
+    fn connect(&self, server: &str) -> std::result::Result<TcpStream, Refusal> {
+        let protocol = self.properties.get("security.protocol").unwrap_or("plaintext");
+        if !protocol.eq_ignore_ascii_case("plaintext") {
+            return Err(Refusal::Final(Error::user(format!(
+                "exactly-once needs connections to transaction coordinators, which are plaintext only in this version, and security.protocol is '{protocol}': \
+                 write at least once, or to a plaintext listener"
+            ))));
+        }
+        let timeout = self.properties.request_timeout();
+        let mut last = io::Error::other(format!("'{server}' has no address"));
+        for address in server.to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, timeout) {
+                Ok(stream) => {
+                    stream.set_read_timeout(Some(timeout))?;
+                    stream.set_write_timeout(Some(timeout))?;
+                    stream.set_nodelay(true)?;
+                    return Ok(stream);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(Refusal::from(last))
+    }
+}
+
+fn transactional(id: &str) -> TransactionalId {
+    TransactionalId(StrBytes::from_string(id.to_owned()))
+}
+
+fn address(host: &str, port: i32) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// What a code means for the question.
+fn refused(error_code: i16, what: &str) -> std::result::Result<(), Refusal> {
+    match error_code {
+        code::NONE => Ok(()),
+        code::COORDINATOR_LOAD_IN_PROGRESS | code::COORDINATOR_NOT_AVAILABLE | code::NOT_COORDINATOR => {
+            Err(Refusal::Passes(format!("the transaction coordinator moves (error code {error_code})")))
+        }
+        code::CONCURRENT_TRANSACTIONS => {
+            Err(Refusal::Passes("the transaction before is being ended (CONCURRENT_TRANSACTIONS)".to_owned()))
+        }
+        code::TRANSACTIONAL_ID_AUTHORIZATION_FAILED => Err(Refusal::Final(Error::user(
+            "the user of the job needs the ACLs Write and Describe for transactional ids that begin with the sink's prefix",
+        ))),
+        other => {
+            let error = kafka_protocol::ResponseError::try_from_code(other)
+                .map_or_else(|| format!("error code {other}"), |error| error.to_string());
+            Err(Refusal::Final(Error::new(
+                ErrorKind::Retry,
+                format!("the broker refuses to {what}: {error}"),
+            )))
+        }
+    }
+}
+
+/// Sends a request and reads the answer: a length, a header, a body each way.
+fn exchange<R>(stream: &mut TcpStream, request: &R, version: i16) -> io::Result<R::Response>
+where
+    R: Request,
+{
+    const CORRELATION_ID: i32 = 1;
+    let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    let header = RequestHeader::default()
+        .with_request_api_key(R::KEY)
+        .with_request_api_version(version)
+        .with_correlation_id(CORRELATION_ID)
+        .with_client_id(Some(StrBytes::from_static_str("flott")));
+    let mut body = BytesMut::new();
+    let encoded = header
+        .encode(&mut body, R::header_version(version))
+        .and_then(|()| request.encode(&mut body, version));
+    encoded.map_err(|error| invalid(&format!("cannot encode the request: {error}")))?;
+    let mut message =
+        u32::try_from(body.len()).map_err(|_| invalid("the request is too long"))?.to_be_bytes().to_vec();
+    message.extend_from_slice(&body);
+    stream.write_all(&message)?;
+
+    let mut len = [0; 4];
+    stream.read_exact(&mut len)?;
+    let len = u32::from_be_bytes(len);
+    if len > ANSWER_BYTES_MAX {
+        return Err(invalid(&format!("an answer of {len} bytes: is this a Kafka broker?")));
+    }
+    let mut answer = vec![0; len as usize];
+    stream.read_exact(&mut answer)?;
+    let mut answer = Bytes::from(answer);
+    let decoded = ResponseHeader::decode(&mut answer, R::Response::header_version(version))
+        .and_then(|header| Ok((header, R::Response::decode(&mut answer, version)?)));
+    let (header, response) =
+        decoded.map_err(|error| invalid(&format!("cannot decode the answer: {error}")))?;
+    if header.correlation_id != CORRELATION_ID || answer.has_remaining() {
+        return Err(invalid("the answer is of another request"));
+    }
+    Ok(response)
+}

@@ -1,0 +1,304 @@
+//! What users see: the sink and its options.
+
+use crate::client::{Client, Cluster};
+use crate::committer::KafkaCommitter;
+use crate::properties::Properties;
+use crate::record::Header;
+use crate::transactional::Transactions;
+use crate::writer::{Destination, Encoder, KafkaWriter};
+use flott_api::message::SerializationSchema;
+use flott_api::{Committer, Sink, SinkContext, UserResult};
+use flott_types::{Error, Result};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The longest that brokers allow unless they are told otherwise.
+const TRANSACTION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15 * 60);
+/// What a restart may take beside the checkpoints themselves.
+const RECOVERY_ALLOWANCE: Duration = Duration::from_secs(60);
+
+/// What is promised: `sink.delivery-guarantee`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeliveryGuarantee {
+    /// Nothing: records may be lost or written twice.
+    None,
+    /// A checkpoint is complete only when the brokers have all records before it. After a restart those since the restored checkpoint are written
+    /// again.
+    #[default]
+    AtLeastOnce,
+    /// Records are written in transactions, which are committed when their checkpoint is complete.
+    ExactlyOnce,
+}
+
+/// The number of a partition, of so many, for a key.
+pub type PartitionOf = Arc<dyn Fn(Option<&[u8]>, u32) -> u32 + Send + Sync>;
+
+/// Which partition of its topic a record goes to: `sink.partitioner`.
+#[derive(Clone, Default)]
+pub enum KafkaPartitioner {
+    /// By the hash of the key as Kafka's own clients do it; anywhere without a key.
+    #[default]
+    Default,
+    /// All records of a subtask to one partition.
+    Fixed,
+    /// In turn.
+    RoundRobin,
+    /// What a function of the key and the number of partitions says.
+    Custom(PartitionOf),
+}
+
+impl fmt::Debug for KafkaPartitioner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Default => "Default",
+            Self::Fixed => "Fixed",
+            Self::RoundRobin => "RoundRobin",
+            Self::Custom(_) => "Custom",
+        })
+    }
+}
+
+/// Says something of a record.
+pub(crate) type Of<T, R> = Arc<dyn Fn(&T) -> R + Send + Sync>;
+
+/// Writes the key of a record.
+pub(crate) type KeyEncoder<T> = Box<dyn FnMut(&T, &mut Vec<u8>) -> UserResult + Send>;
+
+/// What writers are made from.
+pub(crate) struct SinkConfig<T> {
+    pub(crate) topic: Option<Topic<T>>,
+    pub(crate) value: Arc<dyn SerializationSchema<T>>,
+    pub(crate) key: Option<Arc<dyn Fn() -> Result<KeyEncoder<T>> + Send + Sync>>,
+    pub(crate) headers: Option<Of<T, Vec<Header>>>,
+    pub(crate) is_tombstone: Option<Of<T, bool>>,
+    pub(crate) partitioner: KafkaPartitioner,
+}
+
+/// Where records go.
+pub(crate) enum Topic<T> {
+    Named(String),
+    Of(Of<T, String>),
+}
+
+impl<T> Clone for Topic<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Named(name) => Self::Named(name.clone()),
+            Self::Of(f) => Self::Of(Arc::clone(f)),
+        }
+    }
+}
+
+impl<T> Clone for SinkConfig<T> {
+    fn clone(&self) -> Self {
+        Self {
+            topic: self.topic.clone(),
+            value: Arc::clone(&self.value),
+            key: self.key.clone(),
+            headers: self.headers.clone(),
+            is_tombstone: self.is_tombstone.clone(),
+            partitioner: self.partitioner.clone(),
+        }
+    }
+}
+
+/// Writes records to topics of Apache Kafka.
+///
+/// A record has the timestamp that it has in the stream, if it has one. With [`DeliveryGuarantee::ExactlyOnce`] each record is there once for who reads
+/// with `isolation.level = read_committed`; who does not also sees what is never committed.
+pub struct KafkaSink<T> {
+    properties: Properties,
+    client: Option<Arc<dyn Client>>,
+    config: SinkConfig<T>,
+    guarantee: DeliveryGuarantee,
+    transactional_id_prefix: String,
+    forgets_expired: bool,
+}
+
+impl<T> Clone for KafkaSink<T> {
+    fn clone(&self) -> Self {
+        Self {
+            properties: self.properties.clone(),
+            client: self.client.clone(),
+            config: self.config.clone(),
+            transactional_id_prefix: self.transactional_id_prefix.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<T> fmt::Debug for KafkaSink<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaSink")
+            .field("properties", &self.properties)
+            .field("guarantee", &self.guarantee)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: 'static> KafkaSink<T> {
+    /// Writes records as `value` says to the cluster at `bootstrap_servers`, `host:port` pairs with commas between them.
+    pub fn new(bootstrap_servers: impl Into<String>, value: impl SerializationSchema<T>) -> Self {
+        let mut properties = Properties::default();
+        properties.set("bootstrap.servers", bootstrap_servers);
+        let config = SinkConfig {
+            topic: None,
+            value: Arc::new(value),
+            key: None,
+            headers: None,
+            is_tombstone: None,
+            partitioner: KafkaPartitioner::Default,
+        };
+        Self {
+            properties,
+            client: None,
+            config,
+            guarantee: DeliveryGuarantee::AtLeastOnce,
+            transactional_id_prefix: "flott".to_owned(),
+            forgets_expired: false,
+        }
+    }
+
+    /// Writes to `client` instead of a real cluster, for tests.
+    #[must_use]
+    pub fn client(self, client: Arc<dyn Client>) -> Self {
+        Self { client: Some(client), ..self }
+    }
+
+    /// The topic: `topic`.
+    #[must_use]
+    pub fn topic(mut self, topic: impl Into<String>) -> Self {
+        self.config.topic = Some(Topic::Named(topic.into()));
+        self
+    }
+
+    /// The topic of each record.
+    #[must_use]
+    pub fn topic_of(mut self, topic: impl Fn(&T) -> String + Send + Sync + 'static) -> Self {
+        self.config.topic = Some(Topic::Of(Arc::new(topic)));
+        self
+    }
+
+    /// The key of each record, and how it is written: `key.format`.
+    #[must_use]
+    pub fn key<K: 'static>(
+        mut self,
+        key: impl Fn(&T) -> K + Send + Sync + 'static,
+        format: impl SerializationSchema<K>,
+    ) -> Self {
+        let key = Arc::new(key);
+        self.config.key = Some(Arc::new(move || {
+            let (key, mut encoder) = (Arc::clone(&key), format.create_encoder()?);
+            Ok(Box::new(move |record: &T, out: &mut Vec<u8>| encoder.encode(&key(record), out)))
+        }));
+        self
+    }
+
+    /// The headers of each record.
+    #[must_use]
+    pub fn headers(mut self, headers: impl Fn(&T) -> Vec<Header> + Send + Sync + 'static) -> Self {
+        self.config.headers = Some(Arc::new(headers));
+        self
+    }
+
+    /// Which records are written without a value: they say that what has their key is gone.
+    #[must_use]
+    pub fn tombstone_if(mut self, is_tombstone: impl Fn(&T) -> bool + Send + Sync + 'static) -> Self {
+        self.config.is_tombstone = Some(Arc::new(is_tombstone));
+        self
+    }
+
+    /// Which partition a record goes to: `sink.partitioner`.
+    #[must_use]
+    pub fn partitioner(mut self, partitioner: KafkaPartitioner) -> Self {
+        self.config.partitioner = partitioner;
+        self
+    }
+
+    /// What is promised: `sink.delivery-guarantee`.
+    #[must_use]
+    pub fn delivery_guarantee(self, guarantee: DeliveryGuarantee) -> Self {
+        Self { guarantee, ..self }
+    }
+
+    /// What the ids of transactions begin with: `sink.transactional-id-prefix`. Job, sink, subtask and run follow, so that it need not be
+    /// unique; brokers can allow the prefix to a user.
+    #[must_use]
+    pub fn transactional_id_prefix(self, prefix: impl Into<String>) -> Self {
+        Self { transactional_id_prefix: prefix.into(), ..self }
+    }
+
+    /// Takes a transaction that the brokers do not know any more for one that was committed.
+    ///
+    /// Brokers forget ids of transactions that were not used for a week (`transactional.id.expiration.ms`). A job that is restored from an
+    /// older savepoint cannot tell whether the last transaction of that was committed, and fails; who knows that it was can go on with this.
+    #[must_use]
+    pub fn take_forgotten_transactions_for_committed(self, forgets_expired: bool) -> Self {
+        Self { forgets_expired, ..self }
+    }
+
+    /// An option of the client, `properties.*`: [its list](https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md).
+    #[must_use]
+    pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.properties.set(name, value);
+        self
+    }
+
+    fn connect(&self) -> Arc<dyn Client> {
+        let mut properties = self.properties.clone();
+        if properties.get("transaction.timeout.ms").is_none() {
+            properties.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_DEFAULT.as_millis().to_string());
+        }
+        self.client.clone().unwrap_or_else(|| Arc::new(Cluster::new(properties)))
+    }
+
+    /// A transaction that is aborted because a checkpoint and a restart took longer is lost, so there must be time for both.
+    fn check_timeout(&self, ctx: &SinkContext) -> Result<()> {
+        let timeout =
+            self.properties.duration_ms("transaction.timeout.ms").unwrap_or(TRANSACTION_TIMEOUT_DEFAULT);
+        let Some(interval) = ctx.checkpoint_interval else { return Ok(()) };
+        let needed = interval + ctx.checkpoint_timeout + RECOVERY_ALLOWANCE;
+        if timeout >= needed {
+            return Ok(());
+        }
+        Err(Error::user(format!(
+            "transaction.timeout.ms is {} s, and a transaction may be open for {} s: a checkpoint interval, the time-out of a checkpoint and {} s for a restart. \
+             Kafka would abort it, and its records would be lost: set transaction.timeout.ms (and transaction.max.timeout.ms of the brokers, 900 s by default), \
+             or lower execution.checkpointing.interval or execution.checkpointing.timeout",
+            timeout.as_secs(),
+            needed.as_secs(),
+            RECOVERY_ALLOWANCE.as_secs()
+        )))
+    }
+}
+
+impl<T: Send + 'static> Sink<T> for KafkaSink<T> {
+    type Writer = KafkaWriter<T>;
+
+    fn create_writer(&self, ctx: SinkContext) -> Result<KafkaWriter<T>> {
+        let Some(topic) = self.config.topic.clone() else {
+            return Err(Error::user("the Kafka sink has no topic: name it with topic() or topic_of()"));
+        };
+        let client = self.connect();
+        let encoder = Encoder::new(&self.config, topic, Arc::clone(&client), ctx.subtask)?;
+        let destination = match self.guarantee {
+            DeliveryGuarantee::None => Destination::plain(client.producer(None)?, false),
+            DeliveryGuarantee::AtLeastOnce => Destination::plain(client.producer(None)?, true),
+            DeliveryGuarantee::ExactlyOnce => {
+                self.check_timeout(&ctx)?;
+                Destination::Transactional(Transactions::new(client, &self.transactional_id_prefix, &ctx))
+            }
+        };
+        Ok(KafkaWriter::new(encoder, destination))
+    }
+
+    fn create_committer(&self, _: SinkContext) -> Result<Option<Box<dyn Committer>>> {
+        Ok(match self.guarantee {
+            DeliveryGuarantee::None | DeliveryGuarantee::AtLeastOnce => None,
+            DeliveryGuarantee::ExactlyOnce => {
+                Some(Box::new(KafkaCommitter::new(self.connect(), self.forgets_expired)))
+            }
+        })
+    }
+}

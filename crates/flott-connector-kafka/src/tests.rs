@@ -1,0 +1,1 @@
+//! Tests against a model of a broker.

@@ -1,0 +1,183 @@
+//! The transactions of one subtask: one for each checkpoint, each with a producer of its own.
+//!
+//! To take a transactional id over costs the client tens to hundreds of milliseconds. So the producer for the next transaction is made by a thread
+//! while records still go into this one.
+
+use crate::client::{Client, Producer, TransactionHandle};
+use crate::committer::Prepared;
+use crate::name::{Held, Name, Successor, sink_prefix};
+use flott_api::SinkContext;
+use flott_env::Env;
+use flott_types::{CheckpointId, Error, ErrorKind, Result};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use tracing::{info, warn};
+
+/// The producer of a transaction, or what is on its way to be one.
+enum Spare {
+    None,
+    /// A thread makes it.
+    Coming(Receiver<Result<Box<dyn Producer>>>),
+}
+
+/// A transaction that is written to.
+struct Open {
+    producer: Box<dyn Producer>,
+    id: String,
+    n_records: u64,
+}
+
+/// The transactions of one subtask of a sink.
+pub(crate) struct Transactions {
+    client: Arc<dyn Client>,
+    env: Env,
+    sink_prefix: String,
+    subtask: u32,
+    parallelism: u32,
+    run: u64,
+    restored: Option<CheckpointId>,
+    /// The number of the transaction that is open, or else of the next.
+    number: u64,
+    open: Option<Open>,
+    spare: Spare,
+    /// The last call failed: nobody waits for the cluster on the way out.
+    has_failed: bool,
+}
+
+impl fmt::Debug for Transactions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transactions").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl Transactions {
+    pub(crate) fn new(client: Arc<dyn Client>, prefix: &str, ctx: &SinkContext) -> Self {
+        Self {
+            client,
+            env: ctx.env.clone(),
+            sink_prefix: sink_prefix(prefix, ctx),
+            subtask: ctx.subtask.0,
+            parallelism: ctx.parallelism,
+            run: ctx.run_id,
+            restored: ctx.restored_checkpoint,
+            number: 0,
+            open: None,
+            spare: Spare::None,
+            has_failed: false,
+        }
+    }
+
+    fn id(&self, number: u64) -> String {
+        let Self { subtask, run, restored, .. } = *self;
+        Name { subtask, run, restored, number }.id(&self.sink_prefix)
+    }
+
+    /// Has a thread make the producer of the next transaction.
+    fn make_spare(&mut self) {
+        // In a simulation threads cannot be waited for: it is made when it is needed.
+        if !self.env.may_block() {
+            return;
+        }
+        let (sender, receiver) = sync_channel(1);
+        let (client, id) = (Arc::clone(&self.client), self.id(self.number));
+        // If nobody wants it any more it is dropped, with a transaction of which the brokers know nothing.
+        let make = async move { drop(sender.send(client.producer(Some(&id)))) };
+        drop(self.env.spawn_subtask("kafka transaction", make));
+        self.spare = Spare::Coming(receiver);
+    }
+
+    fn take_spare(&mut self) -> Result<Box<dyn Producer>> {
+        match std::mem::replace(&mut self.spare, Spare::None) {
+            Spare::Coming(receiver) => {
+                receiver.recv().map_err(|_| Error::subtask("the thread that makes producers has ended"))?
+            }
+            Spare::None => self.client.producer(Some(&self.id(self.number))),
+        }
+    }
+
+    /// The producer of the open transaction, for so many more records.
+    pub(crate) fn write(&mut self, n_records: u64) -> Result<&mut dyn Producer> {
+        if self.open.is_none() {
+            self.has_failed = true;
+            let producer = self.take_spare()?;
+            self.open = Some(Open { producer, id: self.id(self.number), n_records: 0 });
+        }
+        let open = self.open.as_mut().expect("it was just opened");
+        open.n_records += n_records;
+        self.has_failed = false;
+        Ok(open.producer.as_mut())
+    }
+
+    /// Makes what was written durable and returns what is needed to commit it; nothing if nothing was written.
+    pub(crate) fn prepare(&mut self, is_final: bool) -> Result<Option<Vec<u8>>> {
+        let Some(mut open) = self.open.take() else { return Ok(None) };
+        self.has_failed = true;
+        open.producer.flush()?;
+        let Open { producer, id, n_records } = open;
+        let Some(transaction) = self.client.open_transaction(&id)? else {
+            return Err(Error::new(
+                ErrorKind::Retry,
+                format!(
+                    "transaction '{id}' is not open any more: its time-out has passed (transaction.timeout.ms), or somebody has taken its id over"
+                ),
+            ));
+        };
+        // What was written stays: the transaction belongs to the id, not to this producer.
+        drop(producer);
+        self.number += 1;
+        if !is_final {
+            self.make_spare();
+        }
+        self.has_failed = false;
+        Ok(Some(flott_state::encode("a prepared transaction", &Prepared { transaction, n_records })?))
+    }
+
+    /// What is needed after a restart to tell transactions of this checkpoint from later ones.
+    pub(crate) fn snapshot(&self) -> Result<Vec<u8>> {
+        let Self { subtask, run, restored, number: next, .. } = *self;
+        let held = Held { subtask, run, restored, next };
+        flott_state::encode("the number of a transaction", &held)
+    }
+
+    /// Aborts what earlier attempts have left open and no checkpoint has: readers would wait for it (FLINK-23854). And what an attempt that only
+    /// stands still would open when it wakes.
+    pub(crate) fn restore(&mut self, entries: &[Vec<u8>]) -> Result<()> {
+        let held = entries.iter().map(|entry| flott_state::decode("the number of a transaction", entry));
+        let held: Vec<Held> = held.collect::<Result<_>>()?;
+        let Self { subtask, parallelism, run, restored, .. } = *self;
+        let successor = Successor { subtask, parallelism, run, restored, held: &held };
+        let open = self.client.open_transactions(&self.sink_prefix)?;
+        let open: Vec<Name> = open.iter().filter_map(|id| Name::parse(id, &self.sink_prefix)).collect();
+        for name in open.iter().filter(|name| successor.aborts(name)) {
+            let id = name.id(&self.sink_prefix);
+            info!(transaction = id, "a transaction of an earlier attempt is aborted");
+            self.client.abort_transaction(&id)?;
+        }
+        for name in held.iter().flat_map(|held| held.to_come(&open)) {
+            self.client.abort_transaction(&name.id(&self.sink_prefix))?;
+        }
+        self.make_spare();
+        Ok(())
+    }
+}
+
+impl Drop for Transactions {
+    /// A job that is cancelled leaves nothing open that readers would wait for. What was prepared is not touched.
+    fn drop(&mut self) {
+        let Some(Open { producer, id, .. }) = self.open.take() else { return };
+        if self.has_failed || std::thread::panicking() {
+            return;
+        }
+        drop(producer);
+        if let Err(error) = self.client.abort_transaction(&id) {
+            warn!(error = %error.report(), transaction = id, "a transaction stays open until its time-out");
+        }
+    }
+}
+
+/// What a transaction is called in a message.
+pub(crate) fn describe(transaction: &TransactionHandle) -> String {
+    let TransactionHandle { transactional_id, producer_id, epoch } = transaction;
+    format!("'{transactional_id}' (producer {producer_id}, epoch {epoch})")
+}

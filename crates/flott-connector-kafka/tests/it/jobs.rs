@@ -1,0 +1,82 @@
+//! The job that is killed: numbers from one topic to counts in another.
+
+use flott::connectors::kafka::{DeliveryGuarantee, KafkaSink, KafkaSource};
+use flott::message::StringFormat;
+use flott::prelude::*;
+use flott_types::RestartStrategyType;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode};
+use std::time::Duration;
+
+pub(crate) const N_KEYS: u64 = 7;
+
+/// Which topics, and where the checkpoints are.
+pub(crate) struct Job<'a> {
+    pub(crate) servers: &'a str,
+    pub(crate) input: &'a str,
+    pub(crate) output: &'a str,
+    pub(crate) checkpoints: &'a Path,
+    pub(crate) parallelism: u32,
+}
+
+impl Job<'_> {
+    /// `number` becomes `number key count`, where the count is of the records with the same key so far: it needs state that is exact.
+    pub(crate) fn env(&self) -> StreamExecutionEnvironment {
+        let mut env = environment(self.checkpoints, self.parallelism);
+        env.set(options::RESTART_STRATEGY, Some(RestartStrategyType::FixedDelay));
+        env.set(options::RESTART_FIXED_DELAY_ATTEMPTS, 1_000);
+        env.set(options::RESTART_FIXED_DELAY_DELAY, Duration::from_millis(50));
+        let source = KafkaSource::new(self.servers, StringFormat).topics([self.input]).group_id("job");
+        let sink = KafkaSink::new(self.servers, StringFormat)
+            .topic(self.output)
+            .key(|record: &String| record.clone(), StringFormat)
+            .delivery_guarantee(DeliveryGuarantee::ExactlyOnce);
+        env.from_source(source, WatermarkStrategy::no_watermarks(), "input")
+            .stream()
+            .uid("input")
+            .map(|text: String| {
+                let number: u64 = text.parse().expect("a number");
+                (number, number % N_KEYS, 1_u64)
+            })
+            .key_by(|record| record.1)
+            .reduce(|last, next| *last = (next.0, next.1, last.2 + 1))
+            .uid("counts")
+            .map(|(number, key, count): (u64, u64, u64)| format!("{number} {key} {count}"))
+            .sink_to(sink)
+            .uid("output");
+        env
+    }
+
+    pub(crate) fn start(&self) -> Child {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["child", self.servers, self.input, self.output]).arg(self.checkpoints);
+        command.arg(self.parallelism.to_string()).spawn().unwrap()
+    }
+}
+
+/// Checkpoints often, in a directory.
+pub(crate) fn environment(checkpoints: &Path, parallelism: u32) -> StreamExecutionEnvironment {
+    let mut env = StreamExecutionEnvironment::with_configuration(Configuration::default()).unwrap();
+    env.set_parallelism(parallelism).enable_checkpointing(Duration::from_millis(200));
+    env.set(options::CHECKPOINTING_DIR, Some(checkpoints.display().to_string()));
+    env
+}
+
+/// `child SERVERS INPUT OUTPUT CHECKPOINTS PARALLELISM`
+pub(crate) fn child(arguments: &[String]) -> ExitCode {
+    let [servers, input, output, checkpoints, parallelism] = arguments else { return ExitCode::from(2) };
+    let job = Job {
+        servers,
+        input,
+        output,
+        checkpoints: Path::new(checkpoints),
+        parallelism: parallelism.parse().unwrap(),
+    };
+    match job.env().execute("job") {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:?}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Topics of a test: made, filled and read without the connector.
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// Topics of one broker.
+pub(crate) struct Topics {
+    pub(crate) servers: String,
+}
+
+/// A name that no other test has.
+pub(crate) fn name(what: &str) -> String {
+    static N: AtomicU64 = AtomicU64::new(0);
+    format!("{what}-{}-{}", std::process::id(), N.fetch_add(1, Ordering::Relaxed))
+}
+
+fn wait<F: Future>(future: F) -> F::Output {
+    let mut future = Box::pin(future);
+    loop {
+        let polled = future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        if let std::task::Poll::Ready(output) = polled {
+            return output;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+impl Topics {
+    pub(crate) fn at(servers: impl Into<String>) -> Self {
+        Self { servers: servers.into() }
+    }
+
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.servers);
+        config
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.config().create().unwrap()
+    }
+
+    /// Makes a topic and waits until the broker shows it.
+    pub(crate) fn create(&self, topic: &str, n_partitions: i32) {
+        let new = NewTopic::new(topic, n_partitions, TopicReplication::Fixed(1));
+        let made = wait(self.admin().create_topics(&[new], &AdminOptions::new())).unwrap();
+        assert!(made.iter().all(Result::is_ok), "{made:?}");
+        self.wait_for_partitions(topic, n_partitions as usize);
+    }
+
+    pub(crate) fn add_partitions(&self, topic: &str, n_partitions: i32) {
+        let new = NewPartitions::new(topic, n_partitions as usize);
+        let made = wait(self.admin().create_partitions(&[new], &AdminOptions::new())).unwrap();
+        assert!(made.iter().all(Result::is_ok), "{made:?}");
+        self.wait_for_partitions(topic, n_partitions as usize);
+    }
+
+    fn wait_for_partitions(&self, topic: &str, n_partitions: usize) {
+        let consumer: BaseConsumer = self.config().create().unwrap();
+        let started = Instant::now();
+        loop {
+            let metadata = consumer.fetch_metadata(Some(topic), LIMIT).unwrap();
+            let ready = metadata.topics().iter().any(|it| {
+                it.partitions().len() == n_partitions && it.partitions().iter().all(|it| it.leader() >= 0)
+            });
+            if ready {
+                return;
+            }
+            assert!(started.elapsed() < LIMIT, "topic '{topic}' does not come");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub(crate) fn producer(&self) -> BaseProducer {
+        self.config().set("linger.ms", "0").set("enable.idempotence", "true").create().unwrap()
+    }
+
+    /// Writes records to one partition and waits for the broker.
+    pub(crate) fn produce(&self, topic: &str, partition: i32, values: impl IntoIterator<Item = String>) {
+        let producer = self.producer();
+        for value in values {
+            let record = BaseRecord::<(), str>::to(topic).partition(partition).payload(&value);
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+            producer.poll(Duration::ZERO);
+        }
+        flush(&producer);
+    }
+
+    /// Writes records in a transaction and aborts it: their offsets, and that of the end, hold no record.
+    pub(crate) fn produce_aborted(
+        &self,
+        topic: &str,
+        partition: i32,
+        values: impl IntoIterator<Item = String>,
+    ) {
+        let mut config = self.config();
+        let producer: BaseProducer = config.set("transactional.id", name("aborts")).create().unwrap();
+        producer.init_transactions(LIMIT).unwrap();
+        producer.begin_transaction().unwrap();
+        for value in values {
+            let record = BaseRecord::<(), str>::to(topic).partition(partition).payload(&value);
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        flush(&producer);
+        producer.abort_transaction(LIMIT).unwrap();
+    }
+
+    /// A reader of everything in a topic that can be read under `isolation`.
+    pub(crate) fn reader(&self, topic: &str, isolation: &str) -> Reader {
+        let mut config = self.config();
+        config.set("group.id", "test").set("isolation.level", isolation).set("enable.auto.commit", "false");
+        config.set("auto.offset.reset", "earliest").set("fetch.wait.max.ms", "20");
+        let consumer: BaseConsumer = config.create().unwrap();
+        let metadata = consumer.fetch_metadata(Some(topic), LIMIT).unwrap();
+        let mut all = TopicPartitionList::new();
+        for partition in metadata.topics()[0].partitions() {
+            all.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
+        }
+        consumer.assign(&all).unwrap();
+        Reader(consumer)
+    }
+
+    /// The values that can be read under `read_committed`, when there are `n` of them; sorted. Waits a little for more.
+    pub(crate) fn committed(&self, topic: &str, n: usize) -> Vec<String> {
+        self.reader(topic, "read_committed").values(n)
+    }
+}
+
+pub(crate) fn flush(producer: &BaseProducer) {
+    let started = Instant::now();
+    while producer.in_flight_count() > 0 {
+        assert!(started.elapsed() < LIMIT, "records are not written");
+        producer.flush(Duration::ZERO).ok();
+        producer.poll(Duration::from_millis(1));
+    }
+}
+
+pub(crate) struct Reader(BaseConsumer);
+
+impl Reader {
+    pub(crate) fn poll(&self, wait: Duration) -> Option<BorrowedMessage<'_>> {
+        match self.0.poll(wait) {
+            Some(Ok(message)) => Some(message),
+            // The broker may be away for a while.
+            Some(Err(_)) | None => None,
+        }
+    }
+
+    pub(crate) fn values(&self, n: usize) -> Vec<String> {
+        let (mut values, mut last) = (Vec::new(), Instant::now());
+        while last.elapsed() < if values.len() < n { LIMIT } else { Duration::from_millis(400) } {
+            if let Some(message) = self.poll(Duration::from_millis(50)) {
+                values.push(text(message.payload()));
+                last = Instant::now();
+            }
+        }
+        values.sort();
+        values
+    }
+}
+
+pub(crate) fn text(bytes: Option<&[u8]>) -> String {
+    String::from_utf8(bytes.unwrap_or_default().to_vec()).unwrap()
+}

@@ -1,0 +1,14 @@
+//! Real servers for tests, benchmarks and trying things out.
+//!
+//! [`Kafka`] is an Apache Kafka broker of its own: installed below `target/services` when it is first wanted, started on free ports with its data in a
+//! temporary directory, stopped when it is dropped. Where that cannot be had, an error says why, and who wanted it says that it was skipped.
+//!
+//! It is *not* used by the engine, nor by tests that can do without.
+
+#![expect(clippy::disallowed_methods, reason = "starts real processes and waits for them")]
+
+mod kafka;
+mod process;
+
+pub use kafka::Kafka;
+pub use process::{Signal, free_port, services_dir, wait_until};
