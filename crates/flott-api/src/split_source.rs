@@ -152,6 +152,16 @@ impl<S: SourceSplit> SplitEnumerator<S> for StaticSplitEnumerator<S> {
         Ok(())
     }
 
+    /// Splits that were given back go to whoever has nothing left.
+    fn handle_split_request(
+        &mut self,
+        subtask: SubtaskIndex,
+        ctx: &mut dyn SplitEnumeratorContext<S>,
+    ) -> Result<()> {
+        self.unassigned.drain(..).for_each(|split| ctx.assign_split(subtask, split));
+        Ok(())
+    }
+
     fn add_splits_back(&mut self, splits: Vec<S>, _: SubtaskIndex) {
         self.unassigned.extend(splits);
     }

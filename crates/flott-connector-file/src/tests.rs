@@ -3,6 +3,7 @@
 mod bad_input;
 mod commits;
 mod compaction;
+mod contract;
 mod crashes;
 mod directories;
 mod formats;

@@ -1,5 +1,6 @@
 //! An engine in small that dies between any two steps, on a real database each; then what the modes promise one by one.
 
+mod contract;
 mod crashes;
 mod errors;
 mod modes;

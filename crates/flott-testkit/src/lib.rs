@@ -6,6 +6,7 @@
 //! * [`SnapshotCheck`]: restarts an operator after every element and compares with the uninterrupted run;
 //!   [`random_stream`] makes input for it.
 //! * [`simulate`]: a small whole program in one simulated process.
+//! * [`contract`]: what every source and sink must hold, as cases that a connector is put through.
 //!
 //! It is for tests: what the operator, or the test, does wrong is an error or a panic that says so. It is *not* the
 //! simulator of clusters and faults, which is `flott-sim`.
@@ -16,6 +17,7 @@
 #![deny(missing_docs)]
 
 mod check;
+pub mod contract;
 mod driver;
 mod element;
 mod key_value;
@@ -35,3 +37,8 @@ pub use key_value::KeyValue;
 pub use random::{random_stream, random_two_input_stream};
 pub use simulate::{simulate, simulate_collect, simulate_in};
 pub use subtasks::Input;
+
+/// The page of the guide for authors of connectors is an example too.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/connectors.md")]
+mod guide {}

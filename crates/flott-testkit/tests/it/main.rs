@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
 mod asynchronous;
+mod contract;
 mod drivers;
 mod harness;
 mod joins;

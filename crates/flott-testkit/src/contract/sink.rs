@@ -1,0 +1,184 @@
+//! The kit for sinks.
+
+mod attempt;
+mod job;
+mod oracle;
+mod plan;
+mod zombie;
+
+use super::case::{Budget, CaseLog, ContractFailure, ContractReport, Selection, run_all};
+use super::record::RecordId;
+use flott_api::{Sink, UserResult};
+use flott_env::Env;
+use flott_types::CheckpointId;
+use job::Job;
+use plan::{Measured, SinkCase};
+
+/// What a sink promises to who reads its destination; see [`flott_api::sink`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SinkPromise {
+    /// Readers see exactly the records of committed checkpoints, each once. What was committed stays when the job goes back to an older
+    /// checkpoint, and its records are written again.
+    Transactional,
+    /// Readers of committed records see exactly those of complete checkpoints; a job that goes back takes back what came later.
+    Eager,
+    /// Readers see records at once, each once whatever happens, since they have a key; those of complete checkpoints are there.
+    InTheEnd,
+    /// Readers see records at once, perhaps several times; those of complete checkpoints are there.
+    AtLeastOnce,
+}
+
+/// What a sink does not promise, as its documentation says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SinkLimits {
+    /// What is committed may be held back until the input ends, as by a compaction.
+    pub holds_back: bool,
+    /// An attempt that is believed dead and goes on can leave something that nobody reads and nobody removes.
+    pub zombies_leave_something: bool,
+}
+
+/// What can go wrong outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SinkFault {
+    /// The n-th request from now on fails and changes nothing.
+    FailRequest,
+    /// The n-th request from now on is done, and its sender gets an error instead of the reply.
+    LoseReply,
+    /// All connections that are open now break.
+    Disconnect,
+    /// The server is started again.
+    Restart,
+    /// So much time passes that what was prepared and not committed may be gone.
+    Expire,
+}
+
+/// A sink with its destination, to be examined by [`SinkContract`]. Each case gets a new one, with an empty destination.
+pub trait SinkSubject {
+    /// What the sink writes.
+    type Record: Send + 'static;
+    /// The sink.
+    type Sink: Sink<Self::Record>;
+
+    /// The world in which it runs.
+    fn env(&self) -> Env;
+
+    /// Makes the sink: once a case, as a job makes it from its program.
+    ///
+    /// # Errors
+    /// Whatever is wrong: it fails the case.
+    fn sink(&mut self) -> UserResult<Self::Sink>;
+
+    /// What it promises.
+    fn promise(&self) -> SinkPromise;
+
+    /// What it does not promise.
+    fn limits(&self) -> SinkLimits {
+        SinkLimits::default()
+    }
+
+    /// The record with this identity.
+    fn record(&self, id: RecordId) -> Self::Record;
+
+    /// What a reader of committed records sees now, each record as often as it is there. `complete` is the last complete checkpoint, for eager
+    /// sinks whose readers compare with it.
+    ///
+    /// # Errors
+    /// Whatever is wrong: it fails the case.
+    fn committed(&mut self, complete: Option<CheckpointId>) -> UserResult<Vec<RecordId>>;
+
+    /// What is left open outside, for people: transactions, uploads, hidden files. It is asked when the job has ended; all of it is too much.
+    ///
+    /// # Errors
+    /// Whatever is wrong: it fails the case.
+    fn lingering(&mut self) -> UserResult<Vec<String>>;
+
+    /// Lets the outside do what it does by itself when nobody comes any more, before it is looked at for the last time after an attempt that
+    /// was believed dead has woken up.
+    ///
+    /// # Errors
+    /// Whatever is wrong: it fails the case.
+    fn settle(&mut self) -> UserResult {
+        Ok(())
+    }
+
+    /// The faults that [`SinkSubject::inject`] can make.
+    fn faults(&self) -> Vec<SinkFault> {
+        Vec::new()
+    }
+
+    /// Makes a fault: at the `nth` request from now on, counted from 0, or at once.
+    ///
+    /// # Errors
+    /// Whatever is wrong: it fails the case.
+    fn inject(&mut self, fault: SinkFault, nth: u64) -> UserResult {
+        let _unused = (fault, nth);
+        Ok(())
+    }
+
+    /// How many requests were sent so far, so that each can fail once; if nobody counts them the kit takes the first
+    /// [`SinkContract::REQUESTS_UNKNOWN`].
+    fn requests(&mut self) -> Option<u64> {
+        None
+    }
+}
+
+/// Examines a sink: see [`contract`](super).
+#[derive(Clone, Debug, Default)]
+pub struct SinkContract {
+    selection: Selection,
+}
+
+impl SinkContract {
+    /// How many requests may fail in turn if nobody counts them.
+    pub const REQUESTS_UNKNOWN: u64 = 60;
+
+    /// All cases.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// So many cases.
+    #[must_use]
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.selection.budget = budget;
+        self
+    }
+
+    /// The case of this name alone.
+    #[must_use]
+    pub fn only(mut self, case: impl Into<String>) -> Self {
+        self.selection.only = Some(case.into());
+        self
+    }
+
+    /// Runs the cases, each on a subject of its own.
+    ///
+    /// # Errors
+    /// What the sink has broken.
+    pub fn run<S: SinkSubject>(
+        &self,
+        mut make: impl FnMut() -> UserResult<S>,
+    ) -> Result<ContractReport, ContractFailure> {
+        let undisturbed = measure(&mut make)?;
+        let left_out = undisturbed.left_out();
+        let cases = plan::cases(&undisturbed);
+        run_all(cases, &self.selection, left_out, SinkCase::name, |case, log| {
+            let mut subject = make().map_err(|error| format!("cannot make the subject: {error}"))?;
+            Job::new(&mut subject, case, log)?.run().map(|_| ())
+        })
+    }
+}
+
+/// How many steps and requests the case has that nothing disturbs: it decides what others there are.
+fn measure<S: SinkSubject>(make: &mut impl FnMut() -> UserResult<S>) -> Result<Measured, ContractFailure> {
+    let failed = |message: String| ContractFailure::before_the_first_case(message);
+    let mut subject = make().map_err(|error| failed(format!("cannot make the subject: {error}")))?;
+    let mut log = CaseLog::default();
+    let case = SinkCase::undisturbed();
+    let before = subject.requests();
+    let n_steps = Job::new(&mut subject, &case, &mut log).and_then(Job::run);
+    // What is wrong here is found again, and told with its steps, by the first case.
+    let n_steps = n_steps.unwrap_or(0);
+    let n_requests = subject.requests().zip(before).map(|(after, before)| after.saturating_sub(before));
+    Ok(Measured { n_steps, n_requests, faults: subject.faults(), promise: subject.promise() })
+}

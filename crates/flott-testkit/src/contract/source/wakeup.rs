@@ -1,0 +1,36 @@
+//! Being woken by a reader that has something to read.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Wake, Waker};
+use std::time::Duration;
+
+/// Whether a reader has asked to be polled again.
+#[derive(Debug, Default)]
+pub struct Wakeup {
+    is_woken: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Wake for Wakeup {
+    fn wake(self: Arc<Self>) {
+        *self.is_woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+    }
+}
+
+impl Wakeup {
+    pub(super) fn waker(self: &Arc<Self>) -> Waker {
+        Waker::from(Arc::clone(self))
+    }
+
+    /// Waits until a reader asks to be polled, and not longer than `timeout` of real time.
+    pub fn wait_at_most(&self, timeout: Duration) {
+        let is_woken = self.is_woken.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.changed.wait_timeout_while(is_woken, timeout, |is_woken| !*is_woken));
+    }
+
+    /// Whether somebody was woken since the last call.
+    pub(super) fn take(&self) -> bool {
+        std::mem::take(&mut *self.is_woken.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
