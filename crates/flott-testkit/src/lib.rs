@@ -6,6 +6,7 @@
 //! * [`SnapshotCheck`]: restarts an operator after every element and compares with the uninterrupted run;
 //!   [`random_stream`] makes input for it.
 //! * [`simulate`]: a small whole program in one simulated process.
+//! * [`broker`]: a model of Apache Kafka's brokers, with faults.
 //! * [`contract`]: what every source and sink must hold, as cases that a connector is put through.
 //!
 //! It is for tests: what the operator, or the test, does wrong is an error or a panic that says so. It is *not* the
@@ -16,6 +17,7 @@
 
 #![deny(missing_docs)]
 
+pub mod broker;
 mod check;
 pub mod contract;
 mod driver;

@@ -38,7 +38,7 @@ impl SinkSubject for FileSinkSubject {
         SinkPromise::Transactional
     }
     fn limits(&self) -> SinkLimits {
-        SinkLimits { holds_back: self.holds_back, zombies_leave_something: true }
+        SinkLimits { holds_back: self.holds_back, zombies_leave_something: true, ..SinkLimits::default() }
     }
     fn record(&self, id: RecordId) -> String {
         id.to_string()

@@ -35,6 +35,10 @@ pub struct SinkLimits {
     pub holds_back: bool,
     /// An attempt that is believed dead and goes on can leave something that nobody reads and nobody removes.
     pub zombies_leave_something: bool,
+    /// Such an attempt can hold back what is committed, until the outside has ended what it began: see [`SinkSubject::settle`].
+    pub zombies_hold_back: bool,
+    /// What a subtask has committed may be seen only when all of them have: an open transaction hides what is behind it.
+    pub waits_for_neighbours: bool,
 }
 
 /// What can go wrong outside.

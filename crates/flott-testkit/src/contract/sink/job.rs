@@ -53,6 +53,8 @@ pub(super) struct Job<'a, S: SinkSubject> {
     was_disturbed: bool,
     zombies: Vec<Zombie<WriterOf<S>>>,
     has_woken: bool,
+    /// Not all subtasks have committed what is complete.
+    is_committing: bool,
     committed: Vec<Committable>,
     rng: SimRng,
 }
@@ -88,6 +90,7 @@ impl<'a, S: SinkSubject> Job<'a, S> {
             was_disturbed: false,
             zombies: Vec::new(),
             has_woken: false,
+            is_committing: false,
             committed: Vec::new(),
             rng: SimRng::new(1),
         })
@@ -201,8 +204,11 @@ impl<'a, S: SinkSubject> Job<'a, S> {
     }
 
     pub(super) fn check(&mut self) -> Result<(), Stop> {
-        let strictness =
-            if self.subject.limits().holds_back { Strictness::MayHoldBack } else { Strictness::Whole };
+        let limits = self.subject.limits();
+        let holds_back = limits.holds_back
+            || (limits.zombies_hold_back && self.has_woken)
+            || (limits.waits_for_neighbours && self.is_committing);
+        let strictness = if holds_back { Strictness::MayHoldBack } else { Strictness::Whole };
         self.check_as(strictness)
     }
 
@@ -274,6 +280,7 @@ impl<'a, S: SinkSubject> Job<'a, S> {
         let from = attempt.from.clone();
         let text = from.as_ref().map_or("nothing".to_owned(), |from| format!("checkpoint {}", from.id));
         self.log.note(format!("start {} with {} subtasks from {text}", attempt.run, attempt.parallelism));
+        self.is_committing = true;
         let lineage = attempt.segments();
         self.oracle.goes_back_to(&lineage);
         for s in 0..attempt.parallelism {
@@ -291,6 +298,7 @@ impl<'a, S: SinkSubject> Job<'a, S> {
         }
         self.oracle.has_gone_back_to(&lineage);
         self.oracle.demand(lineage);
+        self.is_committing = false;
         self.check()
     }
 
@@ -395,6 +403,7 @@ impl<'a, S: SinkSubject> Job<'a, S> {
                 self.commit_again(attempt, s)?;
             }
         }
+        self.is_committing = false;
         self.check()?;
         Ok(is_last)
     }
@@ -441,6 +450,7 @@ impl<'a, S: SinkSubject> Job<'a, S> {
     /// From now on a restart goes on from here.
     fn complete(&mut self, attempt: &AttemptOf<S>, checkpoint: Checkpoint) -> Result<(), Stop> {
         self.step(format!("checkpoint {} is complete", checkpoint.id))?;
+        self.is_committing = true;
         let segments = checkpoint.segments();
         let commits = attempt.subtasks.iter().any(|subtask| subtask.committer.is_some());
         match (self.subject.promise(), commits) {
@@ -550,6 +560,7 @@ impl<'a, S: SinkSubject> Job<'a, S> {
                 self.flush(attempt, s)?;
             }
         }
+        self.is_committing = true;
         for s in 0..attempt.parallelism {
             self.finish(attempt, s)?;
             self.step(format!("subtask {s}: prepare_commit at the end of input, commit"))?;

@@ -237,7 +237,7 @@ impl SinkSubject for ToySink {
         SinkPromise::Transactional
     }
     fn limits(&self) -> flott_testkit::contract::SinkLimits {
-        flott_testkit::contract::SinkLimits { holds_back: false, zombies_leave_something: true }
+        flott_testkit::contract::SinkLimits { zombies_leave_something: true, ..Default::default() }
     }
     fn record(&self, id: RecordId) -> RecordId {
         id

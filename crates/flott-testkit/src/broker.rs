@@ -1,0 +1,311 @@
+//! A model of Apache Kafka's brokers, as far as a connector's promises rest on them: a state machine with a clock that is moved by hand.
+//!
+//! Modelled are partitions with offsets and time; transactions with their ids, producer ids and epochs, fencing, markers that take offsets,
+//! time-outs, ids that are forgotten, and ends that take a while (`CONCURRENT_TRANSACTIONS`); the last stable offset and what readers of committed
+//! records see; offsets of consumer groups; answers that lack partitions; requests that fail or whose reply is lost. The rules are those of
+//! the protocol before KIP-890, which clients that end transactions by id speak: an end does not change the epoch.
+//!
+//! It is *not* a broker that listens anywhere, and knows nothing of replicas: what is appended is durable.
+
+mod log;
+mod transactions;
+
+pub use log::{BrokerRecord, Isolation};
+pub use transactions::{ProducerIdentity, TransactionState};
+
+use log::PartitionLog;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::task::Waker;
+use transactions::Transaction;
+
+/// What a broker answers instead: the names are Kafka's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "they are documented by Kafka")]
+pub enum BrokerError {
+    UnknownTopicOrPartition,
+    OffsetOutOfRange,
+    ProducerFenced,
+    InvalidProducerIdMapping,
+    InvalidTxnState,
+    ConcurrentTransactions,
+    TransactionalIdNotFound,
+    /// No answer has come: it is not known whether the request was carried out.
+    NetworkException,
+}
+
+impl fmt::Display for BrokerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl std::error::Error for BrokerError {}
+
+/// What goes wrong with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrokerFault {
+    /// It does not arrive.
+    Lost,
+    /// It is carried out, and the reply does not arrive.
+    ReplyLost,
+}
+
+/// The brokers of a cluster.
+#[derive(Debug)]
+pub struct SimBroker {
+    topics: BTreeMap<String, Vec<PartitionLog>>,
+    transactions: BTreeMap<String, Transaction>,
+    groups: BTreeMap<(String, String, i32), i64>,
+    next_producer_id: i64,
+    now_ms: i64,
+    /// How many requests an end of a transaction takes.
+    end_delay: u32,
+    /// Ids that are not used for so long are forgotten.
+    id_expiration_ms: i64,
+    n_requests: u64,
+    faults: BTreeMap<u64, BrokerFault>,
+    is_incomplete: bool,
+    wakers: Vec<Waker>,
+}
+
+impl Default for SimBroker {
+    fn default() -> Self {
+        Self {
+            topics: BTreeMap::new(),
+            transactions: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            next_producer_id: 1000,
+            now_ms: 1_600_000_000_000,
+            end_delay: 0,
+            id_expiration_ms: 7 * 24 * 60 * 60 * 1000,
+            n_requests: 0,
+            faults: BTreeMap::new(),
+            is_incomplete: false,
+            wakers: Vec::new(),
+        }
+    }
+}
+
+type Answer<T> = Result<T, BrokerError>;
+
+impl SimBroker {
+    /// A cluster without topics.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ends of transactions take so many requests, during which their ids are busy.
+    #[must_use]
+    pub fn end_delay(mut self, requests: u32) -> Self {
+        self.end_delay = requests;
+        self
+    }
+
+    /// A topic with so many partitions, or further partitions for it.
+    pub fn create_partitions(&mut self, topic: &str, n_partitions: usize) {
+        let partitions = self.topics.entry(topic.to_owned()).or_default();
+        partitions.resize_with(partitions.len().max(n_partitions), PartitionLog::default);
+    }
+
+    /// Whoever asks for partitions is not told of the first of each topic.
+    pub fn set_incomplete(&mut self, is_incomplete: bool) {
+        self.is_incomplete = is_incomplete;
+    }
+
+    /// The `nth` request from now on, counted from 0, goes wrong.
+    pub fn fail(&mut self, nth: u64, fault: BrokerFault) {
+        self.faults.insert(self.n_requests + nth, fault);
+    }
+
+    /// The number of requests so far.
+    pub fn n_requests(&self) -> u64 {
+        self.n_requests
+    }
+
+    /// Milliseconds since the epoch.
+    pub fn now_ms(&self) -> i64 {
+        self.now_ms
+    }
+
+    /// Lets time pass: transactions time out, and ids are forgotten.
+    pub fn advance(&mut self, ms: i64) {
+        self.now_ms = self.now_ms.saturating_add(ms);
+        let timed_out: Vec<String> = self
+            .transactions
+            .iter()
+            .filter(|(_, transaction)| transaction.has_timed_out(self.now_ms))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in timed_out {
+            self.abort_and_fence(&id);
+            self.finish_end(&id);
+        }
+        let (now, expiration) = (self.now_ms, self.id_expiration_ms);
+        self.transactions.retain(|_, transaction| !transaction.is_forgotten(now, expiration));
+        self.wake_all();
+    }
+
+    /// A request that goes wrong if somebody wants so.
+    fn request<T>(&mut self, carry_out: impl FnOnce(&mut Self) -> Answer<T>) -> Answer<T> {
+        let at = self.n_requests;
+        self.n_requests += 1;
+        let ending: Vec<String> = self.transactions.keys().cloned().collect();
+        for id in ending {
+            if self.transactions.get_mut(&id).is_some_and(Transaction::passes_request) {
+                self.finish_end(&id);
+            }
+        }
+        match self.faults.get(&at) {
+            Some(BrokerFault::Lost) => Err(BrokerError::NetworkException),
+            Some(BrokerFault::ReplyLost) => {
+                // Nobody hears whether it was refused.
+                drop(carry_out(self));
+                Err(BrokerError::NetworkException)
+            }
+            None => carry_out(self),
+        }
+    }
+
+    /// Lets ends of transactions that are under way come to their end, as they do when nobody asks for a while.
+    pub fn finish_ends(&mut self) {
+        let ids: Vec<String> = self.transactions.keys().cloned().collect();
+        ids.iter().for_each(|id| self.finish_end(id));
+    }
+
+    fn log(&mut self, topic: &str, partition: i32) -> Answer<&mut PartitionLog> {
+        let idx = usize::try_from(partition).map_err(|_| BrokerError::UnknownTopicOrPartition)?;
+        let log = self.topics.get_mut(topic).and_then(|partitions| partitions.get_mut(idx));
+        log.ok_or(BrokerError::UnknownTopicOrPartition)
+    }
+
+    fn wake_all(&mut self) {
+        self.wakers.drain(..).for_each(Waker::wake);
+    }
+
+    /// Wakes when anything has changed that a reader may see.
+    pub fn wake_on_change(&mut self, waker: &Waker) {
+        if !self.wakers.iter().any(|known| known.will_wake(waker)) {
+            self.wakers.push(waker.clone());
+        }
+    }
+
+    /// The partitions of all topics. The answer may lack some.
+    ///
+    /// # Errors
+    /// If the request goes wrong.
+    pub fn metadata(&mut self) -> Answer<Vec<(String, i32)>> {
+        self.request(|broker| {
+            let n_missing = usize::from(broker.is_incomplete);
+            let of = |(topic, partitions): (&String, &Vec<PartitionLog>)| {
+                (n_missing..partitions.len()).map(|idx| (topic.clone(), idx as i32)).collect::<Vec<_>>()
+            };
+            Ok(broker.topics.iter().flat_map(of).collect())
+        })
+    }
+
+    /// The first offset of a partition, and the one behind the last record that such a reader can see.
+    ///
+    /// # Errors
+    /// If there is no such partition, or the request goes wrong.
+    pub fn offsets(&mut self, topic: &str, partition: i32, isolation: Isolation) -> Answer<(i64, i64)> {
+        self.request(|broker| broker.log(topic, partition).map(|log| (log.start(), log.end(isolation))))
+    }
+
+    /// The offset of the first record whose timestamp is not less.
+    ///
+    /// # Errors
+    /// As [`SimBroker::offsets`].
+    pub fn offset_for_time(&mut self, topic: &str, partition: i32, ms: i64) -> Answer<Option<i64>> {
+        self.request(|broker| broker.log(topic, partition).map(|log| log.offset_for_time(ms)))
+    }
+
+    /// Appends records to a partition: as part of a transaction if the producer has one.
+    ///
+    /// # Errors
+    /// [`BrokerError::ProducerFenced`] if somebody has taken the transactional id over or the transaction has timed out,
+    /// [`BrokerError::InvalidTxnState`] if the partition was not added; if there is no such partition, or the request goes wrong.
+    pub fn produce(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        producer: Option<(&str, ProducerIdentity)>,
+        records: &[BrokerRecord],
+    ) -> Answer<()> {
+        self.request(|broker| {
+            let now = broker.now_ms;
+            if let Some((id, identity)) = producer {
+                let transaction = broker.transactions.get(id).ok_or(BrokerError::InvalidProducerIdMapping)?;
+                transaction.check(identity)?;
+                let is_added = transaction.partitions.contains(&(topic.to_owned(), partition));
+                if transaction.state() != TransactionState::Ongoing || !is_added {
+                    return Err(BrokerError::InvalidTxnState);
+                }
+            }
+            let log = broker.log(topic, partition)?;
+            let producer_id = producer.map(|(_, identity)| identity.producer_id);
+            records.iter().for_each(|record| log.append(record.clone(), producer_id, now));
+            broker.wake_all();
+            Ok(())
+        })
+    }
+
+    /// Reads the first record at `offset` or behind it that such a reader can see, and says where to read on; without a record, where it has come
+    /// to.
+    ///
+    /// # Errors
+    /// [`BrokerError::OffsetOutOfRange`]; if there is no such partition.
+    pub fn fetch(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        isolation: Isolation,
+    ) -> Answer<(Option<(i64, BrokerRecord)>, i64)> {
+        self.log(topic, partition)?.fetch(offset, isolation)
+    }
+
+    /// Deletes the records below an offset, as retention does.
+    ///
+    /// # Errors
+    /// If there is no such partition.
+    pub fn delete_records(&mut self, topic: &str, partition: i32, below: i64) -> Answer<()> {
+        self.log(topic, partition).map(|log| log.delete_below(below))
+    }
+
+    /// Commits an offset for a consumer group.
+    ///
+    /// # Errors
+    /// If the request goes wrong.
+    pub fn commit_offset(&mut self, group: &str, topic: &str, partition: i32, offset: i64) -> Answer<()> {
+        self.request(|broker| {
+            broker.groups.insert((group.to_owned(), topic.to_owned(), partition), offset);
+            Ok(())
+        })
+    }
+
+    /// What a consumer group has committed.
+    ///
+    /// # Errors
+    /// If the request goes wrong.
+    pub fn committed_offset(&mut self, group: &str, topic: &str, partition: i32) -> Answer<Option<i64>> {
+        self.request(|broker| {
+            Ok(broker.groups.get(&(group.to_owned(), topic.to_owned(), partition)).copied())
+        })
+    }
+
+    /// All records of a topic that such a reader sees, by partition and offset.
+    pub fn read_all(&self, topic: &str, isolation: Isolation) -> Vec<BrokerRecord> {
+        let partitions = self.topics.get(topic).into_iter().flatten();
+        partitions.flat_map(|log| log.visible(isolation)).cloned().collect()
+    }
+
+    /// The ids of transactions that are open.
+    pub fn open_transactions(&self) -> BTreeSet<String> {
+        let open = self.transactions.iter().filter(|(_, it)| it.state() == TransactionState::Ongoing);
+        open.map(|(id, _)| id.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

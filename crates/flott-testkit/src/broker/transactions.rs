@@ -1,0 +1,241 @@
+//! Transactional ids: who has them, and what becomes of their transactions.
+
+use super::{Answer, BrokerError, SimBroker};
+use std::collections::BTreeSet;
+
+/// A producer takes a new id when its epoch is at the end.
+const EPOCH_MAX: i16 = i16::MAX - 1;
+
+/// Who has a transactional id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProducerIdentity {
+    /// The producer.
+    pub producer_id: i64,
+    /// How often the id was taken over.
+    pub epoch: i16,
+}
+
+/// Where a transactional id is: the names are Kafka's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "they are documented by Kafka")]
+pub enum TransactionState {
+    Empty,
+    Ongoing,
+    PrepareCommit,
+    PrepareAbort,
+    CompleteCommit,
+    CompleteAbort,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Transaction {
+    identity: ProducerIdentity,
+    state: TransactionState,
+    pub(super) partitions: BTreeSet<(String, i32)>,
+    timeout_ms: i64,
+    started_ms: i64,
+    updated_ms: i64,
+    /// Requests until its end is complete.
+    delay: u32,
+}
+
+impl Transaction {
+    pub(super) fn state(&self) -> TransactionState {
+        self.state
+    }
+
+    pub(super) fn check(&self, identity: ProducerIdentity) -> Answer<()> {
+        if self.identity.producer_id != identity.producer_id {
+            return Err(BrokerError::InvalidProducerIdMapping);
+        }
+        if self.identity.epoch == identity.epoch { Ok(()) } else { Err(BrokerError::ProducerFenced) }
+    }
+
+    fn is_ending(&self) -> bool {
+        matches!(self.state, TransactionState::PrepareCommit | TransactionState::PrepareAbort)
+    }
+
+    pub(super) fn has_timed_out(&self, now_ms: i64) -> bool {
+        self.state == TransactionState::Ongoing && now_ms.saturating_sub(self.started_ms) >= self.timeout_ms
+    }
+
+    pub(super) fn is_forgotten(&self, now_ms: i64, expiration_ms: i64) -> bool {
+        let is_at_rest = self.state != TransactionState::Ongoing && !self.is_ending();
+        is_at_rest && now_ms.saturating_sub(self.updated_ms) >= expiration_ms
+    }
+
+    /// A request passes; whether the end is complete now.
+    pub(super) fn passes_request(&mut self) -> bool {
+        let was_due = self.delay == 0;
+        self.delay = self.delay.saturating_sub(1);
+        self.is_ending() && was_due
+    }
+
+    fn bump(&mut self, next_producer_id: &mut i64) {
+        if self.identity.epoch < EPOCH_MAX {
+            self.identity.epoch += 1;
+        } else {
+            *next_producer_id += 1;
+            self.identity = ProducerIdentity { producer_id: *next_producer_id, epoch: 0 };
+        }
+    }
+}
+
+impl SimBroker {
+    /// Takes a transactional id over: whoever had it is fenced, and its open transaction is aborted.
+    ///
+    /// # Errors
+    /// [`BrokerError::ConcurrentTransactions`] while a transaction of the id is being ended: to be tried again.
+    pub fn init_producer_id(&mut self, id: &str, timeout_ms: i64) -> Answer<ProducerIdentity> {
+        self.request(|broker| {
+            let now = broker.now_ms;
+            let Some(transaction) = broker.transactions.get_mut(id) else {
+                broker.next_producer_id += 1;
+                let identity = ProducerIdentity { producer_id: broker.next_producer_id, epoch: 0 };
+                let (state, partitions) = (TransactionState::Empty, BTreeSet::new());
+                let new = Transaction {
+                    identity,
+                    state,
+                    partitions,
+                    timeout_ms,
+                    started_ms: now,
+                    updated_ms: now,
+                    delay: 0,
+                };
+                broker.transactions.insert(id.to_owned(), new);
+                return Ok(identity);
+            };
+            if transaction.is_ending() {
+                return Err(BrokerError::ConcurrentTransactions);
+            }
+            if transaction.state == TransactionState::Ongoing {
+                broker.abort_and_fence(id);
+                return Err(BrokerError::ConcurrentTransactions);
+            }
+            transaction.bump(&mut broker.next_producer_id);
+            (transaction.state, transaction.timeout_ms) = (TransactionState::Empty, timeout_ms);
+            transaction.updated_ms = now;
+            Ok(transaction.identity)
+        })
+    }
+
+    /// Adds a partition to the open transaction, which begins with the first.
+    ///
+    /// # Errors
+    /// [`BrokerError::ProducerFenced`] and its like if somebody else has the id; [`BrokerError::ConcurrentTransactions`].
+    pub fn add_partition(
+        &mut self,
+        id: &str,
+        identity: ProducerIdentity,
+        topic: &str,
+        partition: i32,
+    ) -> Answer<()> {
+        self.request(|broker| {
+            let now = broker.now_ms;
+            let transaction = broker.transactions.get_mut(id).ok_or(BrokerError::InvalidProducerIdMapping)?;
+            transaction.check(identity)?;
+            if transaction.is_ending() {
+                return Err(BrokerError::ConcurrentTransactions);
+            }
+            if transaction.state != TransactionState::Ongoing {
+                (transaction.state, transaction.started_ms) = (TransactionState::Ongoing, now);
+                transaction.partitions.clear();
+            }
+            transaction.updated_ms = now;
+            transaction.partitions.insert((topic.to_owned(), partition));
+            Ok(())
+        })
+    }
+
+    /// Ends a transaction. The same end again is answered as the first time.
+    ///
+    /// # Errors
+    /// [`BrokerError::InvalidTxnState`] if it has ended otherwise or never begun; if somebody else has the id;
+    /// [`BrokerError::ConcurrentTransactions`] while it is being ended.
+    pub fn end_txn(&mut self, id: &str, identity: ProducerIdentity, is_commit: bool) -> Answer<()> {
+        use TransactionState as State;
+        self.request(|broker| {
+            let (now, delay) = (broker.now_ms, broker.end_delay);
+            let transaction = broker.transactions.get_mut(id).ok_or(BrokerError::InvalidProducerIdMapping)?;
+            transaction.check(identity)?;
+            match (transaction.state, is_commit) {
+                (State::CompleteCommit, true) | (State::CompleteAbort, false) => return Ok(()),
+                (State::PrepareCommit, true) | (State::PrepareAbort, false) => {
+                    return Err(BrokerError::ConcurrentTransactions);
+                }
+                (State::Ongoing, _) => {}
+                _ => return Err(BrokerError::InvalidTxnState),
+            }
+            transaction.state = if is_commit { State::PrepareCommit } else { State::PrepareAbort };
+            (transaction.delay, transaction.updated_ms) = (delay, now);
+            if delay == 0 {
+                broker.finish_end(id);
+            }
+            Ok(())
+        })
+    }
+
+    /// Who has an id, and where it is.
+    ///
+    /// # Errors
+    /// [`BrokerError::TransactionalIdNotFound`].
+    pub fn describe_transaction(&mut self, id: &str) -> Answer<(ProducerIdentity, TransactionState)> {
+        self.request(|broker| {
+            let transaction = broker.transactions.get(id).ok_or(BrokerError::TransactionalIdNotFound)?;
+            Ok((transaction.identity, transaction.state))
+        })
+    }
+
+    /// The ids of open transactions that begin with `prefix`.
+    ///
+    /// # Errors
+    /// If the request goes wrong.
+    pub fn list_transactions(&mut self, prefix: &str) -> Answer<Vec<String>> {
+        self.request(|broker| {
+            let open = broker.open_transactions();
+            Ok(open.into_iter().filter(|id| id.starts_with(prefix)).collect())
+        })
+    }
+
+    /// Aborts what is open, under an epoch that nobody has.
+    pub(super) fn abort_and_fence(&mut self, id: &str) {
+        let delay = self.end_delay;
+        let Some(transaction) = self.transactions.get_mut(id) else { return };
+        let old = transaction.identity.producer_id;
+        transaction.bump(&mut self.next_producer_id);
+        let partitions = transaction.partitions.clone();
+        (transaction.state, transaction.delay) = (TransactionState::PrepareAbort, delay);
+        // The marks are those of the producer that wrote.
+        if transaction.identity.producer_id != old {
+            transaction.partitions.clear();
+            self.mark(&partitions, old, false);
+        }
+        if delay == 0 {
+            self.finish_end(id);
+        }
+    }
+
+    fn mark(&mut self, partitions: &BTreeSet<(String, i32)>, producer_id: i64, is_commit: bool) {
+        for (topic, partition) in partitions {
+            if let Ok(log) = self.log(topic, *partition) {
+                log.end_transaction(producer_id, is_commit);
+            }
+        }
+        self.wake_all();
+    }
+
+    /// The marks are written.
+    pub(super) fn finish_end(&mut self, id: &str) {
+        let Some(transaction) = self.transactions.get_mut(id) else { return };
+        let is_commit = match transaction.state {
+            TransactionState::PrepareCommit => true,
+            TransactionState::PrepareAbort => false,
+            _ => return,
+        };
+        transaction.state =
+            if is_commit { TransactionState::CompleteCommit } else { TransactionState::CompleteAbort };
+        let partitions = std::mem::take(&mut transaction.partitions);
+        let producer_id = transaction.identity.producer_id;
+        self.mark(&partitions, producer_id, is_commit);
+    }
+}
