@@ -58,7 +58,8 @@ pub trait Client: fmt::Debug + Send + Sync {
     /// If the properties are wrong or the cluster does not answer.
     fn producer(&self, transactional_id: Option<&str>) -> Result<Box<dyn Producer>>;
 
-    /// The transactions whose ids begin with `prefix` and that are neither committed nor aborted, on all brokers.
+    /// The transactional ids that begin with `prefix` and under which a transaction is open, or may come to be: its producer has taken the id and
+    /// nobody has taken it over, and nothing was committed or aborted under it. On all brokers.
     ///
     /// # Errors
     /// If one of the brokers does not answer.

@@ -6,7 +6,7 @@ use flott_api::{Committable, Committer, UserResult};
 use flott_types::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tracing::warn;
+use tracing::{debug, warn};
 
 /// What a committable is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +33,10 @@ impl KafkaCommitter {
             flott_state::decode("a prepared transaction", &committable.payload)?;
         let (what, checkpoint) = (describe(&transaction), committable.checkpoint_id);
         match self.client.commit_transaction(&transaction)? {
-            CommitOutcome::Committed => Ok(()),
+            CommitOutcome::Committed => {
+                debug!(transaction = what, %checkpoint, "committed");
+                Ok(())
+            }
             CommitOutcome::Lost(why) => {
                 let message = format!(
                     "transaction {what} of checkpoint {checkpoint} cannot be committed, its {n_records} records are lost: {why}; \

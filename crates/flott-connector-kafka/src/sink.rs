@@ -287,7 +287,8 @@ impl<T: Send + 'static> Sink<T> for KafkaSink<T> {
             DeliveryGuarantee::AtLeastOnce => Destination::plain(client.producer(None)?, true),
             DeliveryGuarantee::ExactlyOnce => {
                 self.check_timeout(&ctx)?;
-                Destination::Transactional(Transactions::new(client, &self.transactional_id_prefix, &ctx))
+                let transactions = Transactions::new(client, &self.transactional_id_prefix, &ctx);
+                Destination::Transactional(Box::new(transactions))
             }
         };
         Ok(KafkaWriter::new(encoder, destination))

@@ -5,14 +5,20 @@
 
 use crate::client::{Client, Producer, TransactionHandle};
 use crate::committer::Prepared;
-use crate::name::{Held, Name, Successor, sink_prefix};
+use crate::name::{Generation, Held, Name, Successor, sink_prefix};
 use flott_api::SinkContext;
 use flott_env::Env;
 use flott_types::{CheckpointId, Error, ErrorKind, Result};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
+
+/// How soon after the start to look for transactions of attempts that were taken for dead.
+const LOOK_PAUSE_MS_MIN: i64 = 1_000;
+/// How long such a transaction holds readers up at most, about, as long as the job runs.
+const LOOK_PAUSE_MS_MAX: i64 = 30_000;
 
 /// The producer of a transaction, or what is on its way to be one.
 enum Spare {
@@ -36,7 +42,13 @@ pub(crate) struct Transactions {
     subtask: u32,
     parallelism: u32,
     run: u64,
+    generation: Option<Generation>,
     restored: Option<CheckpointId>,
+    /// Of earlier attempts, when this one began: what a checkpoint may have, and what is aborted.
+    seen: BTreeSet<String>,
+    /// When to look again, in milliseconds since the epoch, and how long after that.
+    look_at: i64,
+    look_pause_ms: i64,
     /// The number of the transaction that is open, or else of the next.
     number: u64,
     open: Option<Open>,
@@ -60,6 +72,10 @@ impl Transactions {
             subtask: ctx.subtask.0,
             parallelism: ctx.parallelism,
             run: ctx.run_id,
+            generation: ctx.generation.map(Generation::new),
+            seen: BTreeSet::new(),
+            look_at: i64::MAX,
+            look_pause_ms: LOOK_PAUSE_MS_MIN,
             restored: ctx.restored_checkpoint,
             number: 0,
             open: None,
@@ -70,7 +86,8 @@ impl Transactions {
 
     fn id(&self, number: u64) -> String {
         let Self { subtask, run, restored, .. } = *self;
-        Name { subtask, run, restored, number }.id(&self.sink_prefix)
+        let generation = self.generation.unwrap_or_default();
+        Name { subtask, run, generation, restored, number }.id(&self.sink_prefix)
     }
 
     /// Has a thread make the producer of the next transaction.
@@ -111,6 +128,7 @@ impl Transactions {
 
     /// Makes what was written durable and returns what is needed to commit it; nothing if nothing was written.
     pub(crate) fn prepare(&mut self, is_final: bool) -> Result<Option<Vec<u8>>> {
+        self.look_again()?;
         let Some(mut open) = self.open.take() else { return Ok(None) };
         self.has_failed = true;
         open.producer.flush()?;
@@ -123,6 +141,7 @@ impl Transactions {
                 ),
             ));
         };
+        debug!(transaction = id, n_records, "prepared");
         // What was written stays: the transaction belongs to the id, not to this producer.
         drop(producer);
         self.number += 1;
@@ -135,29 +154,52 @@ impl Transactions {
 
     /// What is needed after a restart to tell transactions of this checkpoint from later ones.
     pub(crate) fn snapshot(&self) -> Result<Vec<u8>> {
-        let Self { subtask, run, restored, number: next, .. } = *self;
-        let held = Held { subtask, run, restored, next };
+        let held = Held { subtask: self.subtask, run: self.run, next: self.number };
         flott_state::encode("the number of a transaction", &held)
     }
 
-    /// Aborts what earlier attempts have left open and no checkpoint has: readers would wait for it (FLINK-23854). And what an attempt that only
-    /// stands still would open when it wakes.
+    /// Aborts what earlier attempts have left open and no checkpoint has: readers would wait for it (FLINK-23854). So is what they have not begun
+    /// yet: an attempt may only stand still, or its last requests be on their way.
     pub(crate) fn restore(&mut self, entries: &[Vec<u8>]) -> Result<()> {
         let held = entries.iter().map(|entry| flott_state::decode("the number of a transaction", entry));
         let held: Vec<Held> = held.collect::<Result<_>>()?;
-        let Self { subtask, parallelism, run, restored, .. } = *self;
-        let successor = Successor { subtask, parallelism, run, restored, held: &held };
         let open = self.client.open_transactions(&self.sink_prefix)?;
-        let open: Vec<Name> = open.iter().filter_map(|id| Name::parse(id, &self.sink_prefix)).collect();
-        for name in open.iter().filter(|name| successor.aborts(name)) {
-            let id = name.id(&self.sink_prefix);
-            info!(transaction = id, "a transaction of an earlier attempt is aborted");
-            self.client.abort_transaction(&id)?;
+        let successor = self.successor(&held);
+        for id in &open {
+            if Name::parse(id, &self.sink_prefix).is_some_and(|name| successor.aborts(&name)) {
+                info!(transaction = id, "a transaction of an earlier attempt is aborted");
+                self.client.abort_transaction(id)?;
+            }
         }
-        for name in held.iter().flat_map(|held| held.to_come(&open)) {
-            self.client.abort_transaction(&name.id(&self.sink_prefix))?;
-        }
+        debug!(sink = self.sink_prefix, ?held, "looked for transactions that earlier attempts have left");
+        self.seen = open.into_iter().collect();
+        self.look_at = self.env.processing_time().saturating_add(self.look_pause_ms);
         self.make_spare();
+        Ok(())
+    }
+
+    fn successor<'a>(&self, held: &'a [Held]) -> Successor<'a> {
+        let Self { subtask, parallelism, run, generation, restored, .. } = *self;
+        Successor { subtask, parallelism, run, generation, restored, held }
+    }
+
+    /// Aborts what attempts have begun since that were taken for dead: they end when they notice, but what they have prepared stays open.
+    /// Looked for soon after the start, and then less and less often.
+    fn look_again(&mut self) -> Result<()> {
+        let now = self.env.processing_time();
+        if self.generation.is_none() || now < self.look_at {
+            return Ok(());
+        }
+        self.look_pause_ms = (2 * self.look_pause_ms).min(LOOK_PAUSE_MS_MAX);
+        self.look_at = now.saturating_add(self.look_pause_ms);
+        let successor = self.successor(&[]);
+        for id in self.client.open_transactions(&self.sink_prefix)? {
+            let name = Name::parse(&id, &self.sink_prefix).filter(|_| !self.seen.contains(&id));
+            if name.is_some_and(|name| successor.aborts_late(&name)) {
+                info!(transaction = id, "a transaction of an attempt that was taken for dead is aborted");
+                self.client.abort_transaction(&id)?;
+            }
+        }
         Ok(())
     }
 }

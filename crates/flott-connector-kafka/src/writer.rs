@@ -123,7 +123,7 @@ pub(crate) enum Destination {
         /// Whether a checkpoint waits for the brokers.
         flushes: bool,
     },
-    Transactional(Transactions),
+    Transactional(Box<Transactions>),
 }
 
 impl Destination {

@@ -1,6 +1,7 @@
 //! Apache Kafka: one process that is broker and controller.
 
 use crate::process::{Signal, free_port, run, services_dir, wait_until};
+use crate::proxy::Proxy;
 use std::fmt;
 use std::fs;
 use std::net::TcpStream;
@@ -22,6 +23,8 @@ pub struct Kafka {
     jars: PathBuf,
     dir: TempDir,
     port: u16,
+    /// In front of a listener of its own, whose address the broker tells to who comes that way.
+    proxy: Proxy,
 }
 
 impl fmt::Debug for Kafka {
@@ -38,10 +41,14 @@ impl Kafka {
     pub fn start(settings: &[(&str, &str)]) -> Result<Self, String> {
         let jars = install()?;
         let dir = TempDir::new().map_err(|error| format!("no temporary directory: {error}"))?;
-        let (port, controller) = (free_port()?, free_port()?);
+        let (port, controller, behind) = (free_port()?, free_port()?, free_port()?);
+        let proxy = Proxy::start(format!("127.0.0.1:{behind}"))?;
+        let proxied = proxy.port();
         let mut text = format!(
             "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\nadvertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{behind},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{proxied}\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
              controller.listener.names=CONTROLLER\ninter.broker.listener.name=PLAINTEXT\nlog.dirs={}\n\
              offsets.topic.replication.factor=1\noffsets.topic.num.partitions=4\ntransaction.state.log.replication.factor=1\n\
              transaction.state.log.min.isr=1\ntransaction.state.log.num.partitions=4\ngroup.initial.rebalance.delay.ms=0\n\
@@ -56,7 +63,7 @@ impl Kafka {
         let mut format = java(&jars);
         format.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"]).arg(&properties);
         run(&mut format, "formatting the broker's storage")?;
-        let mut broker = Self { process: None, jars, dir, port };
+        let mut broker = Self { process: None, jars, dir, port, proxy };
         broker.start_process()?;
         Ok(broker)
     }
@@ -64,6 +71,16 @@ impl Kafka {
     /// `host:port` of the broker.
     pub fn bootstrap_servers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// `host:port` of the broker behind its proxy.
+    pub fn proxied_servers(&self) -> String {
+        format!("127.0.0.1:{}", self.proxy.port())
+    }
+
+    /// The proxy.
+    pub fn proxy(&self) -> &Proxy {
+        &self.proxy
     }
 
     /// Ends the broker in order, or by `kill -9`; its data stays.

@@ -9,6 +9,8 @@
 
 mod kafka;
 mod process;
+mod proxy;
 
 pub use kafka::Kafka;
 pub use process::{Signal, free_port, services_dir, wait_until};
+pub use proxy::Proxy;

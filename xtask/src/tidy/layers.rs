@@ -71,6 +71,7 @@ const TABLE: &[Row] = &[
     row("flott-bench", Dev, ALL, &["flott", "flott-testkit"]),
     row("flott-fuzz", Dev, ALL, &["flott-testkit"]),
     row("flott-services", Dev, &[], &[]),
+    row("flott-chaos", Dev, ALL, &["flott", "flott-services"]),
     row("xtask", Dev, &[], &[]),
 ];
 

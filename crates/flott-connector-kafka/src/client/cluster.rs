@@ -60,6 +60,13 @@ impl fmt::Debug for Cluster {
 }
 
 impl Cluster {
+    /// The cluster at `bootstrap_servers`, with no other properties.
+    pub fn at(bootstrap_servers: impl Into<String>) -> Self {
+        let mut properties = Properties::default();
+        properties.set("bootstrap.servers", bootstrap_servers);
+        Self::new(properties)
+    }
+
     pub(crate) fn new(properties: Properties) -> Self {
         let coordinators = Coordinators::new(properties.clone());
         Self { properties, asking: Mutex::new(None), coordinators }

@@ -10,12 +10,14 @@ use crate::properties::Properties;
 use bytes::{Buf, Bytes, BytesMut};
 use flott_types::{Error, ErrorKind, Result};
 use kafka_protocol::messages::describe_transactions_response::TransactionState;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
     DescribeTransactionsRequest, EndTxnRequest, FindCoordinatorRequest, InitProducerIdRequest,
-    ListTransactionsRequest, MetadataRequest, ProducerId, RequestHeader, ResponseHeader, TransactionalId,
+    ListTransactionsRequest, MetadataRequest, ProducerId, RequestHeader, ResponseHeader, TopicName,
+    TransactionalId,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::{Mutex, PoisonError};
@@ -26,9 +28,17 @@ const ANSWER_BYTES_MAX: u32 = 64 << 20;
 /// Between two tries of what passes: a coordinator that moves, a transaction that is being ended.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
+/// The time-out under which ids are taken over that nobody is to use again. Nothing is ever open under it: it is a mark, which tells these ids from
+/// those whose producers have not begun yet. The epoch is none: the client takes an id over twice if the first answer is lost.
+const FENCED_TIMEOUT_MS: i32 = 59_999;
+
+/// Where brokers keep what they know of transactions.
+const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+
 /// Codes of errors in answers.
 mod code {
     pub(super) const NONE: i16 = 0;
+    pub(super) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
     pub(super) const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
     pub(super) const COORDINATOR_NOT_AVAILABLE: i16 = 15;
     pub(super) const NOT_COORDINATOR: i16 = 16;
@@ -66,24 +76,99 @@ impl Coordinators {
         Self { properties, connections: Mutex::new(BTreeMap::new()) }
     }
 
-    /// The ids of transactions that are open and begin with `prefix`, on all brokers.
+    /// The ids that begin with `prefix` under which a transaction is open or may come to be, on all brokers.
     pub(super) fn open_transactions(&self, prefix: &str) -> Result<Vec<String>> {
-        self.patiently("list the open transactions", || {
-            let metadata = self.ask_any(&MetadataRequest::default().with_topics(Some(Vec::new())), 9)?;
+        self.patiently("list transactions", || {
+            // A broker that has just started answers with what its coordinators have loaded: nothing, and no error.
+            let brokers = self.loaded_brokers()?;
             let mut found = Vec::new();
-            for broker in metadata.brokers {
-                let ongoing = vec![StrBytes::from_static_str("Ongoing")];
-                let request = ListTransactionsRequest::default().with_state_filters(ongoing);
-                let answer = self.ask(&address(&broker.host, broker.port), &request, 0)?;
+            for broker in &brokers {
+                let states = ["Ongoing", "Empty"].map(StrBytes::from_static_str).to_vec();
+                let request = ListTransactionsRequest::default().with_state_filters(states);
+                let answer = self.ask(broker, &request, 0)?;
                 refused(answer.error_code, "list transactions")?;
-                let ids =
-                    answer.transaction_states.into_iter().map(|state| state.transactional_id.to_string());
-                found.extend(ids.filter(|id| id.starts_with(prefix)));
+                let told = answer.transaction_states.into_iter();
+                let told = told.map(|it| (it.transactional_id.to_string(), it.transaction_state.to_string()));
+                let (open, empty): (Vec<_>, Vec<_>) =
+                    told.filter(|(id, _)| id.starts_with(prefix)).partition(|(_, state)| state == "Ongoing");
+                found.extend(open.into_iter().map(|(id, _)| id));
+                found.extend(self.to_begin(broker, empty.into_iter().map(|(id, _)| id))?);
+            }
+            if self.loaded_brokers()? != brokers {
+                return Err(Refusal::Passes("the transaction coordinators move".to_owned()));
             }
             found.sort();
             found.dedup();
             Ok(found)
         })
+    }
+
+    /// Those of the ids under which nothing is open whose producers may begin yet: they may only stand still, or have their requests on their way.
+    fn to_begin(
+        &self,
+        broker: &str,
+        ids: impl Iterator<Item = String>,
+    ) -> std::result::Result<Vec<String>, Refusal> {
+        let ids: Vec<TransactionalId> = ids.map(|id| transactional(&id)).collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let request = DescribeTransactionsRequest::default().with_transactional_ids(ids);
+        let mut found = Vec::new();
+        for state in self.ask(broker, &request, 0)?.transaction_states {
+            // Forgotten since.
+            if state.error_code == code::TRANSACTIONAL_ID_NOT_FOUND {
+                continue;
+            }
+            refused(state.error_code, "describe a transaction")?;
+            if state.transaction_timeout_ms != FENCED_TIMEOUT_MS {
+                found.push(state.transactional_id.to_string());
+            }
+        }
+        Ok(found)
+    }
+
+    /// The addresses of the brokers that coordinate transactions, once each of them has loaded all that it is to know.
+    fn loaded_brokers(&self) -> std::result::Result<BTreeSet<String>, Refusal> {
+        let topic = TopicName(StrBytes::from_static_str(TRANSACTIONS_TOPIC));
+        let topics = vec![MetadataRequestTopic::default().with_name(Some(topic))];
+        let request =
+            MetadataRequest::default().with_topics(Some(topics)).with_allow_auto_topic_creation(false);
+        let metadata = self.ask_any(&request, 9)?;
+        let partitions = match metadata.topics.into_iter().next() {
+            // Nobody has ever begun a transaction.
+            Some(topic) if topic.error_code == code::UNKNOWN_TOPIC_OR_PARTITION => return Ok(BTreeSet::new()),
+            Some(topic) if topic.error_code == code::NONE => topic.partitions,
+            _ => {
+                return Err(Refusal::Passes(
+                    "the brokers do not tell who coordinates transactions".to_owned(),
+                ));
+            }
+        };
+        // An id of each partition: only who coordinates it, and has loaded it, says that there is none.
+        let mut probes: BTreeMap<i32, Vec<TransactionalId>> = BTreeMap::new();
+        for partition in &partitions {
+            let of_partition =
+                |probe: &String| partition_of(probe, partitions.len()) == partition.partition_index;
+            let probe = (0..).map(|n: u64| format!("flott-probe-{n}")).find(of_partition);
+            probes.entry(partition.leader_id.0).or_default().extend(probe.as_deref().map(transactional));
+        }
+        let mut loaded = BTreeSet::new();
+        for (leader, ids) in probes {
+            let broker = metadata.brokers.iter().find(|broker| broker.node_id.0 == leader);
+            let Some(broker) = broker else {
+                return Err(Refusal::Passes("a partition of transactions has no leader".to_owned()));
+            };
+            let broker = address(&broker.host, broker.port);
+            let request = DescribeTransactionsRequest::default().with_transactional_ids(ids);
+            for state in self.ask(&broker, &request, 0)?.transaction_states {
+                if state.error_code != code::TRANSACTIONAL_ID_NOT_FOUND {
+                    refused(state.error_code, "describe a transaction")?;
+                }
+            }
+            loaded.insert(broker);
+        }
+        Ok(loaded)
     }
 
     /// The transaction that is open under an id.
@@ -143,7 +228,7 @@ impl Coordinators {
         self.patiently(&format!("abort transaction '{id}'"), || {
             let request = InitProducerIdRequest::default()
                 .with_transactional_id(Some(transactional(id)))
-                .with_transaction_timeout_ms(60_000)
+                .with_transaction_timeout_ms(FENCED_TIMEOUT_MS)
                 .with_producer_id(ProducerId(-1))
                 .with_producer_epoch(-1);
             let answer = self.ask_coordinator(id, &request, 4)?;
@@ -249,6 +334,13 @@ impl Coordinators {
     }
 }
 
+/// The partition of [`TRANSACTIONS_TOPIC`] that an id belongs to: by the hash of a string in Java.
+fn partition_of(id: &str, n_partitions: usize) -> i32 {
+    let hash =
+        id.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    (hash & i32::MAX) % (n_partitions as i32).max(1)
+}
+
 fn transactional(id: &str) -> TransactionalId {
     TransactionalId(StrBytes::from_string(id.to_owned()))
 }
@@ -320,4 +412,16 @@ where
         return Err(invalid("the answer is of another request"));
     }
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_belong_to_partitions_by_the_hash_that_strings_have_in_java() {
+        // "flott".hashCode() is 97526953, and "polygenelubricants".hashCode() the least integer.
+        assert_eq!(partition_of("flott", 50), 97_526_953 % 50);
+        assert_eq!(partition_of("polygenelubricants", 50), 0);
+    }
 }

@@ -1,0 +1,154 @@
+//! The jobs: numbers from one system to counts in another.
+
+use flott::connectors::kafka::{DeliveryGuarantee, KafkaSink, KafkaSource};
+use flott::message::StringFormat;
+use flott::prelude::*;
+use flott_types::RestartStrategyType;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitCode};
+use std::time::Duration;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Keys of the counts.
+pub(crate) const N_KEYS: u64 = 7;
+
+/// From where to where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Pipeline {
+    KafkaToKafka,
+}
+
+impl Pipeline {
+    /// The pipelines between these systems.
+    pub(crate) fn all(with: &[String]) -> Vec<Self> {
+        let all = [Self::KafkaToKafka];
+        all.into_iter()
+            .filter(|it| it.needs().iter().all(|needed| with.iter().any(|has| has == needed)))
+            .collect()
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::KafkaToKafka => "kafka to kafka",
+        }
+    }
+
+    fn needs(self) -> &'static [&'static str] {
+        match self {
+            Self::KafkaToKafka => &["kafka"],
+        }
+    }
+}
+
+/// What a process is told that runs a job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Job {
+    pub(crate) pipeline: Pipeline,
+    /// `host:port` of the broker, behind its proxy.
+    pub(crate) kafka: String,
+    /// The topic or table that is read.
+    pub(crate) input: String,
+    /// The topic, table or directory that is written.
+    pub(crate) output: String,
+    pub(crate) checkpoints: PathBuf,
+    pub(crate) parallelism: u32,
+    pub(crate) interval_ms: u64,
+    pub(crate) is_unaligned: bool,
+}
+
+/// A record of the output: a number, its key, and how many of its key there were up to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Counted {
+    pub(crate) number: u64,
+    pub(crate) key: u64,
+    pub(crate) count: u64,
+}
+
+impl Counted {
+    pub(crate) fn to_text(self) -> String {
+        format!("{} {} {}", self.number, self.key, self.count)
+    }
+
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        let mut parts = text.split_whitespace().map(str::parse);
+        let mut next = || parts.next()?.ok();
+        Some(Self { number: next()?, key: next()?, count: next()? })
+    }
+}
+
+/// What the job says goes to standard error, which the harness leaves to who reads it.
+fn log() {
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let targets = Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_target("flott_coordinator::checkpoints", LevelFilter::WARN)
+        .with_target("flott_connector_kafka", LevelFilter::DEBUG);
+    tracing_subscriber::registry().with(lines).with(targets).init();
+}
+
+impl Job {
+    /// Starts this binary again with the job.
+    pub(crate) fn start(&self) -> anyhow::Result<Child> {
+        let text = serde_json::to_string(self)?;
+        Ok(Command::new(std::env::current_exe()?).args(["job", &text]).spawn()?)
+    }
+
+    /// Runs the job that a text says, until somebody kills the process.
+    pub(crate) fn run(text: &str) -> ExitCode {
+        log();
+        let built =
+            serde_json::from_str::<Self>(text).map_err(anyhow::Error::from).and_then(|job| job.build());
+        match built.map(|env| env.execute("chaos")) {
+            Ok(Ok(_)) => ExitCode::SUCCESS,
+            // A fenced one has to end: that is what it is told.
+            Ok(Err(error)) => {
+                eprintln!("the job ends: {}", error.report());
+                ExitCode::FAILURE
+            }
+            Err(error) => {
+                eprintln!("no job: {error:#}");
+                ExitCode::from(2)
+            }
+        }
+    }
+
+    fn build(&self) -> anyhow::Result<StreamExecutionEnvironment> {
+        let mut env = StreamExecutionEnvironment::with_configuration(Configuration::default())?;
+        env.set_parallelism(self.parallelism).enable_checkpointing(Duration::from_millis(self.interval_ms));
+        env.set(options::CHECKPOINTING_DIR, Some(self.checkpoints.display().to_string()));
+        env.set(options::CHECKPOINTING_UNALIGNED, self.is_unaligned);
+        env.set(options::CHECKPOINTING_TOLERABLE_FAILED, 1_000);
+        env.set(options::RESTART_STRATEGY, Some(RestartStrategyType::FixedDelay));
+        env.set(options::RESTART_FIXED_DELAY_ATTEMPTS, 100_000);
+        env.set(options::RESTART_FIXED_DELAY_DELAY, Duration::from_millis(100));
+        let numbers = match self.pipeline {
+            Pipeline::KafkaToKafka => {
+                let source =
+                    KafkaSource::new(&self.kafka, StringFormat).topics([&self.input]).group_id("chaos");
+                let text = env
+                    .from_source(source, WatermarkStrategy::no_watermarks(), "input")
+                    .stream()
+                    .uid("input");
+                text.map(|text: String| text.parse::<u64>().expect("a number"))
+            }
+        };
+        let counted = numbers
+            .map(|number: u64| Counted { number, key: number % N_KEYS, count: 1 })
+            .key_by(|record| record.key)
+            .reduce(|last, next| *last = Counted { count: last.count + 1, ..next })
+            .uid("counts");
+        match self.pipeline {
+            Pipeline::KafkaToKafka => {
+                let sink = KafkaSink::new(&self.kafka, StringFormat)
+                    .topic(&self.output)
+                    .key(|text: &String| text.clone(), StringFormat)
+                    .delivery_guarantee(DeliveryGuarantee::ExactlyOnce);
+                counted.map(Counted::to_text).sink_to(sink).uid("output");
+            }
+        }
+        Ok(env)
+    }
+}

@@ -1,0 +1,77 @@
+//! Topics of Kafka, for the harness.
+
+use anyhow::{Context, Result, ensure};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+pub(crate) fn config(servers: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", servers);
+    config
+}
+
+/// Makes a topic and waits until the broker shows it.
+pub(crate) fn create(servers: &str, topic: &str, n_partitions: i32) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> = config(servers).create()?;
+    let new = NewTopic::new(topic, n_partitions, TopicReplication::Fixed(1));
+    let options = AdminOptions::new();
+    let mut made = Box::pin(admin.create_topics(std::slice::from_ref(&new), &options));
+    let mut made = loop {
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        match made.as_mut().poll(&mut cx) {
+            std::task::Poll::Ready(made) => break made?,
+            std::task::Poll::Pending => std::thread::sleep(Duration::from_millis(2)),
+        }
+    };
+    made.pop().context("no answer")?.map_err(|(topic, error)| anyhow::anyhow!("topic {topic}: {error}"))?;
+    let consumer: BaseConsumer = config(servers).create()?;
+    let is_there = flott_services::wait_until(LIMIT, || {
+        consumer.fetch_metadata(Some(topic), LIMIT).is_ok_and(|metadata| {
+            metadata.topics().iter().any(|it| it.partitions().len() == n_partitions as usize)
+        })
+    });
+    ensure!(is_there, "topic {topic} does not come");
+    Ok(())
+}
+
+/// How far the partitions of a topic go, and how far they can be read under `read_committed`.
+pub(crate) fn ends(servers: &str, topic: &str) -> Result<String> {
+    let mut text = format!("{topic}:");
+    for isolation in ["read_uncommitted", "read_committed"] {
+        let consumer: BaseConsumer = config(servers).set("isolation.level", isolation).create()?;
+        let metadata = consumer.fetch_metadata(Some(topic), LIMIT)?;
+        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+            let (_, end) = consumer.fetch_watermarks(topic, partition.id(), LIMIT)?;
+            text.push_str(&format!(" {end}"));
+        }
+        text.push_str(&format!(" {isolation};"));
+    }
+    Ok(text)
+}
+
+/// A reader of all that is committed in a topic.
+pub(crate) fn committed_reader(servers: &str, topic: &str) -> Result<BaseConsumer> {
+    let mut config = config(servers);
+    config
+        .set("group.id", "watch")
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false");
+    config
+        .set("auto.offset.reset", "earliest")
+        .set("fetch.wait.max.ms", "20")
+        .set("reconnect.backoff.max.ms", "500");
+    let consumer: BaseConsumer = config.create()?;
+    let metadata = consumer.fetch_metadata(Some(topic), LIMIT)?;
+    let mut all = TopicPartitionList::new();
+    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+        all.add_partition_offset(topic, partition.id(), Offset::Beginning)?;
+    }
+    consumer.assign(&all)?;
+    Ok(consumer)
+}

@@ -1,0 +1,118 @@
+//! Reads what is committed, beside the job.
+
+use crate::pipeline::{Counted, N_KEYS};
+use crate::topics;
+use anyhow::{Context, Result, bail, ensure};
+use rdkafka::message::Message;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// What was seen so far, and what was wrong with it.
+#[derive(Default)]
+struct Seen {
+    records: Mutex<BTreeSet<Counted>>,
+    problem: Mutex<Option<String>>,
+    n_looks: AtomicU64,
+}
+
+impl Seen {
+    fn fail(&self, problem: String) {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(problem);
+    }
+
+    /// A record that is read once: what comes again is there twice.
+    fn add(&self, record: Counted) {
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        if !records.insert(record) {
+            self.fail(format!("{record:?} is there twice"));
+        }
+    }
+}
+
+/// A reader of what is committed.
+pub(crate) struct Watch {
+    seen: Arc<Seen>,
+    ends: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Watch {
+    /// Reads a topic under `read_committed`.
+    pub(crate) fn topic(servers: &str, topic: &str) -> Result<Self> {
+        let consumer = topics::committed_reader(servers, topic)?;
+        Ok(Self::start(move |seen| {
+            // The broker may be away for a while: an error is no answer.
+            let Some(Ok(message)) = consumer.poll(Duration::from_millis(20)) else { return };
+            let text = String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned();
+            match Counted::from_text(&text) {
+                Some(record) => seen.add(record),
+                None => seen.fail(format!("'{text}' is nothing that the job writes")),
+            }
+        }))
+    }
+
+    fn start(mut look: impl FnMut(&Seen) + Send + 'static) -> Self {
+        let (seen, ends) = (Arc::<Seen>::default(), Arc::new(AtomicBool::new(false)));
+        let (into, told) = (Arc::clone(&seen), Arc::clone(&ends));
+        let thread = thread::spawn(move || {
+            while !told.load(Ordering::Relaxed) {
+                look(&into);
+                into.n_looks.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Self { seen, ends, thread }
+    }
+
+    pub(crate) fn n_seen(&self) -> u64 {
+        self.seen.records.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
+    }
+
+    pub(crate) fn n_looks(&self) -> u64 {
+        self.seen.n_looks.load(Ordering::Relaxed)
+    }
+
+    /// Whether anything was wrong so far.
+    pub(crate) fn check(&self) -> Result<()> {
+        match &*self.seen.problem.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok(()),
+            Some(problem) => bail!("{problem}"),
+        }
+    }
+
+    /// Ends, and compares with what `n` numbers must have become: each once, and for each key the counts 1, 2, 3, ….
+    pub(crate) fn end(self, n: u64) -> Result<()> {
+        self.ends.store(true, Ordering::Relaxed);
+        self.thread.join().map_err(|_| anyhow::anyhow!("the reader has panicked"))?;
+        if let Some(problem) = self.seen.problem.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            bail!("{problem}");
+        }
+        let records = self.seen.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let numbers: BTreeSet<u64> = records.iter().map(|record| record.number).collect();
+        ensure!(
+            numbers.len() == records.len(),
+            "{} records of {} numbers: some are there twice",
+            records.len(),
+            numbers.len()
+        );
+        let missing: Vec<u64> = (0..n).filter(|number| !numbers.contains(number)).take(10).collect();
+        ensure!(missing.is_empty(), "lost, of {n}: {missing:?} and perhaps more");
+        ensure!(numbers.len() as u64 == n, "{} numbers came of {n} that were written", numbers.len());
+        let mut counts: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+        for record in records.iter() {
+            ensure!(
+                counts.entry(record.key).or_default().insert(record.count),
+                "two records have the count of {record:?}"
+            );
+        }
+        for key in 0..N_KEYS {
+            let expected = (0..n).filter(|number| number % N_KEYS == key).count() as u64;
+            let last = counts.get(&key).and_then(BTreeSet::last).copied();
+            let last = last.with_context(|| format!("nothing of key {key}"))?;
+            ensure!(last == expected, "key {key} was counted {last} times, and came {expected} times");
+        }
+        Ok(())
+    }
+}
