@@ -19,6 +19,9 @@ const STEPS: &[Step] = &[
     Step::cargo("s3", "test --workspace --test s3").env("FLOTT_TEST_SERVICES", "1"),
     // A broker from Maven Central, likewise.
     Step::cargo("kafka", "test --workspace --test kafka").env("FLOTT_TEST_SERVICES", "1"),
+    // The same with Debian's PostgreSQL.
+    Step::cargo("postgres", "test -p flott-connector-postgres --test postgres")
+        .env("FLOTT_TEST_SERVICES", "1"),
     Step::new("doctest", Work::Doctests),
     Step::cargo("doc", "doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"),
     Step::cargo("simulation", "run --release -p flott-sim -- run --seeds 1000"),

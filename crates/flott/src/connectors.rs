@@ -59,6 +59,12 @@ pub mod parquet {
     pub use flott_format_parquet::*;
 }
 
+/// PostgreSQL databases: see the page [`postgres`](crate::guide::postgres) of the guide.
+#[cfg(feature = "postgres")]
+pub mod postgres {
+    pub use flott_connector_postgres::*;
+}
+
 /// Text lines from a TCP connection, for trying things out: `nc -l 9999` at the other end.
 ///
 /// ```no_run

@@ -51,6 +51,7 @@
 //! | `nexmark` | `connectors::nexmark`: the generator of the Nexmark benchmark | no |
 //! | `parquet` | `connectors::parquet`: Parquet files for the file source and sink; builds Arrow | no |
 //! | `s3`, `gcs`, `azure` | checkpoints and savepoints under `s3:`, `gs:`, `abfs:` URIs; each builds an HTTP client | no |
+//! | `postgres` | `connectors::postgres`: PostgreSQL databases; builds rustls | no |
 //! | `socket` | `connectors::socket`: text lines from a TCP connection | no |
 
 #![deny(missing_docs)]

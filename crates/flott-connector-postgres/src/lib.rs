@@ -1,0 +1,38 @@
+//! PostgreSQL databases as sinks.
+//!
+//! [`PostgresSink`] writes each record as a row, in one of three ways that the user chooses:
+//!
+//! * **transactional** (the default): a subtask writes in one transaction from barrier to barrier, prepares it at the barrier, and commits it when
+//!   the checkpoint is complete. In the transaction is a row of `flott_commits`, which tells one that was committed from one that is lost.
+//! * **eager with rollback**: rows are in the target at once, marked with job, sink, subtask and checkpoint; a restart deletes those
+//!   that are newer than its checkpoint. The view `<table>_committed` has those of complete checkpoints.
+//! * **upsert by key**: a row replaces that of the same key, so that writing it again changes nothing.
+//!
+//! It is *not* simulated: connections are real ones, also in a simulated world. The sink's protocol is, in `tests`: `peer` is the seam.
+//!
+//! Invariants: an attempt has claimed its subtask before it writes, and the sessions of those that had it before have ended by then, so that
+//! what they were doing is done or undone; a session that broke is ended before another one takes its place; a transaction whose
+//! session broke is never begun again, but the job is.
+//!
+//! Reading order: `config` (what users see), `value`, `mark`, `peer` (the steps), `writer`, `committer`, `session` and `schema` (the steps as
+//! statements); `client` (the connection), `options` (where to), `describe` (errors).
+
+#![deny(missing_docs)]
+
+mod client;
+mod committer;
+mod config;
+mod describe;
+mod mark;
+mod options;
+mod peer;
+mod schema;
+mod session;
+#[cfg(test)]
+mod tests;
+mod value;
+mod writer;
+
+pub use config::{PostgresSink, WriteMode};
+pub use value::PostgresValue;
+pub use writer::PostgresWriter;

@@ -1,0 +1,84 @@
+//! The connector with a real PostgreSQL server: `cargo xtask ci postgres`.
+//!
+//! A harness of its own, because there is a server to install, start and stop: `server`. Where it cannot be had the tests are skipped, and
+//! that is said with the reason, instead of that they passed. `proxy` loses answers on the way. A job to be killed is this binary again.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test harness: it starts real processes, listens at real sockets and prints"
+)]
+
+mod jobs;
+mod mistakes;
+mod program;
+mod proxy;
+mod server;
+mod sink;
+
+use server::Server;
+use std::panic::catch_unwind;
+use std::process::ExitCode;
+use std::time::Instant;
+
+type Test = (&'static str, fn(&Server));
+
+macro_rules! tests {
+    ($($module:ident::$name:ident),+ $(,)?) => { &[$((stringify!($name), $module::$name)),+] };
+}
+
+const TESTS: &[Test] = tests![
+    sink::prepared_transactions_of_dead_attempts_are_rolled_back,
+    sink::a_zombie_cannot_prepare,
+    sink::a_transaction_that_somebody_rolled_back_is_lost_and_that_is_said,
+    sink::values_of_all_types_arrive,
+    sink::changes_make_a_table_follow,
+    mistakes::users_are_told_what_is_wrong_before_the_first_record,
+    mistakes::records_that_do_not_fit_are_named,
+    mistakes::servers_that_cannot_prepare_are_refused,
+    mistakes::the_password_is_never_shown,
+    jobs::a_transactional_job_that_is_killed_goes_on_exactly_once,
+    jobs::an_eager_job_that_is_killed_goes_on_exactly_once,
+    jobs::an_upserting_job_that_is_killed_goes_on_exactly_once,
+    jobs::lost_requests_and_answers_lose_and_double_nothing,
+    jobs::a_database_that_crashes_between_prepare_and_commit_loses_nothing,
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("child", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return program::child(rest);
+    }
+    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let tests: Vec<&Test> = TESTS
+        .iter()
+        .filter(|(name, _)| filters.is_empty() || filters.iter().any(|filter| name.contains(*filter)))
+        .collect();
+    if std::env::var_os("FLOTT_TEST_SERVICES").is_none() {
+        println!("{} tests with a PostgreSQL server are run by `cargo xtask ci postgres`", tests.len());
+        return ExitCode::SUCCESS;
+    }
+    let server = match Server::start(&[]) {
+        Ok(server) => server,
+        Err(reason) => {
+            println!("skipped: {} tests with a PostgreSQL server: {reason}", tests.len());
+            return ExitCode::SUCCESS;
+        }
+    };
+    let mut failed = 0;
+    for (name, test) in &tests {
+        let started = Instant::now();
+        let word = if catch_unwind(std::panic::AssertUnwindSafe(|| test(&server))).is_ok() {
+            "ok"
+        } else {
+            "FAILED"
+        };
+        failed += usize::from(word != "ok");
+        println!("test {name} ... {word} ({:.1} s)", started.elapsed().as_secs_f64());
+    }
+    let word = if failed == 0 { "ok" } else { "FAILED" };
+    println!("test result: {word}. {} passed; {failed} failed; 0 ignored", tests.len() - failed);
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
