@@ -1,4 +1,4 @@
-//! A connection that blocks: the part of PostgreSQL's protocol 3.0 that the connector needs.
+//! A connection that blocks: the part of PostgreSQL's protocol 3.0 that the connector needs, replication among it.
 //!
 //! Everything travels as text: the server knows how a text becomes a value of a column's type, and says so best if it does not.
 
@@ -10,6 +10,7 @@ mod startup;
 mod stream;
 mod tls;
 
+pub(crate) use copy::CopyBoth;
 pub(crate) use error::{PgError, ServerError};
 pub(crate) use message::{Column, Reader, Row};
 
@@ -17,7 +18,6 @@ use crate::options::ConnectionOptions;
 use message::{Message, columns, frame_len, put, put_text};
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::time::Duration;
 use stream::Stream;
 
 /// How much is read from the connection at once.
@@ -71,7 +71,12 @@ impl fmt::Debug for Client {
 impl Client {
     /// Connects and says who it is.
     pub(crate) fn connect(options: &ConnectionOptions) -> Result<Self, PgError> {
-        startup::connect(options)
+        startup::connect(options, false)
+    }
+
+    /// A connection that takes commands of replication, too.
+    pub(crate) fn connect_for_replication(options: &ConnectionOptions) -> Result<Self, PgError> {
+        startup::connect(options, true)
     }
 
     fn new(stream: Stream) -> Self {
@@ -83,9 +88,10 @@ impl Client {
         !self.is_broken
     }
 
-    /// How long to wait for the server.
-    fn set_timeout(&mut self, timeout: Duration) -> Result<(), PgError> {
-        Ok(self.stream.set_timeout(timeout)?)
+    /// Whether a message has arrived that nobody has taken.
+    pub(crate) fn has_message(&self) -> bool {
+        let unread = self.input.get(self.taken..).unwrap_or_default();
+        frame_len(unread).is_ok_and(|len| len.is_some_and(|len| len <= unread.len()))
     }
 
     /// Executes statements without parameters.

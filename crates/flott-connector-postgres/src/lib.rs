@@ -1,4 +1,4 @@
-//! PostgreSQL databases as sinks.
+//! PostgreSQL databases: sinks, bounded reads, lookups, and change data capture.
 //!
 //! [`PostgresSink`] writes each record as a row, in one of three ways that the user chooses:
 //!
@@ -8,24 +8,34 @@
 //!   that are newer than its checkpoint. The view `<table>_committed` has those of complete checkpoints.
 //! * **upsert by key**: a row replaces that of the same key, so that writing it again changes nothing.
 //!
+//! [`PostgresSource`] reads a table once, [`PostgresLookup`] looks up rows for records, and [`PostgresCdcSource`] reads a table and then what becomes of
+//! it: `cdc` says how snapshot and log fit.
+//!
 //! It is *not* simulated: connections are real ones, also in a simulated world. The sink's protocol is, in `tests`: `peer` is the seam.
 //!
 //! Invariants: an attempt has claimed its subtask before it writes, and the sessions of those that had it before have ended by then, so that
 //! what they were doing is done or undone; a session that broke is ended before another one takes its place; a transaction whose
-//! session broke is never begun again, but the job is.
+//! session broke is never begun again, but the job is. What the server keeps for a replication slot it may forget when a complete checkpoint has
+//! it, not before.
 //!
 //! Reading order: `config` (what users see), `value`, `mark`, `peer` (the steps), `writer`, `committer`, `session` and `schema` (the steps as
-//! statements); `client` (the connection), `options` (where to), `describe` (errors).
+//! statements); `scan`, `lookup`, `cdc`, with `decode` (rows as records) and `catalog`; `client` (the connection), `options` (where to), `describe` (errors).
 
 #![deny(missing_docs)]
 
+mod catalog;
+mod cdc;
 mod client;
 mod committer;
 mod config;
+mod decode;
 mod describe;
+mod link;
+mod lookup;
 mod mark;
 mod options;
 mod peer;
+mod scan;
 mod schema;
 mod session;
 #[cfg(test)]
@@ -33,6 +43,9 @@ mod tests;
 mod value;
 mod writer;
 
+pub use cdc::{ChangelogMode, PostgresCdcReader, PostgresCdcSource, PostgresCdcSplit, StartupMode};
 pub use config::{PostgresSink, WriteMode};
+pub use lookup::{LookupFunction, PostgresLookup};
+pub use scan::{PostgresReader, PostgresSource, PostgresSplit};
 pub use value::PostgresValue;
 pub use writer::PostgresWriter;

@@ -19,7 +19,7 @@ pub(crate) const TABLES: &str = "
         job TEXT NOT NULL, sink TEXT NOT NULL, subtask BIGINT NOT NULL, run TEXT NOT NULL, history TEXT, job_generation BIGINT,
         generation BIGINT, PRIMARY KEY(job, sink, subtask));
     CREATE TABLE IF NOT EXISTS flott_sessions(
-        pid INTEGER NOT NULL, started TIMESTAMPTZ NOT NULL, job TEXT NOT NULL, sink TEXT NOT NULL, subtask BIGINT NOT NULL,
+        pid INTEGER NOT NULL, started TIMESTAMPTZ NOT NULL, role OID NOT NULL, job TEXT NOT NULL, sink TEXT NOT NULL, subtask BIGINT NOT NULL,
         PRIMARY KEY(pid, started));
     CREATE TABLE IF NOT EXISTS flott_commits(
         gid TEXT PRIMARY KEY, job TEXT NOT NULL, sink TEXT NOT NULL, subtask BIGINT NOT NULL, checkpoint BIGINT NOT NULL,
@@ -136,5 +136,5 @@ pub(crate) const NEWER: &str = "SELECT GREATEST(job_generation, generation) FROM
 pub(crate) const MINE: &str = "job = $1 AND sink = $2 AND subtask % $3::bigint = $4::bigint";
 
 /// Notes the session that executes it.
-pub(crate) const ADD_SESSION: &str = "INSERT INTO flott_sessions(pid, started, job, sink, subtask) \
-     SELECT pid, backend_start, $1, $2, $3::bigint FROM pg_stat_activity WHERE pid = pg_backend_pid() ON CONFLICT DO NOTHING";
+pub(crate) const ADD_SESSION: &str = "INSERT INTO flott_sessions(pid, started, role, job, sink, subtask) \
+     SELECT pid, backend_start, usesysid, $1, $2, $3::bigint FROM pg_stat_activity WHERE pid = pg_backend_pid() ON CONFLICT DO NOTHING";

@@ -1,5 +1,7 @@
 //! An engine in small that dies between any two steps, before a simulated database that loses requests and replies.
 
+mod capture;
+mod contract;
 mod crashes;
 mod simulated;
 

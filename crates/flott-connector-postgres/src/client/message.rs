@@ -76,6 +76,10 @@ impl<'a> Reader<'a> {
         Ok(u32::from_be_bytes(self.array()?))
     }
 
+    pub(crate) fn u64(&mut self) -> Result<u64, PgError> {
+        Ok(u64::from_be_bytes(self.array()?))
+    }
+
     /// Bytes with their length before them; `None` for `NULL`.
     pub(crate) fn cell(&mut self) -> Result<Option<&'a [u8]>, PgError> {
         match i32::from_be_bytes(self.array()?) {
@@ -125,6 +129,10 @@ pub(crate) fn columns(body: &[u8]) -> Result<Vec<Column>, PgError> {
 pub(crate) struct Row(Vec<Option<String>>);
 
 impl Row {
+    pub(crate) fn new(cells: Vec<Option<String>>) -> Self {
+        Self(cells)
+    }
+
     pub(crate) fn read(body: &[u8]) -> Result<Self, PgError> {
         let mut reader = Reader(body);
         let n = reader.u16()?;
@@ -136,9 +144,23 @@ impl Row {
         (0..n).map(|_| cell()).collect::<Result<_, _>>().map(Self)
     }
 
+    pub(crate) fn cells(&self) -> &[Option<String>] {
+        &self.0
+    }
+
+    pub(crate) fn into_cells(self) -> Vec<Option<String>> {
+        self.0
+    }
+
     /// The value of a column; `None` also for `NULL`.
     pub(crate) fn get(&self, idx: usize) -> Option<&str> {
         self.0.get(idx)?.as_deref()
+    }
+
+    /// A value that is there and has this type, else the server is not what it says.
+    pub(crate) fn parse<T: std::str::FromStr>(&self, idx: usize) -> Result<T, PgError> {
+        let text = self.get(idx).unwrap_or("NULL");
+        text.parse().map_err(|_| PgError::Protocol(format!("'{text}' in column {idx} of an answer")))
     }
 }
 

@@ -25,14 +25,15 @@ const SETTINGS: &[(&str, &str)] = &[
     ("idle_in_transaction_session_timeout", "0"),
 ];
 
-pub(super) fn connect(options: &ConnectionOptions) -> Result<Client, PgError> {
+pub(super) fn connect(options: &ConnectionOptions, is_replication: bool) -> Result<Client, PgError> {
     let mut client = Client::new(open(options)?);
     client.set_timeout(options.socket_timeout)?;
     put_untagged(&mut client.output, |out| {
         out.extend(PROTOCOL.to_be_bytes());
         let session = [("user", options.username.as_str()), ("database", &options.database)];
         let named = [("application_name", options.application_name.as_str())];
-        for (name, value) in session.iter().chain(&named).chain(SETTINGS).copied() {
+        let replication = is_replication.then_some(("replication", "database"));
+        for (name, value) in session.iter().chain(&named).chain(SETTINGS).copied().chain(replication) {
             put_text(out, name);
             put_text(out, value);
         }

@@ -114,9 +114,11 @@ impl RealSession {
     }
 
     fn end_one(&mut self, backend: &Backend) -> Result<()> {
-        // The start of another user's session is not shown, and it may be the one: then the server refuses, which is an error.
-        let sql = "SELECT pg_terminate_backend(pid), pg_sleep(0.02) FROM pg_stat_activity \
-                   WHERE pid = $1::int AND (backend_start = $2::timestamptz OR backend_start IS NULL) AND pid <> pg_backend_pid()";
+        // The start of another user's session is not shown. If it has the number and the user of the one that is looked for it may be that one:
+        // then the server refuses to end it, which is an error.
+        let sql = "SELECT pg_terminate_backend(a.pid), pg_sleep(0.02) FROM pg_stat_activity AS a \
+                   JOIN flott_sessions AS s ON s.pid = a.pid AND s.started = $2::timestamptz WHERE a.pid = $1::int \
+                   AND (a.backend_start = s.started OR a.backend_start IS NULL AND a.usesysid = s.role) AND a.pid <> pg_backend_pid()";
         let pid = backend.pid.to_string();
         for _ in 0..LOOKS_MAX {
             if self.query(sql, &[&pid, &backend.started])?.rows.is_empty() {

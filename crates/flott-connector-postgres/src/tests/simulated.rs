@@ -43,6 +43,11 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// All connections that are open now break.
+    pub(crate) fn disconnect(&mut self) {
+        self.sessions.clear();
+    }
+
     /// What a reader sees: rows that are committed, in order.
     pub(crate) fn committed(&self) -> Vec<RowOp> {
         let is_complete = |it: &&Marked| self.completed.get(&it.of).is_some_and(|upto| it.checkpoint < *upto);

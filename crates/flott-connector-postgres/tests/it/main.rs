@@ -11,10 +11,13 @@
     reason = "a test harness: it starts real processes, listens at real sockets and prints"
 )]
 
+mod changes;
+mod contract;
 mod jobs;
 mod mistakes;
 mod program;
 mod proxy;
+mod reading;
 mod server;
 mod sink;
 
@@ -39,6 +42,20 @@ const TESTS: &[Test] = tests![
     mistakes::records_that_do_not_fit_are_named,
     mistakes::servers_that_cannot_prepare_are_refused,
     mistakes::the_password_is_never_shown,
+    mistakes::connections_are_encrypted_and_servers_have_to_be_who_they_say,
+    reading::every_row_is_read_once_wherever_reading_stops_and_goes_on,
+    reading::a_table_is_divided_into_parts,
+    reading::wrong_sources_are_refused,
+    reading::a_row_that_is_no_record_is_a_bad_record,
+    reading::records_are_enriched_and_answers_are_remembered,
+    changes::a_table_that_changes_is_captured_once_wherever_the_job_is_killed,
+    changes::reading_goes_on_at_every_position_and_the_slot_is_never_ahead,
+    changes::large_transactions_and_large_values_arrive,
+    changes::keys_alone_make_an_upsert_changelog,
+    changes::wrong_captures_are_refused,
+    changes::lost_changes_are_an_error,
+    contract::sinks_keep_their_contract,
+    contract::sources_keep_their_contract,
     jobs::a_transactional_job_that_is_killed_goes_on_exactly_once,
     jobs::an_eager_job_that_is_killed_goes_on_exactly_once,
     jobs::an_upserting_job_that_is_killed_goes_on_exactly_once,

@@ -150,3 +150,33 @@ pub(crate) fn the_password_is_never_shown(server: &Server) {
     let text = format!("{sink:?}");
     assert!(text.contains("127.0.0.1") && !text.contains(PASSWORD), "{text}");
 }
+
+pub(crate) fn connections_are_encrypted_and_servers_have_to_be_who_they_say(_: &Server) {
+    let server = Server::start(&Server::SSL).unwrap();
+    server.sql("postgres", "CREATE TABLE results(n text)");
+    let authority = server.authority();
+    let url = |host: &str, options: &str| {
+        let url = server.url("postgres").replace("127.0.0.1", host);
+        url.replace("sslmode=disable", options)
+    };
+    let trusting = format!("sslmode=verify-full&sslrootcert={}", authority.display());
+    let encrypted = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING(pid) WHERE application_name = 'flott' AND ssl";
+    for url in
+        [url("127.0.0.1", "sslmode=prefer"), url("127.0.0.1", "sslmode=require"), url("localhost", &trusting)]
+    {
+        let sink = sink(&url, "results", &["n"]);
+        let mut writer = sink.create_writer(context()).unwrap();
+        SinkWriter::<String>::restore(&mut writer, Vec::new(), None).unwrap();
+        assert_eq!(server.sql("postgres", encrypted), "1", "{sink:?}");
+        // More than one packet.
+        writer.write(RecordBatch::untimed(vec!["x".repeat(100_000); 3])).unwrap();
+        SinkWriter::<String>::finish(&mut writer).unwrap();
+    }
+    for (url, problem) in [
+        (url("127.0.0.1", &trusting), "not valid for name"),
+        (url("localhost", "sslmode=verify-full"), "UnknownIssuer"),
+        (url("localhost", "sslmode=verify-full&sslrootcert=/nowhere.pem"), "sslrootcert '/nowhere.pem'"),
+    ] {
+        check(&refused(&sink(&url, "results", &["n"])), ErrorKind::Retry, &["sslmode", problem]);
+    }
+}

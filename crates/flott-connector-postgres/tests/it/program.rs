@@ -85,7 +85,7 @@ impl Job<'_> {
 pub(crate) fn child(arguments: &[String]) -> ExitCode {
     let [mode, url, place] = arguments else { return ExitCode::from(2) };
     let job = Job { mode, url, place: Path::new(place), parallelism: 2 };
-    let env = job.env();
+    let env = if mode == "cdc" { crate::changes::env(url, Path::new(place)) } else { job.env() };
     match env.execute("job") {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {

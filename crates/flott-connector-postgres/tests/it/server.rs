@@ -25,6 +25,9 @@ impl Server {
     pub(crate) fn start(settings: &[&str]) -> Result<Self, String> {
         let binaries = binaries()?;
         let directory = tempfile::tempdir().map_err(|error| format!("no directory: {error}"))?;
+        if settings.contains(&"ssl=on") {
+            certify(directory.path())?;
+        }
         let password = directory.path().join("password");
         std::fs::write(&password, PASSWORD).map_err(|error| format!("no password file: {error}"))?;
         if is_root() {
@@ -104,6 +107,14 @@ impl Server {
         }
     }
 
+    /// Who vouches for the server, a PEM file: as `localhost`, if `settings` have turned encryption on.
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.directory.path().join("ca.pem")
+    }
+
+    /// The settings for encryption, with paths in the directory of data.
+    pub(crate) const SSL: [&str; 3] = ["ssl=on", "ssl_cert_file=../server.pem", "ssl_key_file=../server.key"];
+
     /// A new database; its name.
     pub(crate) fn database(&self) -> String {
         let name = format!("db{}", self.databases.fetch_add(1, Ordering::Relaxed));
@@ -137,6 +148,20 @@ impl Drop for Server {
 
 pub(crate) fn url(address: &str, database: &str) -> String {
     format!("postgres://flott:{PASSWORD}@{address}/{database}?sslmode=disable")
+}
+
+/// A certificate for `localhost`, and one of who signed it.
+fn certify(directory: &Path) -> Result<(), String> {
+    let write = std::fs::write(directory.join("names"), "subjectAltName=DNS:localhost");
+    write.map_err(|error| format!("no file: {error}"))?;
+    for arguments in [
+        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority",
+        "req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost",
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out server.pem -extfile names",
+    ] {
+        run(Command::new("openssl").args(arguments.split(' ')).current_dir(directory), "openssl")?;
+    }
+    Ok(())
 }
 
 fn free_port() -> u16 {
