@@ -24,7 +24,7 @@ const BATCHES_MAX: usize = 4;
 /// Records of a batch, about.
 const RECORDS_MAX: usize = 1_000;
 /// How often the server hears of us: it gives up after `wal_sender_timeout`, a minute by default.
-const TELL_EVERY: Duration = Duration::from_secs(5);
+const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long to wait for a message before looking around.
 const WAIT: Duration = Duration::from_millis(100);
 const WAIT_IN_SNAPSHOT: Duration = Duration::from_millis(10);

@@ -133,6 +133,51 @@ pub(crate) fn a_table_that_changes_is_captured_once_wherever_the_job_is_killed(s
     drop_slot(server, &database, &format!("slot_{database}"));
 }
 
+pub(crate) fn a_server_that_crashes_loses_no_change_and_doubles_none(_: &Server) {
+    let server = Server::start(&[]).unwrap();
+    let (database, place) = (server.database(), tempfile::tempdir().unwrap());
+    server.sql(&database, ITEMS);
+    let mut child = start("cdc", &server.url(&database), place.path());
+    let count =
+        || server.try_sql(&database, "SELECT count(*) FROM changes").map_or(0, |n| n.parse::<u64>().unwrap());
+    for _ in 0..3 {
+        std::thread::scope(|scope| {
+            let before = count();
+            let writer = scope.spawn(|| server.try_sql(&database, WORKLOAD));
+            wait_until("more changes", || count() > before);
+            server.crash_and_restart();
+            drop(writer.join().unwrap());
+        });
+        assert!(child.try_wait().unwrap().is_none(), "the job goes on");
+    }
+    server.sql(&database, "INSERT INTO items VALUES(-1, 'the end', 0)");
+    wait_until("the end", || {
+        server.try_sql(&database, "SELECT count(*) FROM changes WHERE id = -1").is_ok_and(|n| n == "1")
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let played = play(&server.sql(&database, LOG));
+    assert_eq!(played, as_map(&server.sql(&database, "SELECT name, id, v FROM items")));
+}
+
+/// The server gives up on a reader that does not answer; one that nobody takes records from answers.
+pub(crate) fn a_reader_that_is_held_back_is_not_cut_off(_: &Server) {
+    let server = Server::start(&["wal_sender_timeout=3s"]).unwrap();
+    server.sql("postgres", "CREATE TABLE items(id bigint PRIMARY KEY, name text, v bigint); ALTER TABLE items REPLICA IDENTITY FULL");
+    let source = PostgresCdcSource::<Item>::new(server.url("postgres"), "items", "held_back");
+    let mut reading = Reading::open(&source, &source.splits(1).unwrap()[0]);
+    reading.drain();
+    let walsender = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = 'held_back'";
+    let before = server.sql("postgres", walsender);
+    server.sql(
+        "postgres",
+        "INSERT INTO items SELECT i, repeat('x', 1000), i FROM generate_series(1, 30000) AS i",
+    );
+    server.sql("postgres", "SELECT pg_sleep(8)");
+    reading.until(30_000);
+    assert_eq!(server.sql("postgres", walsender), before, "it was not connected again");
+}
+
 /// A slot that nobody reads keeps the log of all databases.
 fn drop_slot(server: &Server, database: &str, slot: &str) {
     let is_read = format!("SELECT active FROM pg_replication_slots WHERE slot_name = '{slot}'");

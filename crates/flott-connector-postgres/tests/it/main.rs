@@ -54,6 +54,8 @@ const TESTS: &[Test] = tests![
     changes::keys_alone_make_an_upsert_changelog,
     changes::wrong_captures_are_refused,
     changes::lost_changes_are_an_error,
+    changes::a_server_that_crashes_loses_no_change_and_doubles_none,
+    changes::a_reader_that_is_held_back_is_not_cut_off,
     contract::sinks_keep_their_contract,
     contract::sources_keep_their_contract,
     jobs::a_transactional_job_that_is_killed_goes_on_exactly_once,
