@@ -100,19 +100,20 @@ impl<T: Send + 'static> PostgresWriter<T> {
     }
 
     fn write_in_transaction(&mut self, rows: &[RowOp]) -> Result<()> {
-        if self.n_in_transaction > 0 {
-            // With its session the transaction is gone, and the rows in it: only a restart brings them again.
-            let Some(session) = &mut self.session else { return Err(self.lost_transaction()) };
-            session.write(rows)?;
-        } else {
+        if self.n_in_transaction == 0 {
+            // A connection may have ended unnoticed while nothing was written.
             match self.session()?.begin() {
                 Err(error) if error.kind() == ErrorKind::Retry && !self.is_open() => {
                     self.session()?.begin()?
                 }
                 begun => begun?,
             }
-            self.session()?.write(rows)?;
         }
+        // Never on another session than that of the transaction: with its session it is gone, and the rows in it. Only a restart brings them again.
+        let Some(session) = self.session.as_mut().filter(|session| session.is_open()) else {
+            return Err(self.lost_transaction());
+        };
+        session.write(rows)?;
         self.n_in_transaction += rows.len() as u64;
         Ok(())
     }
