@@ -36,6 +36,8 @@ const TESTS: &[Test] = tests![
     sink::prepared_transactions_of_dead_attempts_are_rolled_back,
     sink::a_zombie_cannot_prepare,
     sink::a_transaction_that_somebody_rolled_back_is_lost_and_that_is_said,
+    sink::a_transaction_outlives_the_limits_of_the_server,
+    sink::rows_with_one_key_in_neighbouring_checkpoints_are_an_error_in_time,
     sink::values_of_all_types_arrive,
     sink::changes_make_a_table_follow,
     mistakes::users_are_told_what_is_wrong_before_the_first_record,

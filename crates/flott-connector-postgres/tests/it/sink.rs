@@ -6,6 +6,7 @@ use flott_connector_postgres::{PostgresSink, PostgresValue, PostgresWriter};
 use flott_env::Env;
 use flott_types::{CheckpointId, ErrorKind, JobId, RecordBatch, RowChange, RowKind, SubtaskIndex};
 use serde::Serialize;
+use std::time::Duration;
 
 fn context(subtask: u32, parallelism: u32, generation: u64) -> SinkContext {
     let mut ctx = SinkContext::new(Env::real().unwrap(), SubtaskIndex(subtask), parallelism, generation);
@@ -214,4 +215,37 @@ pub(crate) fn changes_make_a_table_follow(server: &Server) {
     writer.write(RecordBatch::untimed(changes)).unwrap();
     SinkWriter::<RowChange<Wide>>::finish(&mut writer).unwrap();
     assert_eq!(server.sql(&database, rows), "4|b");
+}
+
+pub(crate) fn a_transaction_outlives_the_limits_of_the_server(_: &Server) {
+    let server =
+        Server::start(&["idle_in_transaction_session_timeout=100ms", "synchronous_commit=off"]).unwrap();
+    let sink = sink(&server.url("postgres"));
+    let mut writer = started(&sink, &context(0, 1, 1), None);
+    write(&mut writer, 1).unwrap();
+    server.sql("postgres", "SELECT pg_sleep(1)");
+    write(&mut writer, 2).unwrap();
+    let prepared = writer.prepare_commit(CheckpointId(1), true).unwrap();
+    let mut committer = sink.create_committer(context(0, 1, 1)).unwrap().unwrap();
+    committer.commit(&[committable(1, 1, prepared[0].clone())]).unwrap();
+    assert_eq!(server.sql("postgres", "SELECT n FROM results ORDER BY n"), "1\n2");
+}
+
+/// The second waits for the first, which is committed by the one who waits: that must have an end.
+pub(crate) fn rows_with_one_key_in_neighbouring_checkpoints_are_an_error_in_time(server: &Server) {
+    let database = server.database();
+    server.sql(&database, "CREATE TABLE results(n bigint PRIMARY KEY)");
+    let sink = sink(&server.url(&database)).lock_timeout(Duration::from_millis(200));
+    let mut writer = started(&sink, &context(0, 1, 1), None);
+    write(&mut writer, 1).unwrap();
+    writer.prepare_commit(CheckpointId(1), false).unwrap();
+    let error = write(&mut writer, 1).unwrap_err().downcast::<flott_types::Error>().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
+    assert!(
+        error.to_string().contains("perhaps a prepared transaction with a row of the same key"),
+        "{error}"
+    );
+    drop(writer);
+    started(&sink, &context(0, 1, 2), None);
+    assert_eq!(server.sql(&database, PREPARED), "0");
 }
