@@ -44,6 +44,7 @@ const TESTS: &[Test] = tests![
     mistakes::records_that_do_not_fit_are_named,
     mistakes::servers_that_cannot_prepare_are_refused,
     mistakes::the_password_is_never_shown,
+    mistakes::users_prove_who_they_are_in_the_way_that_the_server_asks_for,
     mistakes::connections_are_encrypted_and_servers_have_to_be_who_they_say,
     reading::every_row_is_read_once_wherever_reading_stops_and_goes_on,
     reading::a_table_is_divided_into_parts,

@@ -1,5 +1,6 @@
 //! What users do wrong, and what they are told.
 
+use crate::jobs::wait_until;
 use crate::server::{PASSWORD, Server};
 use flott_api::{Sink, SinkContext, SinkWriter};
 use flott_connector_postgres::{PostgresSink, PostgresValue};
@@ -179,4 +180,25 @@ pub(crate) fn connections_are_encrypted_and_servers_have_to_be_who_they_say(_: &
     ] {
         check(&refused(&sink(&url, "results", &["n"])), ErrorKind::Retry, &["sslmode", problem]);
     }
+}
+
+pub(crate) fn users_prove_who_they_are_in_the_way_that_the_server_asks_for(_: &Server) {
+    let server = Server::start(&[]).unwrap();
+    server.sql("postgres", "CREATE TABLE results(n text); SET password_encryption = 'md5'; CREATE USER old PASSWORD 'secret'; GRANT ALL ON results TO old; \
+        GRANT ALL ON SCHEMA public TO old");
+    let connect = |user: &str, password: &str| {
+        let url = format!("postgres://{user}@127.0.0.1:{}/postgres?sslmode=disable", server.port);
+        sink(&url, "results", &["n"]).password(password).create_writer(context()).map(drop)
+    };
+    connect("flott", PASSWORD).unwrap();
+    for method in ["md5", "password"] {
+        server.authenticate_by(method);
+        // The server reads its file in its own time.
+        wait_until("the method", || connect("old", "secret").is_ok());
+        check(&connect("old", "wrong").unwrap_err(), ErrorKind::UserError, &["user 'old'", "28P01"]);
+        connect("flott", PASSWORD).unwrap();
+    }
+    server.authenticate_by("reject");
+    wait_until("the method", || connect("flott", PASSWORD).is_err());
+    check(&connect("flott", PASSWORD).unwrap_err(), ErrorKind::UserError, &["pg_hba.conf"]);
 }

@@ -93,6 +93,13 @@ impl Server {
         Ok(())
     }
 
+    /// How users prove who they are from now on.
+    pub(crate) fn authenticate_by(&self, method: &str) {
+        let file = self.directory.path().join("data").join("pg_hba.conf");
+        std::fs::write(file, format!("host all all 127.0.0.1/32 {method}\n")).unwrap();
+        self.sql("postgres", "SELECT pg_reload_conf()");
+    }
+
     /// As if the power had failed, and come back.
     pub(crate) fn crash_and_restart(&self) {
         self.stop();
