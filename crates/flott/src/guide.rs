@@ -13,7 +13,8 @@
 //! 7. [`streams`]: side outputs, union, connect, broadcast, joins.
 //! 8. [`async_io`]: calls to the outside, many at a time.
 //! 9. [`sinks`]: where results go, and a sink of your own.
-//! 10. [`savepoints`]: snapshots that are yours: take, restore, look at, export.
+//! 10. [`kafka`]: topics of Apache Kafka as sources and sinks.
+//! 11. [`savepoints`]: snapshots that are yours: take, restore, look at, export.
 
 // Of two definitions of a link the first one counts: these are for rustdoc, the page's own for the repository.
 #[doc = "[event time]: event_time"]
@@ -50,6 +51,10 @@ pub mod async_io {}
 
 #[doc = include_str!("../../../docs/guide/sinks.md")]
 pub mod sinks {}
+
+#[cfg(feature = "kafka")]
+#[doc = include_str!("../../../docs/guide/kafka.md")]
+pub mod kafka {}
 
 #[doc = include_str!("../../../docs/guide/savepoints.md")]
 pub mod savepoints {}
