@@ -15,6 +15,7 @@
 //! 9. [`sinks`]: where results go, and a sink of your own.
 //! 10. [`kafka`]: topics of Apache Kafka as sources and sinks.
 //! 11. [`savepoints`]: snapshots that are yours: take, restore, look at, export.
+//! 12. `postgres` (with the feature of that name): PostgreSQL databases.
 
 // Of two definitions of a link the first one counts: these are for rustdoc, the page's own for the repository.
 #[doc = "[event time]: event_time"]
@@ -55,6 +56,10 @@ pub mod sinks {}
 #[cfg(feature = "kafka")]
 #[doc = include_str!("../../../docs/guide/kafka.md")]
 pub mod kafka {}
+
+#[cfg(feature = "postgres")]
+#[doc = include_str!("../../../docs/guide/postgres.md")]
+pub mod postgres {}
 
 #[doc = include_str!("../../../docs/guide/savepoints.md")]
 pub mod savepoints {}
