@@ -13,7 +13,7 @@
 //! 7. [`streams`]: side outputs, union, connect, broadcast, joins.
 //! 8. [`async_io`]: calls to the outside, many at a time.
 //! 9. [`sinks`]: where results go, and a sink of your own.
-//! 10. [`kafka`]: topics of Apache Kafka as sources and sinks.
+//! 10. `kafka` (with the feature of that name): topics of Apache Kafka as sources and sinks.
 //! 11. [`savepoints`]: snapshots that are yours: take, restore, look at, export.
 //! 12. `postgres` (with the feature of that name): PostgreSQL databases.
 

@@ -51,6 +51,7 @@ const TESTS: &[Test] = tests![
     reading::wrong_sources_are_refused,
     reading::a_row_that_is_no_record_is_a_bad_record,
     reading::records_are_enriched_and_answers_are_remembered,
+    reading::wrong_lookups_are_named_and_broken_connections_are_made_again,
     changes::a_table_that_changes_is_captured_once_wherever_the_job_is_killed,
     changes::reading_goes_on_at_every_position_and_the_slot_is_never_ahead,
     changes::large_transactions_and_large_values_arrive,

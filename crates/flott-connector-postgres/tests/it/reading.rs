@@ -4,8 +4,8 @@ use crate::program::environment;
 use crate::server::Server;
 use flott::prelude::*;
 use flott::{
-    AsyncOutputMode, AsyncRetryStrategy, AsyncWaitConfig, InputStatus, SourceReaderContext, SplitOutput,
-    SplitReader, SplitSource,
+    AsyncFunction, AsyncOutputMode, AsyncRetryStrategy, AsyncWaitConfig, InputStatus, SourceReaderContext,
+    SplitOutput, SplitReader, SplitSource,
 };
 use flott_connector_postgres::{PostgresLookup, PostgresSource, PostgresSplit, PostgresValue};
 use flott_types::SubtaskIndex;
@@ -191,5 +191,39 @@ pub(crate) fn records_are_enriched_and_answers_are_remembered(server: &Server) {
         results.sort_by_key(|(n, _)| *n);
         let price = |n: u64| (n % 7 < 5).then_some((n % 7) as f64 * 1.5);
         assert_eq!(results, (0..100).map(|n| (n, price(n))).collect::<Vec<_>>(), "{max_rows}");
+    }
+}
+
+pub(crate) fn wrong_lookups_are_named_and_broken_connections_are_made_again(server: &Server) {
+    let database = tables(server);
+    let env = flott::env::Env::real().unwrap();
+    let ask = |lookup: PostgresLookup<(i64, String)>| {
+        let function =
+            lookup.function(&env, |n: &i64| vec![(*n).into()], |_, rows: &[(i64, String)]| rows.to_vec());
+        let answer = env.block_on(function.async_invoke(3));
+        answer.map_err(|error| error.downcast::<flott::Error>().unwrap().report())
+    };
+    let lookup =
+        |table: &str, key: &str| PostgresLookup::<(i64, String)>::new(server.url(&database), table, [key]);
+    for (lookup, expected) in [
+        (lookup("nowhere", "n"), "\"nowhere\" does not exist"),
+        (lookup("keyed", "missing"), "no column 'missing' of the key"),
+        (lookup("keyed", "n").columns(["missing"]), "\"missing\" does not exist"),
+        (lookup("keyed", "n").columns(["name", "n"]), "'name 1' is no i64"),
+        (lookup("keyed", "n").password("wrong"), "check user name and password"),
+    ] {
+        let error = ask(lookup).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+    let function = lookup("keyed", "n").connections(1).function(
+        &env,
+        |n: &i64| vec![(*n).into()],
+        |_, rows: &[(i64, String)]| rows.to_vec(),
+    );
+    for _ in 0..2 {
+        let rows = env.block_on(function.async_invoke(3)).unwrap();
+        assert_eq!(rows, [(3, "name 1".to_owned())]);
+        let end = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        assert_ne!(server.sql(&database, end), "0");
     }
 }
