@@ -20,6 +20,7 @@ mod engine;
 mod exchange;
 mod hash;
 mod in_order;
+mod kafka;
 mod keyed_tumbling;
 mod large_state;
 mod limits;
@@ -42,6 +43,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use flott_types::StateBackendType;
 
+use crate::kafka::KafkaArgs;
 use crate::large_state::{LargeStateArgs, LargeStateError};
 use crate::limits::{Limit, LimitError, Reading};
 use crate::report::Report;
@@ -72,6 +74,8 @@ enum Command {
     Checkpoints(CheckpointsArgs),
     /// Holds, checkpoints, loses and restores state that is larger than memory.
     LargeState(LargeStateArgs),
+    /// Measures a job from topic to topic of Apache Kafka beside a loop on its client library.
+    Kafka(KafkaArgs),
     /// Runs everything once with few records: do all contenders work and agree?
     Smoke,
     /// Runs the job of a limit in this process.
@@ -156,6 +160,8 @@ enum BenchError {
     Limit(#[from] LimitError),
     #[error(transparent)]
     LargeState(#[from] LargeStateError),
+    #[error("cannot measure with Kafka: {0}")]
+    NoBroker(String),
     #[error("far beyond the limit: {0}")]
     FarBeyond(Reading),
 }
@@ -171,6 +177,9 @@ fn main() -> ExitCode {
         Command::Checkpoints(args) => {
             run_checkpoints(&args);
             Ok(())
+        }
+        Command::Kafka(args) => {
+            kafka::measure(&args).map(|seen| println!("{seen}")).map_err(BenchError::NoBroker)
         }
         Command::LargeState(args) => {
             large_state::measure(args).map_err(BenchError::from).map(|seen| println!("{seen}"))

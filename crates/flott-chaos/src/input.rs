@@ -1,6 +1,6 @@
 //! Writes numbers into the source of a pipeline, beside its job.
 
-use crate::topics;
+use crate::{topics, watch};
 use anyhow::Result;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::sync::Arc;
@@ -42,6 +42,25 @@ impl Input {
             }
             Ok(())
         }))
+    }
+
+    /// Into a table with a primary key `n`, directly at the server.
+    pub(crate) fn to_table(url: &str, table: &str) -> Self {
+        let (url, table) = (url.to_owned(), table.to_owned());
+        let mut waiting = Vec::new();
+        Self::start(move |number| {
+            waiting.push(format!("({number})"));
+            if number % PER_TICK == 0 {
+                // Tried again while the server is away; what was written and not answered stays as it is.
+                let insert =
+                    format!("INSERT INTO {table} VALUES {} ON CONFLICT DO NOTHING", waiting.join(","));
+                while watch::sql(&url, &insert).is_err() {
+                    thread::sleep(TICK);
+                }
+                waiting.clear();
+            }
+            Ok(())
+        })
     }
 
     fn start(mut write: impl FnMut(u64) -> Result<()> + Send + 'static) -> Self {

@@ -1,6 +1,8 @@
 //! The jobs: numbers from one system to counts in another.
 
+use flott::RowChange;
 use flott::connectors::kafka::{DeliveryGuarantee, KafkaSink, KafkaSource};
+use flott::connectors::postgres::{PostgresCdcSource, PostgresSink};
 use flott::message::StringFormat;
 use flott::prelude::*;
 use flott_types::RestartStrategyType;
@@ -19,27 +21,52 @@ pub(crate) const N_KEYS: u64 = 7;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Pipeline {
     KafkaToKafka,
+    KafkaToPostgresTransactional,
+    KafkaToPostgresEager,
+    KafkaToPostgresUpsert,
+    PostgresToKafka,
 }
 
 impl Pipeline {
     /// The pipelines between these systems.
     pub(crate) fn all(with: &[String]) -> Vec<Self> {
-        let all = [Self::KafkaToKafka];
-        all.into_iter()
-            .filter(|it| it.needs().iter().all(|needed| with.iter().any(|has| has == needed)))
-            .collect()
+        let all = [
+            Self::KafkaToKafka,
+            Self::KafkaToPostgresTransactional,
+            Self::KafkaToPostgresEager,
+            Self::KafkaToPostgresUpsert,
+            Self::PostgresToKafka,
+        ];
+        let has = |needed: &&str| with.iter().any(|it| it == needed);
+        all.into_iter().filter(|it| it.needs().iter().all(has)).collect()
     }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::KafkaToKafka => "kafka to kafka",
+            Self::KafkaToPostgresTransactional => "kafka to postgres, prepared",
+            Self::KafkaToPostgresEager => "kafka to postgres, eager",
+            Self::KafkaToPostgresUpsert => "kafka to postgres, upsert",
+            Self::PostgresToKafka => "postgres changes to kafka",
         }
     }
 
-    fn needs(self) -> &'static [&'static str] {
+    pub(crate) fn needs(self) -> &'static [&'static str] {
         match self {
             Self::KafkaToKafka => &["kafka"],
+            Self::KafkaToPostgresTransactional
+            | Self::KafkaToPostgresEager
+            | Self::KafkaToPostgresUpsert
+            | Self::PostgresToKafka => &["kafka", "postgres"],
         }
+    }
+
+    pub(crate) fn reads_kafka(self) -> bool {
+        self != Self::PostgresToKafka
+    }
+
+    pub(crate) fn writes_kafka(self) -> bool {
+        matches!(self, Self::KafkaToKafka | Self::PostgresToKafka)
     }
 }
 
@@ -49,6 +76,8 @@ pub(crate) struct Job {
     pub(crate) pipeline: Pipeline,
     /// `host:port` of the broker, behind its proxy.
     pub(crate) kafka: String,
+    /// Where the database is, behind its proxy; empty if there is none.
+    pub(crate) database: String,
     /// The topic or table that is read.
     pub(crate) input: String,
     /// The topic, table or directory that is written.
@@ -57,6 +86,12 @@ pub(crate) struct Job {
     pub(crate) parallelism: u32,
     pub(crate) interval_ms: u64,
     pub(crate) is_unaligned: bool,
+}
+
+/// A row of the table that is read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Row {
+    n: i64,
 }
 
 /// A record of the output: a number, its key, and how many of its key there were up to it.
@@ -124,29 +159,46 @@ impl Job {
         env.set(options::RESTART_STRATEGY, Some(RestartStrategyType::FixedDelay));
         env.set(options::RESTART_FIXED_DELAY_ATTEMPTS, 100_000);
         env.set(options::RESTART_FIXED_DELAY_DELAY, Duration::from_millis(100));
-        let numbers = match self.pipeline {
-            Pipeline::KafkaToKafka => {
-                let source =
-                    KafkaSource::new(&self.kafka, StringFormat).topics([&self.input]).group_id("chaos");
-                let text = env
-                    .from_source(source, WatermarkStrategy::no_watermarks(), "input")
-                    .stream()
-                    .uid("input");
-                text.map(|text: String| text.parse::<u64>().expect("a number"))
-            }
+        let numbers = if self.pipeline.reads_kafka() {
+            let source = KafkaSource::new(&self.kafka, StringFormat).topics([&self.input]).group_id("chaos");
+            let text =
+                env.from_source(source, WatermarkStrategy::no_watermarks(), "input").stream().uid("input");
+            text.map(|text: String| text.parse::<u64>().expect("a number")).seal()
+        } else {
+            let source =
+                PostgresCdcSource::<Row>::new(&self.database, &self.input, format!("slot_{}", self.input));
+            let changes =
+                env.from_source(source, WatermarkStrategy::no_watermarks(), "input").stream().uid("input");
+            changes.map(|change: RowChange<Row>| change.row.n.unsigned_abs()).seal()
         };
         let counted = numbers
             .map(|number: u64| Counted { number, key: number % N_KEYS, count: 1 })
             .key_by(|record| record.key)
             .reduce(|last, next| *last = Counted { count: last.count + 1, ..next })
             .uid("counts");
+        let table = |columns: &str| {
+            let sink = PostgresSink::new(&self.database, &self.output, ["number", "key", "count"]);
+            sink.create_table(format!("CREATE TABLE IF NOT EXISTS {}({columns})", self.output))
+                .buffer_flush_interval(Duration::from_millis(50))
+        };
+        let plain = || table("number bigint, key bigint, count bigint");
         match self.pipeline {
-            Pipeline::KafkaToKafka => {
+            Pipeline::KafkaToKafka | Pipeline::PostgresToKafka => {
                 let sink = KafkaSink::new(&self.kafka, StringFormat)
                     .topic(&self.output)
                     .key(|text: &String| text.clone(), StringFormat)
                     .delivery_guarantee(DeliveryGuarantee::ExactlyOnce);
                 counted.map(Counted::to_text).sink_to(sink).uid("output");
+            }
+            Pipeline::KafkaToPostgresTransactional => {
+                counted.sink_to(plain().transactional()).uid("output");
+            }
+            Pipeline::KafkaToPostgresEager => {
+                counted.sink_to(plain().eager()).uid("output");
+            }
+            Pipeline::KafkaToPostgresUpsert => {
+                let by_key = table("number bigint, key bigint PRIMARY KEY, count bigint").upsert_by(["key"]);
+                counted.sink_to(by_key).uid("output");
             }
         }
         Ok(env)

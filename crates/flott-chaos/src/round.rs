@@ -4,8 +4,8 @@ use crate::Random;
 use crate::input::Input;
 use crate::pipeline::{Job, Pipeline};
 use crate::strike::{Services, Strike};
-use crate::topics;
 use crate::watch::Watch;
+use crate::{topics, watch};
 use anyhow::{Context, Result, ensure};
 use flott_connector_kafka::client::{Client, Cluster};
 use flott_services::{Signal, wait_until};
@@ -86,12 +86,8 @@ impl Processes {
                 std::thread::sleep(Duration::from_millis(200 + random.below(1_500)));
                 Signal::Cont.send(&self.running).map_err(anyhow::Error::msg)
             }
-            Strike::CutKafka
-            | Strike::PartitionKafka
-            | Strike::StallKafka
-            | Strike::KillKafka
-            | Strike::RestartKafka
-            | Strike::FreezeKafka => Ok(()),
+            // Not the job's.
+            _ => Ok(()),
         }
     }
 
@@ -106,7 +102,7 @@ impl Processes {
 
 fn name(what: &str) -> String {
     static N: AtomicU64 = AtomicU64::new(0);
-    format!("{what}-{}", N.fetch_add(1, Ordering::Relaxed))
+    format!("{what}_{}", N.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Runs a pipeline and strikes it `n_faults` times.
@@ -120,21 +116,44 @@ pub(crate) fn run_round(
     let kafka = services.kafka.as_ref().context("no broker runs")?;
     let (servers, proxied) = (kafka.bootstrap_servers(), kafka.proxied_servers());
     let (input, output, checkpoints) = (name("input"), name("output"), tempfile::tempdir()?);
-    topics::create(&servers, &input, N_PARTITIONS)?;
-    topics::create(&servers, &output, 2)?;
+    let database = services.postgres.as_ref().map(|postgres| {
+        let database = postgres.database();
+        (postgres.url(&database), postgres.proxied_url(&database))
+    });
+    let (direct, behind) = database.unwrap_or_default();
     let (read, written) = (input.clone(), output.clone());
     let ends = || {
+        if !pipeline.writes_kafka() {
+            return String::new();
+        }
         let ends = |topic| topics::ends(&servers, topic).unwrap_or_else(|error| error.to_string());
         let cluster = Cluster::at(&servers);
         let open = cluster.open_transactions("flott-").unwrap_or_default();
         let open: Vec<_> = open.iter().map(|id| (id, cluster.open_transaction(id))).collect();
         format!("{} {} open transactions: {open:?}", ends(&read), ends(&written))
     };
-    let watch = Watch::topic(&servers, &output)?;
-    let writer = Input::to_topic(&servers, &input, N_PARTITIONS as u64)?;
+    let watch = match pipeline {
+        Pipeline::KafkaToKafka | Pipeline::PostgresToKafka => {
+            topics::create(&servers, &output, 2)?;
+            Watch::topic(&servers, &output)?
+        }
+        Pipeline::KafkaToPostgresTransactional => Watch::table(&direct, &output),
+        Pipeline::KafkaToPostgresEager => Watch::table(&direct, &format!("{output}_committed")),
+        Pipeline::KafkaToPostgresUpsert => Watch::last_by_key(&direct, &output),
+    };
+    let writer = if pipeline.reads_kafka() {
+        topics::create(&servers, &input, N_PARTITIONS)?;
+        Input::to_topic(&servers, &input, N_PARTITIONS as u64)?
+    } else {
+        let table =
+            format!("CREATE TABLE {input}(n bigint PRIMARY KEY); ALTER TABLE {input} REPLICA IDENTITY FULL");
+        watch::sql(&direct, &table)?;
+        Input::to_table(&direct, &input)
+    };
     let mut processes = Processes::start(Job {
         pipeline,
         kafka: proxied,
+        database: behind,
         input,
         output,
         checkpoints: checkpoints.path().to_owned(),
@@ -144,7 +163,7 @@ pub(crate) fn run_round(
     })?;
     let mut strikes = Vec::new();
     for _ in 0..n_faults {
-        let strike = Strike::any(random, services);
+        let strike = Strike::any(random, pipeline.needs());
         processes.strike(strike, random)?;
         services.strike(strike, random)?;
         strikes.push(strike);

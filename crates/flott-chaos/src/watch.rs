@@ -5,10 +5,19 @@ use crate::topics;
 use anyhow::{Context, Result, bail, ensure};
 use rdkafka::message::Message;
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+/// What `psql` prints.
+pub(crate) fn sql(url: &str, statement: &str) -> Result<String> {
+    let output =
+        Command::new("psql").args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", statement]).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
 
 /// What was seen so far, and what was wrong with it.
 #[derive(Default)]
@@ -16,6 +25,8 @@ struct Seen {
     records: Mutex<BTreeSet<Counted>>,
     problem: Mutex<Option<String>>,
     n_looks: AtomicU64,
+    /// Of the counts, if only those are watched.
+    sum: AtomicU64,
 }
 
 impl Seen {
@@ -37,6 +48,7 @@ pub(crate) struct Watch {
     seen: Arc<Seen>,
     ends: Arc<AtomicBool>,
     thread: JoinHandle<()>,
+    is_sum: bool,
 }
 
 impl Watch {
@@ -54,6 +66,40 @@ impl Watch {
         }))
     }
 
+    /// Reads a table, or the view of what is committed in it, again and again: nothing may go that was there.
+    pub(crate) fn table(url: &str, table: &str) -> Self {
+        let (url, query) = (url.to_owned(), format!("SELECT number, key, count FROM {table}"));
+        Self::start(move |seen| {
+            thread::sleep(Duration::from_millis(100));
+            // The server may be away, or the table not be there yet.
+            let Ok(rows) = sql(&url, &query) else { return };
+            let mut now = BTreeSet::new();
+            for record in rows.lines().filter_map(|line| Counted::from_text(&line.replace('|', " "))) {
+                if !now.insert(record) {
+                    seen.fail(format!("{record:?} is there twice"));
+                }
+            }
+            let mut before = seen.records.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(gone) = before.difference(&now).next() {
+                seen.fail(format!("{gone:?} was committed and is gone"));
+            }
+            *before = now;
+        })
+    }
+
+    /// Reads a table of the last record of each key, whose counts may go back for a while: their sum is how far it is.
+    pub(crate) fn last_by_key(url: &str, table: &str) -> Self {
+        let (url, query) = (url.to_owned(), format!("SELECT coalesce(sum(count), 0) FROM {table}"));
+        let mut watch = Self::start(move |seen| {
+            thread::sleep(Duration::from_millis(100));
+            if let Ok(Ok(sum)) = sql(&url, &query).map(|sum| sum.trim().parse()) {
+                seen.sum.store(sum, Ordering::Relaxed);
+            }
+        });
+        watch.is_sum = true;
+        watch
+    }
+
     fn start(mut look: impl FnMut(&Seen) + Send + 'static) -> Self {
         let (seen, ends) = (Arc::<Seen>::default(), Arc::new(AtomicBool::new(false)));
         let (into, told) = (Arc::clone(&seen), Arc::clone(&ends));
@@ -63,10 +109,13 @@ impl Watch {
                 into.n_looks.fetch_add(1, Ordering::Relaxed);
             }
         });
-        Self { seen, ends, thread }
+        Self { seen, ends, thread, is_sum: false }
     }
 
     pub(crate) fn n_seen(&self) -> u64 {
+        if self.is_sum {
+            return self.seen.sum.load(Ordering::Relaxed);
+        }
         self.seen.records.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
     }
 
@@ -88,6 +137,11 @@ impl Watch {
         self.thread.join().map_err(|_| anyhow::anyhow!("the reader has panicked"))?;
         if let Some(problem) = self.seen.problem.lock().unwrap_or_else(PoisonError::into_inner).take() {
             bail!("{problem}");
+        }
+        if self.is_sum {
+            let sum = self.seen.sum.load(Ordering::Relaxed);
+            ensure!(sum == n, "the counts of all keys are {sum} together, and {n} records came");
+            return Ok(());
         }
         let records = self.seen.records.lock().unwrap_or_else(PoisonError::into_inner);
         let numbers: BTreeSet<u64> = records.iter().map(|record| record.number).collect();

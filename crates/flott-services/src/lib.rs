@@ -3,14 +3,18 @@
 //! [`Kafka`] is an Apache Kafka broker of its own: installed below `target/services` when it is first wanted, started on free ports with its data in a
 //! temporary directory, stopped when it is dropped. Where that cannot be had, an error says why, and who wanted it says that it was skipped.
 //!
+//! [`Postgres`] is a PostgreSQL server, from Debian's package. [`Proxy`] stands in front of both and breaks connections.
+//!
 //! It is *not* used by the engine, nor by tests that can do without.
 
 #![expect(clippy::disallowed_methods, reason = "starts real processes and waits for them")]
 
 mod kafka;
+mod postgres;
 mod process;
 mod proxy;
 
 pub use kafka::Kafka;
+pub use postgres::{POSTGRES_PASSWORD, Postgres, url_at};
 pub use process::{Signal, free_port, services_dir, wait_until};
 pub use proxy::Proxy;
