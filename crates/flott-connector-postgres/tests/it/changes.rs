@@ -2,13 +2,13 @@
 
 use crate::jobs::{start, wait_until};
 use crate::program::environment;
-use crate::server::Server;
 use flott::prelude::*;
 use flott::{SourceOutput, SourceReaderContext, SplitReader, SplitSource};
 use flott_connector_postgres::{
     ChangelogMode, PostgresCdcReader, PostgresCdcSource, PostgresCdcSplit, PostgresSink, PostgresValue,
     StartupMode,
 };
+use flott_services::Postgres as Server;
 use flott_types::{RowChange, RowKind, SplitId, SubtaskIndex};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -145,7 +145,7 @@ pub(crate) fn a_server_that_crashes_loses_no_change_and_doubles_none(_: &Server)
             let before = count();
             let writer = scope.spawn(|| server.try_sql(&database, WORKLOAD));
             wait_until("more changes", || count() > before);
-            server.crash_and_restart();
+            server.crash_and_restart().unwrap();
             drop(writer.join().unwrap());
         });
         assert!(child.try_wait().unwrap().is_none(), "the job goes on");

@@ -1,9 +1,9 @@
 //! The contracts of sinks and sources, by the kit for connectors, with the real server.
 
-use crate::server::Server;
 use flott::UserResult;
 use flott::env::Env;
 use flott_connector_postgres::{PostgresCdcSource, PostgresSink, PostgresSource, PostgresValue};
+use flott_services::Postgres as Server;
 use flott_testkit::contract::{
     Budget, RecordId, SinkContract, SinkFault, SinkPromise, SinkSubject, SourceContract, SourceSubject,
 };

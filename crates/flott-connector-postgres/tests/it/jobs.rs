@@ -1,6 +1,6 @@
 use crate::program::{Job, N_RECORDS};
 use crate::proxy::{Act, Proxy, lose};
-use crate::server::{Server, url};
+use flott_services::{Postgres as Server, url_at as url};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Child, Command};
@@ -94,7 +94,7 @@ pub(crate) fn an_upserting_job_that_is_killed_goes_on_exactly_once(server: &Serv
 
 /// Loses the request or the answer of each kind of statement, some times.
 pub(crate) fn lost_requests_and_answers_lose_and_double_nothing(server: &Server) {
-    let upstream = format!("127.0.0.1:{}", server.port);
+    let upstream = format!("127.0.0.1:{}", server.port());
     let check = &|mode: &str, statement: &'static str, act: Act| {
         let (database, place) = (server.database(), tempfile::tempdir().unwrap());
         let proxy = Proxy::start(&upstream, lose(act, statement, 2));
@@ -128,7 +128,7 @@ pub(crate) fn a_database_that_crashes_between_prepare_and_commit_loses_nothing(_
             assert!(child.try_wait().unwrap().is_none(), "it ended before crash {n_crashes}");
             server.sql(&database, prepared) != "0"
         });
-        server.crash_and_restart();
+        server.crash_and_restart().unwrap();
     }
     assert!(child.wait().unwrap().success());
     assert_exactly_once(&server, &database, "transactional");

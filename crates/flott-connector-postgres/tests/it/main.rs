@@ -18,10 +18,9 @@ mod mistakes;
 mod program;
 mod proxy;
 mod reading;
-mod server;
 mod sink;
 
-use server::Server;
+use flott_services::Postgres as Server;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
 use std::time::Instant;

@@ -1,13 +1,13 @@
 //! Reading a table, and looking rows up.
 
 use crate::program::environment;
-use crate::server::Server;
 use flott::prelude::*;
 use flott::{
     AsyncFunction, AsyncOutputMode, AsyncRetryStrategy, AsyncWaitConfig, InputStatus, SourceReaderContext,
     SplitOutput, SplitReader, SplitSource,
 };
 use flott_connector_postgres::{PostgresLookup, PostgresSource, PostgresSplit, PostgresValue};
+use flott_services::Postgres as Server;
 use flott_types::SubtaskIndex;
 use std::future::poll_fn;
 use std::time::Duration;

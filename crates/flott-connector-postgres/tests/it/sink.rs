@@ -1,9 +1,9 @@
 //! What the sink promises, one by one, driven by hand.
 
-use crate::server::Server;
 use flott_api::{Committable, CommittableId, Sink, SinkContext, SinkGeneration, SinkWriter};
 use flott_connector_postgres::{PostgresSink, PostgresValue, PostgresWriter};
 use flott_env::Env;
+use flott_services::Postgres as Server;
 use flott_types::{CheckpointId, ErrorKind, JobId, RecordBatch, RowChange, RowKind, SubtaskIndex};
 use serde::Serialize;
 use std::time::Duration;
