@@ -57,6 +57,38 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// If the store does not answer: that is never "empty".
     fn list(&self, dir: &str) -> io::Result<Vec<String>>;
 
+    /// The names in a directory as [`list`](Self::list) gives them, with what is known of each. Directories have no length.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    fn list_with_metadata(&self, dir: &str) -> io::Result<Vec<(String, Metadata)>> {
+        let mut found = Vec::new();
+        for name in self.list(dir)? {
+            let path = if dir.is_empty() { name.clone() } else { format!("{dir}/{name}") };
+            match self.metadata(&path) {
+                Ok(metadata) => found.push((name, metadata)),
+                // Not an object, or not any more.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    if !self.list(&path)?.is_empty() {
+                        found.push((name, Metadata { len: 0, is_dir: true, modified_ms: 0 }));
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Makes an object of the content of another one, durably and whole, if there is none.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] if there is one, [`io::ErrorKind::NotFound`] if there is nothing to copy. After any other error it may exist
+    /// or not.
+    fn copy_if_absent(&self, from: &str, to: &str) -> io::Result<()> {
+        let _unused = (from, to);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Deletes an object; one that does not exist is deleted already. It may come back after a power failure: who needs
     /// it gone calls [`sync`](Self::sync).
     ///

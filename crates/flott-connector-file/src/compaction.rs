@@ -9,6 +9,7 @@
 
 use crate::compression::{CompressedFile, Compression};
 use crate::directory::cannot;
+use crate::files::files;
 use crate::pending::{PendingFile, Publisher, SinkKey, exists, named, remove_hidden};
 use flott_api::format::{ByteRange, DecodeFormat, DecodeInput, EncodeFormat};
 use flott_api::{InputStatus, SinkContext, SplitOutput, UserResult};
@@ -126,7 +127,7 @@ impl Group {
         ctx: &SinkContext,
         publisher: &mut Publisher,
     ) -> Result<Option<Self>> {
-        let fs = ctx.env.fs();
+        let fs = files(&ctx.env);
         if let Some(output) = named(fs.as_ref(), &self.output(ctx)?)? {
             // Whoever has given it its name may have died before that was durable, and from now on nobody asks for it.
             publisher.publish(std::iter::once(&output))?;
@@ -159,7 +160,7 @@ impl<T: 'static> Compaction<T> {
     /// Makes one file of a group and gives it its name; when this returns it survives a power failure, and its parts are gone. A group that has its
     /// name already stays as it is.
     pub(crate) fn commit(&self, ctx: &SinkContext, publisher: &mut Publisher, group: &Group) -> UserResult {
-        let fs = ctx.env.fs();
+        let fs = files(&ctx.env);
         let output = group.output(ctx)?;
         let missing = || {
             let is_missing =

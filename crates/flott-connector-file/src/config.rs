@@ -2,6 +2,7 @@
 
 use crate::SPLIT_BYTES_DEFAULT;
 use crate::enumerator::{Depth, FileEnumerator, FileEnumeratorConfig, FileSelection};
+use crate::files::files;
 use crate::format::{CsvFormat, JsonFormat, LinesFormat};
 use crate::reader::FileSplitReader;
 use crate::split::FileSplit;
@@ -54,6 +55,8 @@ fn glob_to_regex(glob: &str) -> String {
 /// A path that does not exist fails the job. Files that end in `.gz` (also several archives in one) or `.zst` are
 /// decompressed. Big files in formats that allow it are read in ranges, by several readers. The files of one reader
 /// are read side by side, up to 64 of them.
+///
+/// A path may be a URI of an object store that the environment knows (`s3://bucket/path`).
 ///
 /// A file must be complete when it appears under its name: write it elsewhere or under a hidden name and rename it, as
 /// [`FileSink`](crate::FileSink) does. Every file is read once; one that changes after it was read is not read again.
@@ -179,7 +182,7 @@ impl<T: Data> Source for FileSource<T> {
 
     fn create_enumerator(&self, init: EnumeratorInit) -> Result<Box<dyn SplitEnumerator<FileSplit>>> {
         let config = FileEnumeratorConfig {
-            fs: init.env.fs(),
+            fs: files(&init.env),
             selection: self.selection.clone(),
             format: Arc::clone(&self.format),
             split_bytes: self.split_bytes,

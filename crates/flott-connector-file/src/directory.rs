@@ -2,6 +2,7 @@
 //!
 //! A directory is an entry of its parent: a file that is synced in a directory that is not can be lost.
 
+use crate::files::is_remote;
 use flott_env::FileSystem;
 use flott_types::{Error, Result};
 use std::io;
@@ -18,6 +19,10 @@ fn parent(path: &Path) -> Option<&Path> {
 
 /// Creates the directory of a sink with its parents.
 pub(crate) fn create_durably(fs: &dyn FileSystem, directory: &Path) -> Result<()> {
+    // In an object store a directory is the beginning of names.
+    if is_remote(directory) {
+        return Ok(());
+    }
     let create = || -> io::Result<()> {
         let is_missing =
             |path: &&Path| !path.as_os_str().is_empty() && !fs.metadata(path).is_ok_and(|it| it.is_dir);

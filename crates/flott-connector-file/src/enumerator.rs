@@ -73,18 +73,13 @@ impl FileSelection {
                 "directory '{directory}' is nested too deeply: is it a link upwards?"
             )));
         }
-        for path in fs.list(directory).map_err(|error| cannot_read(directory, error))? {
+        let entries = fs.list_with_metadata(directory).map_err(|error| cannot_read(directory, error))?;
+        for (path, metadata) in entries {
             let Some(name) = path.file_name() else { continue };
             let name = name.to_string_lossy();
             if is_hidden(&name) {
                 continue;
             }
-            let metadata = match fs.metadata(&path) {
-                Ok(metadata) => metadata,
-                // Somebody renamed or removed it since it was listed.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(cannot_read(&path, error)),
-            };
             if metadata.is_dir {
                 if self.depth == Depth::Recursive {
                     self.list_directory(fs, &path, depth + 1, found)?;

@@ -5,8 +5,8 @@
 //! or watching a directory. [`FileSink`] writes them, in parts that roll by size and time, in a directory per
 //! partition.
 //!
-//! It is *not* a file system: all access goes through [`Env::fs`](flott_env::Env::fs), so the same code runs in memory
-//! under simulation.
+//! It is *not* a file system: all access goes through `files`, which is [`Env::fs`](flott_env::Env::fs) and the object stores of the
+//! environment, so the same code runs in memory under simulation.
 //!
 //! Invariants: a record that is not put out is a bad record or an error, never nothing; positions are exact; no record
 //! makes a reader take more memory than a few times `max_record_bytes`.
@@ -22,6 +22,7 @@ mod compression;
 mod config;
 mod directory;
 mod enumerator;
+mod files;
 mod format;
 mod input;
 mod part;

@@ -7,6 +7,7 @@
 //! snapshot.
 
 use crate::directory::cannot;
+use crate::files::files;
 use crate::pending::{STAGING, SinkKey};
 use flott_api::{SinkContext, UserResult};
 use flott_env::FileSystem;
@@ -120,7 +121,7 @@ pub(crate) fn publish(
     policy: &PartitionCommit,
     progress: &Progress,
 ) -> UserResult {
-    let (fs, key) = (ctx.env.fs(), SinkKey::new(ctx));
+    let (fs, key) = (files(&ctx.env), SinkKey::new(ctx));
     let staging = base.join(STAGING);
     let path = staging.join(key.progress_name(ctx.subtask.0));
     let write = || -> Result<()> {
@@ -130,7 +131,8 @@ pub(crate) fn publish(
             fs.create_dir_all(&staging)?;
             let mut file = fs.create(&written)?;
             file.write_all(&bytes)?;
-            file.flush()?;
+            // Also what makes an object of it.
+            file.sync()?;
             drop(file);
             fs.rename(&written, &path)
         };

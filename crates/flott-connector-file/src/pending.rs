@@ -7,6 +7,7 @@
 //! are those of [`SinkGeneration`](flott_api::SinkGeneration), and are missing if the job has none.
 
 use crate::directory::{cannot, create_durably_below};
+use crate::files::files;
 use flott_api::{SinkContext, SinkGeneration};
 use flott_env::FileSystem;
 use flott_types::{CheckpointId, Error, ErrorKind, Result, SubtaskIndex, key_hash};
@@ -151,7 +152,7 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     pub(crate) fn new(ctx: &SinkContext) -> Self {
-        Self { fs: ctx.env.fs(), known_directories: BTreeSet::new() }
+        Self { fs: files(&ctx.env), known_directories: BTreeSet::new() }
     }
 
     /// When this returns, all files have their names and survive a power failure. Files that have them already stay as they are.

@@ -1,5 +1,6 @@
 //! Reads one split.
 
+use crate::files::files;
 use crate::split::FileSplit;
 use flott_api::format::{DecodeFormat, DecodeInput, RecordDecoder};
 use flott_api::{InputStatus, SourceReaderContext, SplitOutput, SplitReader};
@@ -27,7 +28,7 @@ impl<T: 'static> FileSplitReader<T> {
         ctx: &SourceReaderContext,
     ) -> Result<Self> {
         let decoder = format.open(DecodeInput {
-            fs: ctx.env.fs(),
+            fs: files(&ctx.env),
             path: PathBuf::from(split.path()),
             range: split.range(),
             position: split.position(),

@@ -4,6 +4,7 @@ use crate::Compression;
 use crate::committer::FileCommitter;
 use crate::compaction::{Compactor, FileCompactStrategy};
 use crate::directory::create_durably;
+use crate::files::files;
 use crate::format::{CsvFormat, JsonFormat, LinesFormat};
 use crate::partition::PartitionPath;
 use crate::partition_commit::PartitionCommit;
@@ -98,6 +99,9 @@ impl<T> Clone for FileSinkConfig<T> {
 /// In a job that takes checkpoints, a file gets its name when a checkpoint that has all its records is complete, so each record is in exactly one
 /// file, once, whatever fails. Each checkpoint completes all files, beside the [`RollingPolicy`]: checkpoints that come often make small files. When
 /// the job goes on from a checkpoint, hidden files that were begun after it are deleted, those of this sink only.
+///
+/// The directory may be a URI of an object store that the environment knows (`s3://bucket/path`). A file is an object there, and gets its name by
+/// a copy that the store makes.
 ///
 /// In a job without checkpoints a file gets its name as soon as it is complete. After a crash the files with names are whole; hidden ones may
 /// be torn and can be deleted.
@@ -276,7 +280,7 @@ impl<T: Send + 'static> Sink<T> for FileSink<T> {
             return Err(Error::user("a policy for committing partitions needs partitions: set partition_by"));
         }
         self.check_compaction(&ctx)?;
-        create_durably(ctx.env.fs().as_ref(), directory)?;
+        create_durably(files(&ctx.env).as_ref(), directory)?;
         Ok(FileWriter::new(self.config.clone(), ctx))
     }
 

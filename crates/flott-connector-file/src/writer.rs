@@ -3,6 +3,7 @@
 use crate::committer::Prepared;
 use crate::compaction::{ClosedFile, Group};
 use crate::directory::{cannot, create_durably_below};
+use crate::files::files;
 use crate::part::Part;
 use crate::partition_commit::{PartitionCommit, Progress, has_success};
 use crate::pending::{PendingFile, Publisher, STAGING, SinkKey, remove_leftovers};
@@ -130,7 +131,7 @@ impl<T: Send + 'static> FileWriter<T> {
     }
 
     fn begin_part(&mut self, partition: &str, now: i64) -> Result<Part<T>> {
-        let fs = self.ctx.env.fs();
+        let fs = files(&self.ctx.env);
         if !self.has_staging {
             create_durably_below(fs.as_ref(), &self.config.directory, &self.config.directory.join(STAGING))?;
             self.has_staging = true;
@@ -151,7 +152,7 @@ impl<T: Send + 'static> FileWriter<T> {
 
     /// A name that no file has. It contains the attempt, so that an attempt that is believed dead writes other files.
     fn unused_name(&mut self, partition: &str) -> Result<String> {
-        let fs = self.ctx.env.fs();
+        let fs = files(&self.ctx.env);
         loop {
             let name = format!(
                 "{}-{}-{:016x}-{}.{}{}",
@@ -220,7 +221,7 @@ impl<T: Send + 'static> FileWriter<T> {
 
     /// How far this subtask is, for the policy for partitions.
     fn progress(&mut self) -> Progress {
-        let (fs, base, watermark) = (self.ctx.env.fs(), &self.config.directory, self.watermark);
+        let (fs, base, watermark) = (files(&self.ctx.env), &self.config.directory, self.watermark);
         self.open_partitions.retain(|partition, end| {
             !(Progress::has_passed(watermark, *end) && has_success(fs.as_ref(), base, partition))
         });
@@ -259,7 +260,7 @@ impl<T: Send + 'static> SinkWriter<T> for FileWriter<T> {
         self.mark = checkpoint_id;
         if !self.closed.is_empty() {
             let staging = self.config.directory.join(STAGING);
-            let synced = self.ctx.env.fs().sync_dir(&staging);
+            let synced = files(&self.ctx.env).sync_dir(&staging);
             synced.map_err(|error| cannot("sync directory", &staging, error))?;
         }
         // Once: by one time it is decided what is handed out, and what is said to be complete.
@@ -291,7 +292,7 @@ impl<T: Send + 'static> SinkWriter<T> for FileWriter<T> {
         }
         // Without checkpoints nobody knows what a hidden file is for; it stays, as it always has.
         if self.ctx.has_checkpoints {
-            let fs = self.ctx.env.fs();
+            let fs = files(&self.ctx.env);
             remove_leftovers(fs.as_ref(), &self.config.directory, &self.ctx, restored_checkpoint)?;
         }
         Ok(())

@@ -42,6 +42,18 @@ pub trait FileSystem: Send + Sync + fmt::Debug {
     fn metadata(&self, path: &Path) -> io::Result<Metadata>;
     /// The entries of a directory, sorted by name.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
+    /// The entries of a directory, sorted by name, with what is known of each. Entries that go away meanwhile are left out.
+    fn list_with_metadata(&self, path: &Path) -> io::Result<Vec<(PathBuf, Metadata)>> {
+        let mut found = Vec::new();
+        for entry in self.list(path)? {
+            match self.metadata(&entry) {
+                Ok(metadata) => found.push((entry, metadata)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
     /// Creates a directory and its parents.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Renames a file, replacing the target.

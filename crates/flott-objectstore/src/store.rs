@@ -204,6 +204,43 @@ impl ObjectStore for CloudStore {
         Ok(names)
     }
 
+    fn list_with_metadata(&self, dir: &str) -> io::Result<Vec<(String, Metadata)>> {
+        let (Connection { client, limits, .. }, prefix) = (self.connection.clone(), key(dir)?);
+        let limit = limits.call();
+        let listed = self.call("list", dir, {
+            let prefix = prefix.clone();
+            async move {
+                let prefix = Some(&prefix).filter(|prefix| !prefix.is_root());
+                within(limit * 4, client.list_with_delimiter(prefix)).await
+            }
+        })?;
+        let objects = listed.objects.into_iter().map(|object| {
+            let modified_ms = object.last_modified.timestamp_millis();
+            (object.location, Metadata { len: object.size, is_dir: false, modified_ms })
+        });
+        let dirs = listed.common_prefixes.into_iter();
+        let dirs = dirs.map(|path| (path, Metadata { len: 0, is_dir: true, modified_ms: 0 }));
+        let found = objects.chain(dirs).filter(|(path, _)| *path != prefix);
+        let mut found: Vec<_> =
+            found.filter_map(|(path, it)| Some((path.filename()?.to_owned(), it))).collect();
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        found.dedup_by(|a, b| a.0 == b.0);
+        Ok(found)
+    }
+
+    fn copy_if_absent(&self, from: &str, to: &str) -> io::Result<()> {
+        let Connection { client, limits, large, .. } = self.connection.clone();
+        let (source, target) = (key(from)?, key(to)?);
+        match large {
+            LargePut::CopyIfAbsent => self.call("copy", from, async move {
+                let len = within(limits.call(), client.head(&source)).await?.size;
+                upload::copy(client.as_ref(), &source, &target, len, limits).await
+            }),
+            // Its copies may go on after the answer.
+            LargePut::Single(max) => self.put_if_absent(to, &self.get(from, max)?),
+        }
+    }
+
     fn delete(&self, path: &str) -> io::Result<()> {
         let (Connection { client, limits, .. }, key) = (self.connection.clone(), key(path)?);
         let limit = limits.call();

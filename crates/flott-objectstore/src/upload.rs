@@ -59,11 +59,23 @@ pub(crate) async fn put_in_place(
     len: usize,
     limits: Limits,
 ) -> object_store::Result<()> {
-    let options = CopyOptions { mode: CopyMode::Create, ..CopyOptions::default() };
-    let copied = within(time_for(len, limits), client.copy_opts(temp, key, options)).await;
+    let copied = copy(client.as_ref(), temp, key, len as u64, limits).await;
     // Whether or not it worked, the temporary name has served; should it stay, garbage collection removes it.
     drop(within(limits.call(), client.delete(temp)).await);
     copied
+}
+
+/// Makes the object `to` of the `len` bytes of `from`, if there is none.
+pub(crate) async fn copy(
+    client: &dyn Client,
+    from: &Path,
+    to: &Path,
+    len: u64,
+    limits: Limits,
+) -> object_store::Result<()> {
+    let options = CopyOptions { mode: CopyMode::Create, ..CopyOptions::default() };
+    let time = time_for(usize::try_from(len).unwrap_or(usize::MAX), limits);
+    within(time, client.copy_opts(from, to, options)).await
 }
 
 async fn send_pieces(

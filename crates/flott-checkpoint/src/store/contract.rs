@@ -21,6 +21,7 @@ pub fn check_store_contract(env: &Env, store: &Arc<dyn ObjectStore>, dir: &str) 
     check.writers()?;
     check.ranges()?;
     check.listing()?;
+    check.copies()?;
     check.deletion()?;
     race(env, store, dir)
 }
@@ -148,7 +149,32 @@ impl Check<'_> {
         }
         let listed = self.store.list(&self.path("list"));
         let is_sorted = matches!(&listed, Ok(names) if names == &["a", "b", "c"]);
-        expect(is_sorted, "a list has the names in the directory, sorted, once each", listed)
+        expect(is_sorted, "a list has the names in the directory, sorted, once each", listed)?;
+        let listed = self.store.list_with_metadata(&self.path("list"));
+        let known = listed.as_ref().map(|found| {
+            found.iter().map(|(name, it)| (name.as_str(), it.len, it.is_dir)).collect::<Vec<_>>()
+        });
+        let is_known =
+            matches!(&known, Ok(found) if found == &[("a", 1, false), ("b", 1, false), ("c", 0, true)]);
+        expect(is_known, "what is listed is known", listed)
+    }
+
+    fn copies(&self) -> Result<(), String> {
+        self.put("from", b"first")?;
+        self.put("taken", b"second")?;
+        let copy = |from: &str, to: &str| self.store.copy_if_absent(&self.path(from), &self.path(to));
+        let copied = copy("from", "copies/to");
+        expect(copied.is_ok(), "an object is copied", copied)?;
+        let got = self.store.get(&self.path("copies/to"), 5);
+        expect(matches!(&got, Ok(bytes) if bytes == b"first"), "a copy has the content", got)?;
+        let again = copy("from", "taken").map_err(|error| error.kind());
+        expect(again == Err(io::ErrorKind::AlreadyExists), "a copy replaces nothing", again)?;
+        let missing = copy("missing", "copies/other").map_err(|error| error.kind());
+        expect(missing == Err(io::ErrorKind::NotFound), "what is missing is not copied", missing)?;
+        let deleted = self.store.delete(&self.path("from"));
+        let got = self.store.get(&self.path("copies/to"), 5);
+        let stays = deleted.is_ok() && matches!(&got, Ok(bytes) if bytes == b"first");
+        expect(stays, "a copy stays when what it was made of is deleted", got)
     }
 
     fn deletion(&self) -> Result<(), String> {

@@ -210,6 +210,15 @@ impl ObjectStore for LocalStore {
         Ok(names)
     }
 
+    /// A second name: objects are never changed.
+    fn copy_if_absent(&self, from: &str, to: &str) -> io::Result<()> {
+        let (from, to) = (self.full(from), self.full(to));
+        let dir = to.parent().unwrap_or(&self.root);
+        self.ensure_dir(dir)?;
+        self.fs.hard_link(&from, &to)?;
+        self.fs.sync_dir(dir)
+    }
+
     fn delete(&self, path: &str) -> io::Result<()> {
         match self.fs.remove(&self.full(path)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

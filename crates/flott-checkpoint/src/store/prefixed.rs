@@ -42,6 +42,12 @@ impl ObjectStore for PrefixedStore {
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
         self.store.list(&self.full(dir))
     }
+    fn list_with_metadata(&self, dir: &str) -> io::Result<Vec<(String, Metadata)>> {
+        self.store.list_with_metadata(&self.full(dir))
+    }
+    fn copy_if_absent(&self, from: &str, to: &str) -> io::Result<()> {
+        self.store.copy_if_absent(&self.full(from), &self.full(to))
+    }
     fn delete(&self, path: &str) -> io::Result<()> {
         self.store.delete(&self.full(path))
     }

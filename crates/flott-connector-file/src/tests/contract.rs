@@ -1,16 +1,19 @@
 //! The contracts of sources and sinks, by the kit for connectors.
 
-use super::harness::{BASE, hidden, lines};
+use super::harness::BASE;
 use super::put;
 use crate::{FileCompactStrategy, FileSink, FileSource, RollingPolicy};
 use flott_api::UserResult;
+use flott_checkpoint::{LocalStore, ObjectStore, ObjectStoreFactory, ObjectStores, RemoteLocation};
 use flott_env::Env;
 use flott_env::sim::{Fault, FaultEffect, Simulation};
 use flott_testkit::contract::{
-    RecordId, SinkContract, SinkFault, SinkLimits, SinkPromise, SinkSubject, SourceContract, SourceSubject,
-    Wakeup,
+    Budget, RecordId, SinkContract, SinkFault, SinkLimits, SinkPromise, SinkSubject, SourceContract,
+    SourceSubject, Wakeup,
 };
 use flott_types::CheckpointId;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 fn parse(line: &str) -> UserResult<RecordId> {
@@ -18,8 +21,28 @@ fn parse(line: &str) -> UserResult<RecordId> {
     Ok(RecordId { partition: partition.parse()?, number: number.parse()? })
 }
 
+/// Object stores, each a directory of the simulated disk.
+#[derive(Debug)]
+struct Buckets(Env);
+
+impl ObjectStoreFactory for Buckets {
+    fn open(&self, location: &RemoteLocation) -> flott_types::Result<Arc<dyn ObjectStore>> {
+        let root = format!("/buckets/{}", location.authority);
+        Ok(Arc::new(LocalStore::new(self.0.fs(), root, self.0.random_u64())))
+    }
+}
+
+fn with_buckets(world: &Simulation) -> Env {
+    let env = world.env();
+    env.with_settings(ObjectStores(Arc::new(Buckets(env.clone()))))
+}
+
+/// The sink's directory as a URI, and where that is on the simulated disk.
+const REMOTE: (&str, &str) = ("s3://bucket/out", "/buckets/bucket/out");
+
 struct FileSinkSubject {
     world: Simulation,
+    base: (&'static str, &'static str),
     configure: fn(FileSink<String>) -> FileSink<String>,
     holds_back: bool,
 }
@@ -29,10 +52,10 @@ impl SinkSubject for FileSinkSubject {
     type Sink = FileSink<String>;
 
     fn env(&self) -> Env {
-        self.world.env()
+        with_buckets(&self.world)
     }
     fn sink(&mut self) -> UserResult<FileSink<String>> {
-        Ok((self.configure)(FileSink::lines(BASE)))
+        Ok((self.configure)(FileSink::lines(self.base.0)))
     }
     fn promise(&self) -> SinkPromise {
         SinkPromise::Transactional
@@ -44,10 +67,25 @@ impl SinkSubject for FileSinkSubject {
         id.to_string()
     }
     fn committed(&mut self, _: Option<CheckpointId>) -> UserResult<Vec<RecordId>> {
-        lines(self.world.disk()).iter().map(|line| parse(line)).collect()
+        let mut records = Vec::new();
+        for (path, content) in self.world.disk().files() {
+            let hidden = |name: &str| name.starts_with(['.', '_']);
+            let relative = path.strip_prefix(self.base.1).ok().and_then(|path| path.to_str());
+            if relative.is_some_and(|path| !path.split('/').any(hidden)) {
+                let text = String::from_utf8(content)?;
+                assert!(text.ends_with('\n'), "{path:?} is torn: {text:?}");
+                records.extend(text.lines().map(parse).collect::<UserResult<Vec<_>>>()?);
+            }
+        }
+        Ok(records)
     }
     fn lingering(&mut self) -> UserResult<Vec<String>> {
-        Ok(hidden(self.world.disk()))
+        let below = Path::new(self.base.1).join(".flott");
+        let files = self.world.disk().files();
+        let hidden = files.keys().filter(|path| path.starts_with(&below));
+        // Of a dead put, what the clean-up of a store removes.
+        let named = hidden.filter(|path| !path.to_string_lossy().contains("/.tmp-"));
+        Ok(named.map(|path| path.display().to_string()).collect())
     }
     fn faults(&self) -> Vec<SinkFault> {
         vec![SinkFault::FailRequest, SinkFault::LoseReply]
@@ -66,36 +104,61 @@ impl SinkSubject for FileSinkSubject {
     }
 }
 
-fn check(configure: fn(FileSink<String>) -> FileSink<String>, holds_back: bool) {
-    let subject = || Ok(FileSinkSubject { world: Simulation::new(1), configure, holds_back });
-    let report = SinkContract::new().run(subject).unwrap_or_else(|failure| panic!("{failure}"));
-    assert!(report.cases.len() > 500, "{}", report.cases.len());
+fn check(
+    base: (&'static str, &'static str),
+    budget: Budget,
+    configure: fn(FileSink<String>) -> FileSink<String>,
+    holds_back: bool,
+) {
+    let subject = || Ok(FileSinkSubject { world: Simulation::new(1), base, configure, holds_back });
+    let report = SinkContract::new().budget(budget).run(subject);
+    let report = report.unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(report.cases.len() > 200, "{}", report.cases.len());
+}
+
+const LOCAL: (&str, &str) = (BASE, BASE);
+const SAMPLE: Budget = Budget::Sample { cases: 300, seed: 5 };
+
+fn in_partitions(sink: FileSink<String>) -> FileSink<String> {
+    sink.partition_by(|record: &String| record.split('/').next().unwrap_or_default().to_owned())
 }
 
 #[test]
 fn the_sink_keeps_the_contract_of_sinks() {
-    check(|sink| sink, false);
+    check(LOCAL, Budget::All, |sink| sink, false);
 }
 
 #[test]
 fn with_parts_of_a_size_it_keeps_it() {
-    check(|sink| sink.rolling(RollingPolicy::never().max_part_size(3)), false);
+    check(LOCAL, SAMPLE, |sink| sink.rolling(RollingPolicy::never().max_part_size(3)), false);
 }
 
 #[test]
 fn with_partitions_and_compaction_it_keeps_it() {
-    check(
-        |sink| {
-            sink.partition_by(|record: &String| record.split('/').next().unwrap_or_default().to_owned())
-                .enable_compact(FileCompactStrategy::on_checkpoint(2))
-        },
-        true,
-    );
+    let compacts = |sink| in_partitions(sink).enable_compact(FileCompactStrategy::on_checkpoint(2));
+    check(LOCAL, SAMPLE, compacts, true);
+}
+
+#[test]
+fn in_an_object_store_it_keeps_it() {
+    check(REMOTE, SAMPLE, |sink| sink, false);
+}
+
+#[test]
+fn in_an_object_store_with_parts_of_a_size_it_keeps_it() {
+    check(REMOTE, SAMPLE, |sink| in_partitions(sink).rolling(RollingPolicy::never().max_part_size(3)), false);
+}
+
+#[test]
+fn in_an_object_store_with_compaction_it_keeps_it() {
+    let compacts = |sink| in_partitions(sink).enable_compact(FileCompactStrategy::on_checkpoint(2));
+    check(REMOTE, SAMPLE, compacts, true);
 }
 
 /// Files that come one after the other; each is a partition.
 struct FileSourceSubject {
     world: Simulation,
+    base: (&'static str, &'static str),
     configure: fn(FileSource<String>) -> FileSource<String>,
     n_files: u32,
 }
@@ -104,10 +167,10 @@ impl SourceSubject for FileSourceSubject {
     type Source = FileSource<String>;
 
     fn env(&self) -> Env {
-        self.world.env()
+        with_buckets(&self.world)
     }
     fn source(&mut self) -> UserResult<FileSource<String>> {
-        Ok((self.configure)(FileSource::lines("/in")))
+        Ok((self.configure)(FileSource::lines(self.base.0)))
     }
     fn put(&mut self, n: u64) -> UserResult<Vec<RecordId>> {
         let records: Vec<RecordId> = (0..n)
@@ -115,7 +178,7 @@ impl SourceSubject for FileSourceSubject {
             .collect();
         for file in records.chunk_by(|a, b| a.partition == b.partition) {
             let lines: String = file.iter().map(|record| format!("{record}\n")).collect();
-            put(&self.world.env(), &format!("/in/{}", self.n_files), lines);
+            put(&self.world.env(), &format!("{}/{}", self.base.1, self.n_files), lines);
             self.n_files += 1;
         }
         Ok(records)
@@ -131,9 +194,12 @@ impl SourceSubject for FileSourceSubject {
 }
 
 fn check_source(configure: fn(FileSource<String>) -> FileSource<String>) {
-    let subject = || Ok(FileSourceSubject { world: Simulation::new(1), configure, n_files: 0 });
-    let report = SourceContract::new().run(subject).unwrap_or_else(|failure| panic!("{failure}"));
-    assert!(report.cases.len() > 300, "{}", report.cases.len());
+    for base in [("/in", "/in"), ("s3://bucket/in", "/buckets/bucket/in")] {
+        let subject = || Ok(FileSourceSubject { world: Simulation::new(1), base, configure, n_files: 0 });
+        let report =
+            SourceContract::new().run(subject).unwrap_or_else(|failure| panic!("{}: {failure}", base.0));
+        assert!(report.cases.len() > 300, "{}", report.cases.len());
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@
 
 mod contract;
 mod failures;
+mod files;
 mod jobs;
 mod program;
 mod proxy;
@@ -38,6 +39,10 @@ const TESTS: &[Test] = &[
     ("a_job_that_fails_goes_on_exactly_once", jobs::a_job_that_fails_goes_on_exactly_once),
     ("a_job_that_is_killed_goes_on_exactly_once", jobs::a_job_that_is_killed_goes_on_exactly_once),
     ("a_job_outlives_a_server_that_is_away", jobs::a_job_outlives_a_server_that_is_away),
+    ("the_file_sink_keeps_the_contract_of_sinks", files::the_file_sink_keeps_the_contract_of_sinks),
+    ("the_file_source_keeps_the_contract_of_sources", files::the_file_source_keeps_the_contract_of_sources),
+    ("a_job_reads_and_writes_objects_exactly_once", files::a_job_reads_and_writes_objects_exactly_once),
+    ("a_place_that_is_not_there_is_named", files::a_place_that_is_not_there_is_named),
     ("savepoints_go_there_and_come_back", snapshots::savepoints_go_there_and_come_back),
 ];
 
