@@ -92,7 +92,9 @@ pub(crate) struct Successor<'a> {
 impl Successor<'_> {
     /// Whether the transaction is in no checkpoint that anybody goes on from, and this subtask is the one to abort it.
     pub(crate) fn aborts(&self, name: &Name) -> bool {
-        if name.run == self.run {
+        // Of a successor: this attempt was taken for dead itself, and wakes up before it has taken anything over.
+        let is_of_successor = self.generation.is_some_and(|own| own.is_before(name.generation));
+        if name.run == self.run || is_of_successor {
             return false;
         }
         // Committed by whoever has its committable; what it has begun later is for who has this entry.
@@ -147,6 +149,7 @@ mod tests {
         assert!(successor.aborts_late(&name(3, 8, Some(4), 2)), "a zombie that has woken");
         assert!(!successor.aborts_late(&name(2, 8, Some(4), 2)), "not its own to abort");
         assert!(!successor.aborts_late(&name(1, 10, Some(12), 0)), "of a successor: this one is the zombie");
+        assert!(!successor.aborts(&name(1, 10, Some(12), 0)), "also when it has only begun to look");
         assert!(!successor.aborts_late(&name(1, 9, restored.map(|it| it.0), 3)), "its own");
         let mut other = name(1, 8, None, 0);
         other.generation.history = 7;

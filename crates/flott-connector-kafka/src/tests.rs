@@ -1,1 +1,4 @@
 //! Tests against a model of a broker.
+
+mod contract;
+mod model;

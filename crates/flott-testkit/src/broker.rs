@@ -11,7 +11,7 @@ mod log;
 mod transactions;
 
 pub use log::{BrokerRecord, Isolation};
-pub use transactions::{ProducerIdentity, TransactionState};
+pub use transactions::{ProducerIdentity, TransactionDescription, TransactionState};
 
 use log::PartitionLog;
 use std::collections::{BTreeMap, BTreeSet};

@@ -27,6 +27,17 @@ pub enum TransactionState {
     CompleteAbort,
 }
 
+/// What a coordinator tells of a transactional id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransactionDescription {
+    /// Who has it.
+    pub identity: ProducerIdentity,
+    /// Where it is.
+    pub state: TransactionState,
+    /// After which time an open transaction is aborted, as who has the id has said.
+    pub timeout_ms: i64,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Transaction {
     identity: ProducerIdentity,
@@ -175,25 +186,26 @@ impl SimBroker {
         })
     }
 
-    /// Who has an id, and where it is.
+    /// What is known of an id.
     ///
     /// # Errors
     /// [`BrokerError::TransactionalIdNotFound`].
-    pub fn describe_transaction(&mut self, id: &str) -> Answer<(ProducerIdentity, TransactionState)> {
+    pub fn describe_transaction(&mut self, id: &str) -> Answer<TransactionDescription> {
         self.request(|broker| {
             let transaction = broker.transactions.get(id).ok_or(BrokerError::TransactionalIdNotFound)?;
-            Ok((transaction.identity, transaction.state))
+            let Transaction { identity, state, timeout_ms, .. } = *transaction;
+            Ok(TransactionDescription { identity, state, timeout_ms })
         })
     }
 
-    /// The ids of open transactions that begin with `prefix`.
+    /// The ids that begin with `prefix`, and where they are.
     ///
     /// # Errors
     /// If the request goes wrong.
-    pub fn list_transactions(&mut self, prefix: &str) -> Answer<Vec<String>> {
+    pub fn list_transactions(&mut self, prefix: &str) -> Answer<Vec<(String, TransactionState)>> {
         self.request(|broker| {
-            let open = broker.open_transactions();
-            Ok(open.into_iter().filter(|id| id.starts_with(prefix)).collect())
+            let all = broker.transactions.iter().filter(|(id, _)| id.starts_with(prefix));
+            Ok(all.map(|(id, transaction)| (id.clone(), transaction.state)).collect())
         })
     }
 
