@@ -18,6 +18,7 @@ mod checkpoints;
 mod clock;
 mod engine;
 mod exchange;
+mod formats;
 mod hash;
 mod in_order;
 mod kafka;
@@ -76,6 +77,12 @@ enum Command {
     LargeState(LargeStateArgs),
     /// Measures a job from topic to topic of Apache Kafka beside a loop on its client library.
     Kafka(KafkaArgs),
+    /// Measures how fast each format of messages decodes a bid of Nexmark, on one core.
+    Formats {
+        /// How often all messages are decoded; the median counts.
+        #[arg(long, default_value_t = 21)]
+        rounds: usize,
+    },
     /// Runs everything once with few records: do all contenders work and agree?
     Smoke,
     /// Runs the job of a limit in this process.
@@ -186,6 +193,10 @@ fn main() -> ExitCode {
         }
         Command::LargeStateJob { dir, args } => {
             large_state::run(args, &dir);
+            Ok(())
+        }
+        Command::Formats { rounds } => {
+            formats::measure_all(rounds).iter().for_each(|line| println!("{line}"));
             Ok(())
         }
         Command::Smoke => smoke(),
@@ -304,6 +315,7 @@ fn smoke() -> Result<(), BenchError> {
     }
     println!("{}", checkpoints::pauses_of_timers(SMOKE_RECORDS, 2));
     println!("{}", checkpoints::throughput(1_000, SMOKE_RECORDS, 1, 1));
+    formats::measure_all(1).iter().for_each(|line| println!("{line}"));
     for limit in Limit::ALL {
         let reading = limits::measure(limit, Duration::from_millis(500))?;
         if !reading.is_within(SMOKE_GENEROSITY) {

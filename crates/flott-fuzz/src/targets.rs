@@ -5,6 +5,7 @@ pub(crate) mod config;
 pub(crate) mod files;
 pub(crate) mod joins;
 pub(crate) mod keyed_state;
+pub(crate) mod messages;
 pub(crate) mod operator_state;
 pub(crate) mod operators;
 pub(crate) mod parts;

@@ -16,6 +16,7 @@
 //! 10. `kafka` (with the feature of that name): topics of Apache Kafka as sources and sinks.
 //! 11. [`savepoints`]: snapshots that are yours: take, restore, look at, export.
 //! 12. `postgres` (with the feature of that name): PostgreSQL databases.
+//! 13. [`formats`]: how records stand in messages.
 
 // Of two definitions of a link the first one counts: these are for rustdoc, the page's own for the repository.
 #[doc = "[event time]: event_time"]
@@ -60,6 +61,9 @@ pub mod kafka {}
 #[cfg(feature = "postgres")]
 #[doc = include_str!("../../../docs/guide/postgres.md")]
 pub mod postgres {}
+
+#[doc = include_str!("../../../docs/guide/formats.md")]
+pub mod formats {}
 
 #[doc = include_str!("../../../docs/guide/savepoints.md")]
 pub mod savepoints {}

@@ -37,7 +37,7 @@
 //! * This level: the environment, streams, functions, watermark strategies, configuration, errors.
 //! * [`windowing`]: assigners, triggers, evictors. [`state`]: handles of keyed, operator and broadcast state.
 //! * [`sources`], [`sinks`]: those that need nothing outside the process. [`connectors`]: the others, each behind a
-//!   cargo feature. [`mod@format`]: how records stand in files.
+//!   cargo feature. [`mod@format`]: how records stand in files; [`message`], [`mod@formats`]: in messages.
 //! * [`mod@env`]: the seam to clock, files and tasks, with a simulated version for tests.
 //!
 //! It is *not* where anything is implemented: this crate re-exports the crates below it, so that programs need not know
@@ -48,6 +48,7 @@
 //! | feature | gives | default |
 //! |---|---|---|
 //! | `file` | [`connectors::file`]: text lines, CSV, JSON lines, gzip and zstd | yes |
+//! | `json`, `csv` | [`mod@formats`]: JSON, Debezium JSON and CSV in messages | no |
 //! | `nexmark` | `connectors::nexmark`: the generator of the Nexmark benchmark | no |
 //! | `parquet` | `connectors::parquet`: Parquet files for the file source and sink; builds Arrow | no |
 //! | `s3`, `gcs`, `azure` | checkpoints and savepoints under `s3:`, `gs:`, `abfs:` URIs; each builds an HTTP client | no |
@@ -57,6 +58,7 @@
 #![deny(missing_docs)]
 
 pub mod connectors;
+pub mod formats;
 pub mod guide;
 pub mod prelude;
 

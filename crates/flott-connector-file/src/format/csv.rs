@@ -5,22 +5,20 @@ mod parser;
 use super::{Budget, Cursor, DeferredError, lines, too_long};
 use crate::MAX_RECORD_BYTES_DEFAULT;
 use crate::input::Input;
-use csv::{ByteRecord, DeserializeError, DeserializeErrorKind};
+use csv::{ByteRecord, DeserializeErrorKind};
 use flott_api::format::{
     ByteRange, DecodeFormat, DecodeInput, EncodeFormat, FileLayout, ReadPosition, RecordDecoder,
     RecordEncoder,
 };
 use flott_api::{InputStatus, SplitOutput, UserResult};
 use flott_env::FileSystem;
+use flott_format_csv::{SharedBuffer, explain_fields};
 use flott_types::{Error, Result};
 use parser::{CsvParser, Parsed};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::io::{self, Write};
 use std::marker::PhantomData;
-use std::num::IntErrorKind;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Header {
@@ -180,9 +178,6 @@ impl<T: DeserializeOwned + 'static> DecodeFormat<T> for CsvFormat {
 /// A line end takes two bytes at most.
 const LINE_END_BYTES_MAX: usize = 2;
 
-/// Of a field that is wrong, what a message shows.
-const FIELD_BYTES_SHOWN: usize = 100;
-
 struct CsvDecoder<T> {
     format: CsvFormat,
     input: Input,
@@ -283,67 +278,13 @@ impl<T: DeserializeOwned + 'static> CsvDecoder<T> {
 
     #[cold]
     fn explain(&self, error: &csv::Error) -> Refused {
-        let csv::ErrorKind::Deserialize { err, .. } = error.kind() else {
-            return Refused::BadRecord(error.to_string());
-        };
-        if let DeserializeErrorKind::Message(message) = err.kind()
+        if let csv::ErrorKind::Deserialize { err, .. } = error.kind()
+            && let DeserializeErrorKind::Message(message) = err.kind()
             && let Some(error) = self.explain_column(message)
         {
             return Refused::File(error);
         }
-        let expected = match err.kind() {
-            DeserializeErrorKind::ParseInt(error) => match error.kind() {
-                IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => {
-                    "expected an integer of the column's range"
-                }
-                _ => "expected an integer",
-            },
-            DeserializeErrorKind::ParseFloat(_) => "expected a number",
-            DeserializeErrorKind::ParseBool(_) => "expected true or false",
-            DeserializeErrorKind::InvalidUtf8(_) => "expected UTF-8 text",
-            DeserializeErrorKind::UnexpectedEndOfRow => "expected another field",
-            DeserializeErrorKind::Message(text) | DeserializeErrorKind::Unsupported(text) => text,
-        };
-        let Some(idx) = self.find_column(err) else { return Refused::BadRecord(expected.to_owned()) };
-        let name = self.header.as_ref().and_then(|header| header.get(idx)).map(String::from_utf8_lossy);
-        let column = name.map_or_else(|| (idx + 1).to_string(), |name| format!("'{name}'"));
-        let field = self.fields.get(idx).unwrap_or_default();
-        let shown = field.get(..FIELD_BYTES_SHOWN).unwrap_or(field);
-        let rest = if shown.len() < field.len() { "…" } else { "" };
-        let found = String::from_utf8_lossy(shown);
-        Refused::BadRecord(format!("column {column}: {expected}, found '{found}'{rest}"))
-    }
-
-    /// The index of the column at which deserialization stopped.
-    ///
-    /// The deserializer tells of numbers but not of what a type's own code refuses, so for the rest the record is read
-    /// again without its last columns: as long as the bad one is there, the error is the same.
-    fn find_column(&self, error: &DeserializeError) -> Option<usize> {
-        match error.kind() {
-            DeserializeErrorKind::UnexpectedEndOfRow => return None,
-            // That is about all columns together.
-            DeserializeErrorKind::Message(message) if message.starts_with("invalid length") => return None,
-            _ => {}
-        }
-        if let Some(idx) = error.field() {
-            return usize::try_from(idx).ok();
-        }
-        let fails_alike = |n_columns: usize| {
-            let (mut fields, mut header) = (self.fields.clone(), self.header.clone());
-            fields.truncate(n_columns);
-            if let Some(header) = &mut header {
-                header.truncate(n_columns);
-            }
-            let result = fields.deserialize::<T>(header.as_ref());
-            match result.err().map(csv::Error::into_kind) {
-                Some(csv::ErrorKind::Deserialize { err, .. }) => err.kind() == error.kind(),
-                Some(_) | None => false,
-            }
-        };
-        let columns: Vec<usize> = (1..=self.fields.len()).collect();
-        let n_before = columns.partition_point(|n_columns| !fails_alike(*n_columns));
-        // What fails with no column at all is not about one.
-        (n_before < columns.len() && !fails_alike(0)).then_some(n_before)
+        Refused::BadRecord(explain_fields::<T>(&self.fields, self.header.as_ref(), error))
     }
 
     /// The error of the whole file if every record is wrong in the same way: the header is.
@@ -410,8 +351,8 @@ impl<T: Serialize + 'static> EncodeFormat<T> for CsvFormat {
 }
 
 impl CsvFormat {
-    fn writer(&self, header: Header) -> (csv::Writer<Written>, Written) {
-        let written = Written::default();
+    fn writer(&self, header: Header) -> (csv::Writer<SharedBuffer>, SharedBuffer) {
+        let written = SharedBuffer::default();
         let mut builder = csv::WriterBuilder::new();
         builder.delimiter(self.delimiter).has_headers(header == Header::FirstRecord);
         builder.flexible(self.field_count == FieldCount::Any);
@@ -423,30 +364,10 @@ impl CsvFormat {
     }
 }
 
-/// The CSV writer owns what it writes to and does not lend it; a shared buffer is how its bytes get out.
-#[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
-
-impl Written {
-    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Write for Written {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.lock().extend_from_slice(buf);
-        Ok(buf.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 struct CsvEncoder {
     format: CsvFormat,
-    writer: csv::Writer<Written>,
-    written: Written,
+    writer: csv::Writer<SharedBuffer>,
+    written: SharedBuffer,
     /// Known after the first record.
     header_bytes: Option<u64>,
 }
@@ -457,7 +378,7 @@ impl CsvEncoder {
         let (mut writer, written) = self.format.writer(Header::None);
         writer.serialize(first)?;
         writer.flush()?;
-        let n_plain = written.lock().len();
+        let n_plain = written.len();
         Ok(n_bytes.saturating_sub(n_plain) as u64)
     }
 }
@@ -467,10 +388,10 @@ impl<T: Serialize> RecordEncoder<T> for CsvEncoder {
         self.writer.serialize(&record)?;
         self.writer.flush()?;
         if self.header_bytes.is_none() {
-            let n_bytes = self.written.lock().len();
+            let n_bytes = self.written.len();
             self.header_bytes = Some(self.header_of(&record, n_bytes)?);
         }
-        out.append(&mut self.written.lock());
+        self.written.move_to(out);
         Ok(())
     }
 

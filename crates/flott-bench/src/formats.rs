@@ -1,0 +1,175 @@
+//! How fast messages become records: each format on the bids of Nexmark, and other parsers of JSON beside ours.
+
+use crate::clock::measure;
+use flott_api::message::{DecodeError, DeserializationSchema, MessageDecoder, SerializationSchema};
+use flott_connector_nexmark::{Bid, Event, Generator, NexmarkConfig};
+use flott_format_csv::CsvFormat;
+use flott_format_json::{DebeziumJsonFormat, JsonFormat};
+use flott_types::{RowChange, RowKind};
+use serde::{Deserialize, Serialize};
+
+/// How many different messages there are: more than what caches and branch predictors remember.
+const MESSAGES: usize = 100_000;
+
+/// A bid as Nexmark has it, with its texts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct BidMessage {
+    auction: u64,
+    bidder: u64,
+    price: u64,
+    channel: String,
+    url: String,
+    date_time: i64,
+    extra: String,
+}
+
+impl From<Bid> for BidMessage {
+    fn from(bid: Bid) -> Self {
+        let Bid { auction, bidder, price, date_time, channel, seed: _ } = bid;
+        let channel_name = channel.name().into_owned();
+        Self { auction, bidder, price, channel: channel_name, url: bid.url(), date_time, extra: bid.extra() }
+    }
+}
+
+impl BidMessage {
+    fn checksum(&self) -> u64 {
+        let texts = self.channel.len() + self.url.len() + self.extra.len();
+        self.auction
+            ^ self.bidder.rotate_left(8)
+            ^ self.price.rotate_left(16)
+            ^ (self.date_time as u64)
+            ^ texts as u64
+    }
+}
+
+/// Takes a message apart and returns the checksum of what it says.
+type Decode = Box<dyn FnMut(&[u8]) -> u64>;
+
+/// Messages one behind the other, as a broker delivers them.
+#[derive(Default)]
+struct Messages {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Messages {
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0;
+        self.ends
+            .iter()
+            .map(move |&end| self.bytes.get(std::mem::replace(&mut start, end)..end).unwrap_or_default())
+    }
+}
+
+struct Contender {
+    name: &'static str,
+    decode: Decode,
+    messages: Messages,
+    /// Megabytes a second, round by round.
+    rates: Vec<f64>,
+}
+
+/// Decodes the messages of each format, in turn, `rounds` times, and returns a line for each.
+pub(crate) fn measure_all(rounds: usize) -> Vec<String> {
+    let bids = bids();
+    let expected = bids.iter().map(BidMessage::checksum).fold(0_u64, u64::wrapping_add);
+    let mut contenders = contenders(&bids);
+    for _ in 0..rounds.max(1) {
+        contenders.iter_mut().for_each(|contender| contender.run(expected));
+    }
+    contenders.into_iter().map(Contender::report).collect()
+}
+
+fn bids() -> Vec<BidMessage> {
+    let generator = Generator::new(&NexmarkConfig::bounded(1)).expect("the default is valid");
+    let bids = (0..).filter_map(|n| match generator.event(n) {
+        Event::Bid(bid) => Some(bid.into()),
+        Event::Person(_) | Event::Auction(_) => None,
+    });
+    bids.take(MESSAGES).collect()
+}
+
+fn contenders(bids: &[BidMessage]) -> Vec<Contender> {
+    let json = || encoded(&JsonFormat::new(), bids);
+    let changes: Vec<_> =
+        bids.iter().map(|bid| RowChange { kind: RowKind::Insert, row: bid.clone() }).collect();
+    let contender = |name, messages, decode| Contender { name, decode, messages, rates: Vec::new() };
+    vec![
+        contender("JsonFormat", json(), decoder::<BidMessage>(&JsonFormat::new(), BidMessage::checksum)),
+        contender(
+            "JSON, serde_json::from_slice",
+            json(),
+            Box::new(|message| serde_json::from_slice::<BidMessage>(message).expect("JSON").checksum()),
+        ),
+        contender("JSON, simd-json", json(), simd_json()),
+        contender(
+            "JSON, sonic-rs",
+            json(),
+            Box::new(|message| sonic_rs::from_slice::<BidMessage>(message).expect("JSON").checksum()),
+        ),
+        contender(
+            "DebeziumJsonFormat",
+            encoded(&DebeziumJsonFormat::new(), &changes),
+            decoder(&DebeziumJsonFormat::new(), |change: &RowChange<BidMessage>| change.row.checksum()),
+        ),
+        contender(
+            "CsvFormat",
+            encoded(&CsvFormat::new(), bids),
+            decoder::<BidMessage>(&CsvFormat::new(), BidMessage::checksum),
+        ),
+    ]
+}
+
+fn encoded<T>(schema: &impl SerializationSchema<T>, records: &[T]) -> Messages {
+    let mut encoder = schema.create_encoder().expect("made");
+    let mut messages = Messages::default();
+    for record in records {
+        encoder.encode(record, &mut messages.bytes).expect("encoded");
+        messages.ends.push(messages.bytes.len());
+    }
+    messages
+}
+
+fn decoder<T: 'static>(schema: &impl DeserializationSchema<T>, checksum: fn(&T) -> u64) -> Decode {
+    let mut decoder: Box<dyn MessageDecoder<T>> = schema.create_decoder().expect("made");
+    let mut records = Vec::new();
+    Box::new(move |message| {
+        let decoded: Result<(), DecodeError> = decoder.decode(message, &mut records);
+        decoded.expect("decoded");
+        records.drain(..).map(|record| checksum(&record)).sum()
+    })
+}
+
+/// It parses in place, so a message that somebody else owns, as that of a broker, is copied first.
+fn simd_json() -> Decode {
+    let (mut buffers, mut copy) = (simd_json::Buffers::default(), Vec::new());
+    Box::new(move |message| {
+        copy.clear();
+        copy.extend_from_slice(message);
+        let bid: BidMessage =
+            simd_json::serde::from_slice_with_buffers(&mut copy, &mut buffers).expect("JSON");
+        bid.checksum()
+    })
+}
+
+impl Contender {
+    fn run(&mut self, expected: u64) {
+        let (took, checksum) = measure(|| {
+            self.messages.iter().map(|message| (self.decode)(message)).fold(0_u64, u64::wrapping_add)
+        });
+        assert_eq!(checksum, expected, "{} reads something else", self.name);
+        self.rates.push(self.messages.bytes.len() as f64 / took.as_secs_f64() / 1e6);
+    }
+
+    fn report(mut self) -> String {
+        self.rates.sort_by(f64::total_cmp);
+        let median = self.rates.get(self.rates.len() / 2).copied().unwrap_or_default();
+        let best = self.rates.last().copied().unwrap_or_default();
+        let mean_bytes = self.messages.bytes.len() as f64 / self.messages.ends.len() as f64;
+        let millions = median / mean_bytes;
+        let Self { name, .. } = self;
+        format!(
+            "{name:30} {median:5.0} MB/s (at best {best:.0}), {millions:4.1} M messages/s of {mean_bytes:.0} bytes"
+        )
+    }
+}

@@ -1,0 +1,15 @@
+//! Formats of messages, each behind a cargo feature of its own: what a connector of a message broker is given.
+//!
+//! [`RawFormat`](crate::message::RawFormat) and [`StringFormat`](crate::message::StringFormat) need none and are in [`crate::message`].
+
+/// CSV: a row per message.
+#[cfg(feature = "csv")]
+pub mod csv {
+    pub use flott_format_csv::CsvFormat;
+}
+
+/// JSON: a value per message, or a change of a table as Debezium says it.
+#[cfg(feature = "json")]
+pub mod json {
+    pub use flott_format_json::*;
+}
