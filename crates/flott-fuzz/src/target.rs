@@ -1,8 +1,8 @@
 //! What is fuzzed.
 
 use crate::targets::{
-    cold, config, files, joins, keyed_state, messages, operator_state, operators, parts, sinks, snapshots,
-    socket, splits, sqlite, values,
+    cold, config, encoded, files, joins, keyed_state, messages, operator_state, operators, parts, sinks,
+    snapshots, socket, splits, sqlite, values,
 };
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ const fn target(name: &'static str, (run, seeds): (Run, Seeds), n_tested: u32) -
 }
 
 /// All targets.
-pub const TARGETS: [Target; 24] = [
+pub const TARGETS: [Target; 26] = [
     target("manifest", (snapshots::manifest, snapshots::manifests), 2_000),
     target("owner", (snapshots::owner, snapshots::owners), 300),
     target("part", (parts::part, parts::files), 500),
@@ -49,6 +49,8 @@ pub const TARGETS: [Target; 24] = [
     target("json_message", (messages::json, messages::json_seeds), 4_000),
     target("debezium_message", (messages::debezium, messages::debezium_seeds), 4_000),
     target("csv_message", (messages::csv, messages::csv_seeds), 4_000),
+    target("avro_message", (encoded::avro, encoded::avro_seeds), 4_000),
+    target("protobuf_message", (encoded::protobuf, encoded::protobuf_seeds), 4_000),
     target("config", (config::load, config::files), 1_500),
     target("values", (values::set, values::texts), 4_000),
 ];

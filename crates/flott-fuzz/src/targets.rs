@@ -2,6 +2,7 @@
 
 pub(crate) mod cold;
 pub(crate) mod config;
+pub(crate) mod encoded;
 pub(crate) mod files;
 pub(crate) mod joins;
 pub(crate) mod keyed_state;

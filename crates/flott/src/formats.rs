@@ -2,6 +2,24 @@
 //!
 //! [`RawFormat`](crate::message::RawFormat) and [`StringFormat`](crate::message::StringFormat) need none and are in [`crate::message`].
 
+/// Avro, plain or with a schema registry.
+#[cfg(feature = "avro")]
+pub mod avro {
+    pub use flott_format_avro::AvroFormat;
+}
+
+/// Protocol Buffers, plain or with a schema registry.
+#[cfg(feature = "protobuf")]
+pub mod protobuf {
+    pub use flott_format_protobuf::ProtobufFormat;
+}
+
+/// A client of Confluent's schema registry, and one for tests.
+#[cfg(any(feature = "avro", feature = "protobuf"))]
+pub mod registry {
+    pub use flott_schema_registry::*;
+}
+
 /// CSV: a row per message.
 #[cfg(feature = "csv")]
 pub mod csv {

@@ -48,7 +48,7 @@
 //! | feature | gives | default |
 //! |---|---|---|
 //! | `file` | [`connectors::file`]: text lines, CSV, JSON lines, gzip and zstd | yes |
-//! | `json`, `csv` | [`mod@formats`]: JSON, Debezium JSON and CSV in messages | no |
+//! | `json`, `csv`, `avro`, `protobuf` | [`mod@formats`]: JSON, Debezium JSON, CSV, Avro and Protocol Buffers in messages | no |
 //! | `nexmark` | `connectors::nexmark`: the generator of the Nexmark benchmark | no |
 //! | `parquet` | `connectors::parquet`: Parquet files for the file source and sink; builds Arrow | no |
 //! | `s3`, `gcs`, `azure` | checkpoints and savepoints under `s3:`, `gs:`, `abfs:` URIs; each builds an HTTP client | no |

@@ -35,7 +35,7 @@ struct Row {
 }
 
 /// The records of a message, if it has any; a format without a registry says at once what it thinks of it.
-fn decode<T: Debug>(schema: &impl DeserializationSchema<T>, message: &[u8]) -> Option<Vec<T>> {
+pub(super) fn decode<T: Debug>(schema: &impl DeserializationSchema<T>, message: &[u8]) -> Option<Vec<T>> {
     let mut records = Vec::new();
     match schema.create_decoder().expect("made").decode(message, &mut records) {
         Ok(()) => Some(records),
@@ -45,7 +45,7 @@ fn decode<T: Debug>(schema: &impl DeserializationSchema<T>, message: &[u8]) -> O
 }
 
 /// Decodes, and looks whether records come back as `expected` says if they are written and read again.
-fn round_trip<T: Debug + PartialEq>(
+pub(super) fn round_trip<T: Debug + PartialEq>(
     format: &(impl DeserializationSchema<T> + SerializationSchema<T>),
     message: &[u8],
     expected: impl Fn(T) -> T,
