@@ -6,6 +6,30 @@ pub mod file {
     pub use flott_connector_file::*;
 }
 
+/// A source that clients post JSON lines to by HTTP, and that answers when they are in a durable log.
+///
+/// ```no_run
+/// use flott::connectors::http::HttpSource;
+/// use flott::prelude::*;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Clone, Serialize, Deserialize)]
+/// struct Reading {
+///     sensor: String,
+///     value: f64,
+/// }
+///
+/// let env = StreamExecutionEnvironment::new()?;
+/// let readings = HttpSource::<Reading>::json("127.0.0.1:9000", "readings-log");
+/// env.from_source(readings, WatermarkStrategy::no_watermarks(), "readings").map(|reading| reading.value).print();
+/// env.execute("readings")?;
+/// # Ok::<(), flott::Error>(())
+/// ```
+#[cfg(feature = "http")]
+pub mod http {
+    pub use flott_connector_http::*;
+}
+
 /// The Nexmark generator: persons, auctions and bids.
 ///
 /// ```
