@@ -36,7 +36,7 @@ impl fmt::Debug for NameFilter {
 }
 
 /// The regular expression for a shell pattern.
-fn glob_to_regex(glob: &str) -> String {
+pub(crate) fn glob_to_regex(glob: &str) -> String {
     let mut regex = String::from("^");
     for character in glob.chars() {
         match character {

@@ -149,6 +149,6 @@ impl<T> From<&SplitOutput<T>> for PutOut {
     }
 }
 
-fn too_long(record_bytes_max: usize) -> String {
+pub(crate) fn too_long(record_bytes_max: usize) -> String {
     format!("longer than {record_bytes_max} bytes, the limit for a record (max_record_bytes)")
 }

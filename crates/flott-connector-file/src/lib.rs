@@ -5,6 +5,8 @@
 //! or watching a directory. [`FileSink`] writes them, in parts that roll by size and time, in a directory per
 //! partition.
 //!
+//! [`FileTailSource`] follows log files that grow and are rotated.
+//!
 //! It is *not* a file system: all access goes through `files`, which is [`Env::fs`](flott_env::Env::fs) and the object stores of the
 //! environment, so the same code runs in memory under simulation.
 //!
@@ -12,7 +14,7 @@
 //! makes a reader take more memory than a few times `max_record_bytes`.
 //!
 //! Reading order: `config` and `sink` (what users see); `split`, `enumerator`, `reader`; `format` and `input` (bytes to records);
-//! `pending` (what exactly once rests on), `writer`, `part`, `committer`, `compaction`, `directory`, `partition`, `partition_commit`.
+//! `pending` (what exactly once rests on), `writer`, `part`, `committer`, `compaction`, `directory`, `partition`, `partition_commit`; `tail` by itself.
 
 #![deny(missing_docs)]
 
@@ -32,6 +34,7 @@ mod pending;
 mod reader;
 mod sink;
 mod split;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -44,6 +47,7 @@ pub use partition::PartitionPath;
 pub use partition_commit::PartitionCommit;
 pub use sink::{FileSink, RollingPolicy};
 pub use split::FileSplit;
+pub use tail::{FileTailSource, TailReader, TailSplit};
 pub use writer::FileWriter;
 
 /// How long a record may be: a longer one is a bad record.

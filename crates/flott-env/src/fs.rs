@@ -31,6 +31,15 @@ pub struct Metadata {
     pub modified_ms: i64,
 }
 
+/// Which file it is, whatever it is called. A file that is created may get the number of one that was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileId {
+    /// The disk that it is on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+}
+
 /// Files and directories. All methods fail as their namesakes in `std::fs` do.
 #[expect(clippy::missing_errors_doc, reason = "one sentence above for all of them")]
 pub trait FileSystem: Send + Sync + fmt::Debug {
@@ -66,6 +75,11 @@ pub trait FileSystem: Send + Sync + fmt::Debug {
     /// and synced under a temporary name before, this publishes it whole, and at most once.
     fn hard_link(&self, existing: &Path, link: &Path) -> io::Result<()> {
         let _unused = (existing, link);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Which file has this name now.
+    fn file_id(&self, path: &Path) -> io::Result<FileId> {
+        let _unused = path;
         Err(io::ErrorKind::Unsupported.into())
     }
     /// Takes the lock of a file, which is created if need be; `None` if somebody holds it, in this process or another.
@@ -131,6 +145,12 @@ impl FileSystem for RealFs {
     }
     fn hard_link(&self, existing: &Path, link: &Path) -> io::Result<()> {
         std::fs::hard_link(existing, link)
+    }
+    #[cfg(unix)]
+    fn file_id(&self, path: &Path) -> io::Result<FileId> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = std::fs::metadata(path)?;
+        Ok(FileId { device: metadata.dev(), inode: metadata.ino() })
     }
     fn try_lock(&self, path: &Path) -> io::Result<Option<FileLock>> {
         let file = std::fs::File::options().create(true).truncate(false).write(true).open(path)?;

@@ -23,7 +23,7 @@ pub use canary::canary;
 #[cfg(feature = "canaries")]
 pub use canary::release_canary;
 pub use env::{Env, EnvBackend, Instant, TaskHandle, TaskPanic, yield_now};
-pub use fs::{FileLock, FileSystem, FileWrite, Metadata, ReadSeek};
+pub use fs::{FileId, FileLock, FileSystem, FileWrite, Metadata, ReadSeek};
 pub use net::AsyncStream;
 
 /// Channels; all of them bounded but `watch`, which holds one value.

@@ -7,7 +7,7 @@
 //! Operations that change something are counted, and a [`Fault`] hits one of them. So a test runs a scenario once to
 //! count, and then once for every operation and effect.
 
-use super::{FileLock, FileSystem, FileWrite, Metadata, ReadSeek};
+use super::{FileId, FileLock, FileSystem, FileWrite, Metadata, ReadSeek};
 use crate::sim::SimRng;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -464,6 +464,9 @@ impl FileSystem for MemoryFs {
             disk.entries.insert(link.to_owned(), Entry::File(inode));
             Ok(())
         })
+    }
+    fn file_id(&self, path: &Path) -> io::Result<FileId> {
+        self.read(|disk| Ok(FileId { device: 0, inode: disk.file(path)? }))
     }
     fn try_lock(&self, path: &Path) -> io::Result<Option<FileLock>> {
         drop(if self.metadata(path).is_ok() { None } else { Some(self.create(path)?) });

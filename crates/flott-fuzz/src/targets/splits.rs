@@ -4,7 +4,7 @@ use super::{put, tagged};
 use flott_api::sources::HybridSource;
 use flott_api::testing::{SourceDriver, SourceSnapshot};
 use flott_api::{Source, StartingPosition};
-use flott_connector_file::FileSource;
+use flott_connector_file::{FileSource, FileTailSource};
 use flott_connector_nexmark::{Event, NexmarkConfig, NexmarkSource};
 use flott_env::Env;
 use flott_env::sim::Simulation;
@@ -13,7 +13,7 @@ use std::path::Path;
 use std::task::{Context, Waker};
 
 const FILE: &str = "/numbers";
-const N_SOURCES: u8 = 4;
+const N_SOURCES: u8 = 5;
 
 fn world() -> Env {
     let env = Simulation::new(1).env();
@@ -29,6 +29,10 @@ fn files() -> FileSource<String> {
 /// Whose lines before a position are not only records.
 fn table() -> FileSource<(u8,)> {
     FileSource::csv(FILE)
+}
+
+fn tail() -> FileTailSource<String> {
+    FileTailSource::lines(FILE)
 }
 
 fn nexmark() -> NexmarkSource<Event> {
@@ -52,6 +56,7 @@ pub(crate) fn restore(bytes: &[u8]) {
         0 => go_on(&files(), enumerator, split),
         1 => go_on(&nexmark(), enumerator, split),
         2 => go_on(&table(), enumerator, split),
+        3 => go_on(&tail(), enumerator, split),
         _ => go_on(&hybrid(), enumerator, split),
     }
 }
@@ -67,8 +72,8 @@ fn go_on<S: Source>(source: &S, enumerator: &[u8], split: &[u8]) {
 
 /// What the sources remember after a few records.
 pub(crate) fn snapshots() -> Vec<Vec<u8>> {
-    [remembered(&files(), 0), remembered(&nexmark(), 1), remembered(&table(), 2), remembered(&hybrid(), 3)]
-        .concat()
+    let plain = [remembered(&files(), 0), remembered(&nexmark(), 1), remembered(&table(), 2)].concat();
+    [plain, remembered(&tail(), 3), remembered(&hybrid(), 4)].concat()
 }
 
 fn after_some<S: Source>(source: &S) -> SourceSnapshot<S::Split> {
@@ -92,6 +97,7 @@ pub(crate) fn start(bytes: &[u8]) {
         0 => start_at(&files(), start),
         1 => start_at(&nexmark(), start),
         2 => start_at(&table(), start),
+        3 => start_at(&tail(), start),
         _ => start_at(&hybrid(), start),
     }
 }
@@ -108,7 +114,8 @@ fn start_at<S: Source>(source: &S, start: StartingPosition) {
 }
 
 pub(crate) fn positions() -> Vec<Vec<u8>> {
-    vec![written(&files(), 0), written(&nexmark(), 1), written(&table(), 2), written(&hybrid(), 3)]
+    let plain = vec![written(&files(), 0), written(&nexmark(), 1), written(&table(), 2)];
+    [plain, vec![written(&tail(), 3), written(&hybrid(), 4)]].concat()
 }
 
 fn written<S: Source>(source: &S, whose: u8) -> Vec<u8> {
