@@ -73,7 +73,34 @@ impl Postgres {
         Ok(server)
     }
 
+    /// Starts the process and waits until it takes connections. Behind a crash the memory that the old one has shared may be in use for a while, and then the
+    /// new one ends at once.
     fn launch(&self) -> Result<(), String> {
+        let started = Instant::now();
+        loop {
+            self.spawn()?;
+            while !self.has_ended() && started.elapsed() < START_LIMIT {
+                if self.try_sql("postgres", "SELECT 1").is_ok_and(|answer| answer == "1") {
+                    return Ok(());
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            if started.elapsed() > START_LIMIT {
+                let log = std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+                let last: Vec<&str> =
+                    log.lines().rev().filter(|line| !line.trim().is_empty()).take(3).collect();
+                return Err(format!("postgres does not take connections: {}", last.join("; before that: ")));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        let has_ended = |it: &mut Child| it.try_wait().is_ok_and(|status| status.is_some());
+        self.process().as_mut().is_none_or(has_ended)
+    }
+
+    fn spawn(&self) -> Result<(), String> {
         let mut command = as_postgres(&self.binaries.join("postgres"));
         command.arg("-D").arg(self.directory.path().join("data")).arg("-k").arg(self.directory.path());
         command.args(["-p", &self.port.to_string()]);
@@ -88,19 +115,6 @@ impl Postgres {
         let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         let process = spawned.map_err(|error| format!("postgres does not start: {error}"))?;
         *self.process() = Some(process);
-        let started = Instant::now();
-        while !self.try_sql("postgres", "SELECT 1").is_ok_and(|answer| answer == "1") {
-            let has_ended = |it: &mut Child| it.try_wait().is_ok_and(|status| status.is_some());
-            let ended = self.process().as_mut().is_none_or(has_ended);
-            if ended || started.elapsed() > START_LIMIT {
-                let log = std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
-                return Err(format!(
-                    "postgres does not take connections: {}",
-                    log.lines().last().unwrap_or_default()
-                ));
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
         Ok(())
     }
 
