@@ -28,8 +28,10 @@ pub(crate) const TABLES: &str = "
         job TEXT NOT NULL, sink TEXT NOT NULL, subtask BIGINT NOT NULL, checkpoint BIGINT NOT NULL,
         PRIMARY KEY(job, sink, subtask));";
 
-/// Takes the lock under which tables are made and owners change; until the end of the transaction.
-pub(crate) const LOCK: &str = "SELECT pg_advisory_xact_lock(7811887315229736011)";
+/// Takes the lock under which tables are made and owners change; until the end of the transaction. The server ends the session of a process that
+/// stands still meanwhile: others, its successors among them, would wait for as long as it does.
+pub(crate) const LOCK: &str = "SET LOCAL idle_in_transaction_session_timeout = '5s'; \
+     SELECT pg_advisory_xact_lock(7811887315229736011)";
 
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))

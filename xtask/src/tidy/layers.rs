@@ -67,11 +67,11 @@ const TABLE: &[Row] = &[
     row("flott-nexmark", Library, ENGINE, &["flott-datastream", "flott-connector-nexmark"]),
     row("flott", Face, ALL, &[]),
     row("flott-cli", Face, ALL, &["flott"]),
+    row("flott-services", Dev, &[], &[]),
     row("flott-testkit", Dev, ALL, &["flott"]),
     row("flott-sim", Dev, ALL, &["flott", "flott-testkit"]),
     row("flott-bench", Dev, ALL, &["flott", "flott-testkit", "flott-services"]),
     row("flott-fuzz", Dev, ALL, &["flott-testkit"]),
-    row("flott-services", Dev, &[], &[]),
     row("flott-chaos", Dev, ALL, &["flott", "flott-services"]),
     row("xtask", Dev, &[], &[]),
 ];

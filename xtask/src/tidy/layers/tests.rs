@@ -118,7 +118,8 @@ fn users_of(name: &str) -> Vec<&'static str> {
 
 #[test]
 fn only_faces_and_tests_see_connectors_sql_and_cli() {
-    let above = ["flott", "flott-cli", "flott-testkit", "flott-sim", "flott-bench", "flott-fuzz"];
+    let above =
+        ["flott", "flott-cli", "flott-testkit", "flott-sim", "flott-bench", "flott-fuzz", "flott-chaos"];
     assert_eq!(users_of("flott-connector-*"), above);
     assert_eq!(users_of("flott-sql"), above);
     assert_eq!(users_of("flott-cli"), Vec::<&str>::new());
