@@ -72,8 +72,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// How many faults a round has: enough that several come together in one job.
-const FAULTS_PER_ROUND: u32 = 25;
+/// How many faults a round has: enough that several come together in one job, and not so many that pipelines get none.
+const FAULTS_PER_ROUND: std::ops::RangeInclusive<u32> = 5..=25;
 
 fn run(arguments: &Arguments) -> Result<()> {
     let mut services = match Services::start(&arguments.with) {
@@ -88,6 +88,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         .filter(|pipeline| pipeline.name().contains(&arguments.only))
         .collect();
     ensure!(!pipelines.is_empty(), "there is no pipeline between {}", arguments.with.join(", "));
+    let per_round = arguments.faults / pipelines.len() as u32;
+    let per_round = per_round.clamp(*FAULTS_PER_ROUND.start(), *FAULTS_PER_ROUND.end());
     let started = Instant::now();
     let mut random = Random(arguments.seed);
     let mut struck: BTreeMap<(&str, Strike), u32> = BTreeMap::new();
@@ -96,7 +98,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         if n_faults >= arguments.faults || started.elapsed() > Duration::from_secs(arguments.seconds) {
             break;
         }
-        let budget = FAULTS_PER_ROUND.min(arguments.faults - n_faults);
+        let budget = per_round.min(arguments.faults - n_faults);
         let Outcome { strikes, n_records: came, seconds, n_committed_reads } =
             run_round(*pipeline, budget, &mut services, &mut random)?;
         println!(

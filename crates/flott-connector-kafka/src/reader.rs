@@ -259,13 +259,11 @@ impl<T: Send + 'static> SourceReader for KafkaReader<T> {
         if self.options.commits_offsets {
             let mut offsets: Vec<_> =
                 splits.iter().map(|split| (split.partition.clone(), split.offset)).collect();
-            let in_checkpoint: BTreeSet<_> = splits.iter().map(|split| &split.partition).collect();
             // A partition that has ended since the snapshot is in it, with an earlier offset: its last one is told with the next.
-            let (later, now) =
-                self.final_offsets.drain(..).partition(|(partition, _)| in_checkpoint.contains(partition));
-            self.final_offsets = later;
-            let now: Vec<_> = now;
-            offsets.extend(now);
+            let in_checkpoint: BTreeSet<_> = splits.iter().map(|split| &split.partition).collect();
+            let ended =
+                self.final_offsets.extract_if(.., |(partition, _)| !in_checkpoint.contains(partition));
+            offsets.extend(ended);
             self.consumer.commit_offsets(&offsets);
         }
         Ok(())

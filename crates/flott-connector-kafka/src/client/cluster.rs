@@ -25,7 +25,8 @@ const NO_GROUP: &str = "flott";
 const CONSUMER_DEFAULTS: &[(&str, &str)] = &[
     ("group.id", NO_GROUP),
     ("isolation.level", "read_committed"),
-    ("queued.max.messages.kbytes", "16384"),
+    // For each partition, since each has a queue of its own.
+    ("queued.max.messages.kbytes", "4096"),
     ("fetch.queue.backoff.ms", "2"),
     // Records that are gone are not skipped silently.
     ("auto.offset.reset", "error"),

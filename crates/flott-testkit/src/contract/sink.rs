@@ -14,7 +14,7 @@ use flott_types::CheckpointId;
 use job::Job;
 use plan::{Measured, SinkCase};
 
-/// What a sink promises to who reads its destination; see [`flott_api::sink`].
+/// What a sink promises to who reads its destination; see [`flott_api::SinkWriter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SinkPromise {
     /// Readers see exactly the records of committed checkpoints, each once. What was committed stays when the job goes back to an older
