@@ -28,7 +28,6 @@ const STEPS: &[Step] = &[
     Step::cargo("sweep", "run --release -p flott-sim -- sweep"),
     Step::cargo("swarm", "run --release -p flott-sim -- faults --seeds 5000 --seconds 480"),
     Step::cargo("chaos", "run --release -p flott-sim -- chaos --faults 300 --at-least 200 --seconds 240"),
-    Step::cargo("transports", "run -p flott-chaos -- --with kafka,postgres --faults 50 --seconds 360"),
     Step::cargo("canaries", "run -p xtask -- canaries"),
     Step::cargo("bench", "run --release -p flott-bench -- smoke"),
     Step::cargo("large-state", "run --release -p flott-bench -- large-state"),
