@@ -74,6 +74,8 @@ impl Name {
 pub(crate) struct Held {
     pub(crate) subtask: u32,
     pub(crate) run: u64,
+    /// Of the run: of entries that are handed down the newest are kept.
+    pub(crate) generation: u64,
     pub(crate) next: u64,
 }
 
@@ -160,7 +162,7 @@ mod tests {
 
     #[test]
     fn what_is_in_the_restored_checkpoint_stays_and_all_else_goes() {
-        let held = [Held { subtask: 1, run: 7, next: 5 }];
+        let held = [Held { subtask: 1, run: 7, generation: 7, next: 5 }];
         let restored = Some(CheckpointId(10));
         let generation = Some(Generation { history: 0xabcd, number: 9 });
         let successor =

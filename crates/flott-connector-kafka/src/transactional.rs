@@ -20,6 +20,9 @@ const LOOK_PAUSE_MS_MIN: i64 = 1_000;
 /// How long such a transaction holds readers up at most, about, as long as the job runs.
 const LOOK_PAUSE_MS_MAX: i64 = 30_000;
 
+/// How many entries of earlier runs are handed down.
+const INHERITED_MAX: usize = 128;
+
 /// The producer of a transaction, or what is on its way to be one.
 enum Spare {
     None,
@@ -46,6 +49,8 @@ pub(crate) struct Transactions {
     restored: Option<CheckpointId>,
     /// Of earlier attempts, when this one began: what a checkpoint may have, and what is aborted.
     seen: BTreeSet<String>,
+    /// What earlier runs have left in checkpoints is handed down: one of them may wake after those who were told of it are gone.
+    inherited: Vec<Held>,
     /// When to look again, in milliseconds since the epoch, and how long after that.
     look_at: i64,
     look_pause_ms: i64,
@@ -74,6 +79,7 @@ impl Transactions {
             run: ctx.run_id,
             generation: ctx.generation.map(Generation::new),
             seen: BTreeSet::new(),
+            inherited: Vec::new(),
             look_at: i64::MAX,
             look_pause_ms: LOOK_PAUSE_MS_MIN,
             restored: ctx.restored_checkpoint,
@@ -153,9 +159,11 @@ impl Transactions {
     }
 
     /// What is needed after a restart to tell transactions of this checkpoint from later ones.
-    pub(crate) fn snapshot(&self) -> Result<Vec<u8>> {
-        let held = Held { subtask: self.subtask, run: self.run, next: self.number };
-        flott_state::encode("the number of a transaction", &held)
+    pub(crate) fn snapshot(&self) -> Result<Vec<Vec<u8>>> {
+        let generation = self.generation.unwrap_or_default().number;
+        let own = Held { subtask: self.subtask, run: self.run, generation, next: self.number };
+        let encode = |held: &Held| flott_state::encode("the number of a transaction", held);
+        self.inherited.iter().chain([&own]).map(encode).collect()
     }
 
     /// Aborts what earlier attempts have left open and no checkpoint has: readers would wait for it (FLINK-23854). So is what they have not begun
@@ -173,6 +181,9 @@ impl Transactions {
         }
         debug!(sink = self.sink_prefix, ?held, "looked for transactions that earlier attempts have left");
         self.seen = open.into_iter().collect();
+        self.inherited = held;
+        self.inherited.sort_by_key(|held| held.generation);
+        self.inherited.drain(..self.inherited.len().saturating_sub(INHERITED_MAX));
         self.look_at = self.env.processing_time().saturating_add(self.look_pause_ms);
         self.make_spare();
         Ok(())

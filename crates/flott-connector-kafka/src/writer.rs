@@ -191,7 +191,7 @@ impl<T: Send + 'static> SinkWriter<T> for KafkaWriter<T> {
     fn snapshot(&mut self) -> UserResult<Vec<Vec<u8>>> {
         match &mut self.destination {
             Destination::Plain { .. } => Ok(Vec::new()),
-            Destination::Transactional(transactions) => Ok(vec![transactions.snapshot()?]),
+            Destination::Transactional(transactions) => Ok(transactions.snapshot()?),
         }
     }
 

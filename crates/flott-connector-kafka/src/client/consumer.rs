@@ -26,7 +26,7 @@ pub(super) struct Context;
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         // Told to the reader, many times a second.
-        if matches!(error, KafkaError::PartitionEOF(_)) {
+        if error.rdkafka_error_code() == Some(Code::PartitionEOF) {
             return;
         }
         // Brokers go and come back; what does not heal is told when something is read or written.
