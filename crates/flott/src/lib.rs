@@ -69,9 +69,9 @@ pub use flott_api::{
     CommittableId, Committer, EnumeratorInit, GeneratorContext, Idleness, InputStatus,
     KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, OnError,
     OutputTag, ProcessContext, ProcessFunction, ProcessWindowFunction, RuntimeContext, Sink, SinkContext,
-    SinkWriter, Source, SourceOutput, SourceReader, SourceReaderContext, SourceSpan, SourceSplit,
-    SplitEnumerator, SplitEnumeratorContext, SplitOutput, SplitReader, SplitSource, SplitSourceReader,
-    StartingPosition, StaticSplitEnumerator, TimeDomain, TimestampMode, Until, UserResult,
+    SinkGeneration, SinkWriter, Source, SourceOutput, SourceReader, SourceReaderContext, SourceSpan,
+    SourceSplit, SplitEnumerator, SplitEnumeratorContext, SplitOutput, SplitReader, SplitSource,
+    SplitSourceReader, StartingPosition, StaticSplitEnumerator, TimeDomain, TimestampMode, Until, UserResult,
     WatermarkAlignment, WatermarkGenerator, WatermarkStrategy, WindowContext,
 };
 pub use flott_coordinator::{JobCounts, JobStatus};

@@ -40,6 +40,10 @@ const TESTS: &[Test] = &[
     ("records_keep_keys_headers_and_timestamps", sinks::records_keep_keys_headers_and_timestamps),
     ("what_a_dead_attempt_left_open_is_aborted", sinks::what_a_dead_attempt_left_open_is_aborted),
     (
+        "what_a_zombie_prepares_late_is_aborted_by_those_who_look_again",
+        sinks::what_a_zombie_prepares_late_is_aborted_by_those_who_look_again,
+    ),
+    (
         "a_committable_is_committed_by_whom_and_as_often_as_you_like",
         sinks::a_committable_is_committed_by_whom_and_as_often_as_you_like,
     ),

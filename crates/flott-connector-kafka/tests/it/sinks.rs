@@ -9,7 +9,7 @@ use flott::env::Env;
 use flott::message::{RawFormat, StringFormat};
 use flott::prelude::*;
 use flott::sinks::collect_sink;
-use flott::{Committable, CommittableId, Sink, SinkContext, SinkWriter, SubtaskIndex};
+use flott::{Committable, CommittableId, Sink, SinkContext, SinkGeneration, SinkWriter, SubtaskIndex};
 use flott_services::{Kafka, wait_until};
 use flott_types::{CheckpointId, RecordBatch};
 use std::time::Duration;
@@ -18,9 +18,11 @@ fn exactly_once(servers: &str, topic: &str) -> KafkaSink<String> {
     KafkaSink::new(servers, StringFormat).topic(topic).delivery_guarantee(DeliveryGuarantee::ExactlyOnce)
 }
 
-fn context(run_id: u64, restored: Option<u64>) -> SinkContext {
+/// Of a sink that no other test has: what one leaves open is none of another's business.
+fn context(sink: &str, run_id: u64, restored: Option<u64>) -> SinkContext {
     let mut ctx = SinkContext::new(Env::real().unwrap(), SubtaskIndex(0), 1, run_id);
     ctx.job_id = flott::JobId(7 + u128::from(std::process::id()));
+    ctx.uid = flott_types::OperatorUid(sink.to_owned());
     ctx.has_checkpoints = true;
     ctx.restored_checkpoint = restored.map(CheckpointId);
     ctx
@@ -99,7 +101,7 @@ pub(crate) fn a_committable_is_committed_by_whom_and_as_often_as_you_like(broker
     let (topics, topic) = (Topics::at(&servers), name("commits"));
     topics.create(&topic, 1);
     let sink = exactly_once(&servers, &topic);
-    let mut writer = sink.create_writer(context(1, None)).unwrap();
+    let mut writer = sink.create_writer(context(&topic, 1, None)).unwrap();
     writer.restore(Vec::new(), None).unwrap();
     writer.write(batch(&["a", "b"])).unwrap();
     let first = writer.prepare_commit(CheckpointId(1), false).unwrap().pop().unwrap();
@@ -109,7 +111,7 @@ pub(crate) fn a_committable_is_committed_by_whom_and_as_often_as_you_like(broker
     // The writer is gone, as if its process had died.
     drop(writer);
     let commit = |payload: &Vec<u8>| {
-        let mut committer = sink.create_committer(context(2, None)).unwrap().unwrap();
+        let mut committer = sink.create_committer(context(&topic, 2, None)).unwrap().unwrap();
         committer.commit(&[committable(payload.clone())])
     };
     commit(&first).unwrap();
@@ -125,7 +127,7 @@ pub(crate) fn what_a_dead_attempt_left_open_is_aborted(broker: &mut Kafka) {
     let (topics, topic) = (Topics::at(&servers), name("open"));
     topics.create(&topic, 1);
     let sink = exactly_once(&servers, &topic);
-    let mut dead = sink.create_writer(context(1, None)).unwrap();
+    let mut dead = sink.create_writer(context(&topic, 1, None)).unwrap();
     dead.restore(Vec::new(), None).unwrap();
     dead.write(batch(&["kept"])).unwrap();
     let kept = dead.prepare_commit(CheckpointId(1), false).unwrap().pop().unwrap();
@@ -135,9 +137,9 @@ pub(crate) fn what_a_dead_attempt_left_open_is_aborted(broker: &mut Kafka) {
     let aborted = dead.prepare_commit(CheckpointId(2), false).unwrap().pop().unwrap();
     dead.write(batch(&["open"])).unwrap();
     // It stands still instead of ending: nothing of it runs.
-    let mut successor = sink.create_writer(context(2, Some(1))).unwrap();
+    let mut successor = sink.create_writer(context(&topic, 2, Some(1))).unwrap();
     successor.restore(entries, Some(CheckpointId(1))).unwrap();
-    let mut committer = sink.create_committer(context(2, Some(1))).unwrap().unwrap();
+    let mut committer = sink.create_committer(context(&topic, 2, Some(1))).unwrap().unwrap();
     committer.commit(&[committable(kept)]).unwrap();
     successor.write(batch(&["new"])).unwrap();
     let new = successor.prepare_commit(CheckpointId(3), true).unwrap().pop().unwrap();
@@ -151,12 +153,40 @@ pub(crate) fn what_a_dead_attempt_left_open_is_aborted(broker: &mut Kafka) {
     assert_eq!(topics.committed(&topic, 2), ["kept", "new"]);
 }
 
+/// It begins a transaction behind the back of those who have looked when they began, and what it prepares is in no checkpoint.
+pub(crate) fn what_a_zombie_prepares_late_is_aborted_by_those_who_look_again(broker: &mut Kafka) {
+    let servers = broker.bootstrap_servers();
+    let (topics, topic) = (Topics::at(&servers), name("late-zombie"));
+    topics.create(&topic, 1);
+    let sink = exactly_once(&servers, &topic);
+    let attempt = |number, restored| {
+        let mut ctx = context(&topic, number, restored);
+        ctx.generation = Some(SinkGeneration { history: 1, job: number, subtask: number });
+        sink.create_writer(ctx).unwrap()
+    };
+    let mut successor = attempt(2, None);
+    successor.restore(Vec::new(), None).unwrap();
+    let mut zombie = attempt(1, None);
+    zombie.write(batch(&["zombie"])).unwrap();
+    zombie.prepare_commit(CheckpointId(1), false).unwrap();
+    topics.produce(&topic, 0, ["behind".to_owned()]);
+    let committed = topics.reader(&topic, "read_committed");
+    assert!(committed.poll(Duration::from_millis(500)).is_none(), "the open transaction holds readers up");
+    let mut n = 2;
+    let is_read = wait_until(LIMIT, || {
+        successor.prepare_commit(CheckpointId(n), false).unwrap();
+        n += 1;
+        committed.poll(Duration::from_millis(100)).is_some()
+    });
+    assert!(is_read, "nobody has aborted it");
+}
+
 pub(crate) fn a_transaction_that_was_aborted_is_a_loud_loss(broker: &mut Kafka) {
     let servers = broker.bootstrap_servers();
     let (topics, topic) = (Topics::at(&servers), name("late"));
     topics.create(&topic, 1);
     let sink = exactly_once(&servers, &topic).property("transaction.timeout.ms", "1000");
-    let mut writer = sink.create_writer(context(1, None)).unwrap();
+    let mut writer = sink.create_writer(context(&topic, 1, None)).unwrap();
     writer.restore(Vec::new(), None).unwrap();
     writer.write(batch(&["a"])).unwrap();
     let payload = writer.prepare_commit(CheckpointId(1), false).unwrap().pop().unwrap();
@@ -164,7 +194,7 @@ pub(crate) fn a_transaction_that_was_aborted_is_a_loud_loss(broker: &mut Kafka) 
     // The broker aborts it, and readers go on behind it.
     topics.produce(&topic, 0, ["behind".to_owned()]);
     assert_eq!(topics.committed(&topic, 1), ["behind"]);
-    let mut committer = sink.create_committer(context(2, None)).unwrap().unwrap();
+    let mut committer = sink.create_committer(context(&topic, 2, None)).unwrap().unwrap();
     let error = committer.commit(&[committable(payload)]).unwrap_err().to_string();
     for part in ["1 records are lost", "checkpoint 1", "transaction.timeout.ms"] {
         assert!(error.contains(part), "{error}");
