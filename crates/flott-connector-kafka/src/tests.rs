@@ -1,4 +1,5 @@
 //! Tests against a model of a broker.
 
 mod contract;
+mod inheritance;
 mod model;
