@@ -30,15 +30,15 @@ use round::{Outcome, run_round};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use strike::{Services, Strike};
+use strike::{Services, Strike, System};
 
 /// Jobs between real systems under faults.
 #[derive(Debug, Parser)]
 #[command(name = "flott-chaos")]
 struct Arguments {
     /// The systems to run pipelines between.
-    #[arg(long, value_delimiter = ',', default_value = "kafka")]
-    with: Vec<String>,
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "kafka,postgres,s3")]
+    with: Vec<System>,
     /// How many faults in all.
     #[arg(long, default_value_t = 300)]
     faults: u32,
@@ -79,7 +79,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mut services = match Services::start(&arguments.with) {
         Ok(services) => services,
         Err(reason) => {
-            println!("skipped: chaos with {}: {reason}", arguments.with.join(", "));
+            println!("skipped: chaos with {:?}: {reason}", arguments.with);
             return Ok(());
         }
     };
@@ -87,7 +87,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         .into_iter()
         .filter(|pipeline| pipeline.name().contains(&arguments.only))
         .collect();
-    ensure!(!pipelines.is_empty(), "there is no pipeline between {}", arguments.with.join(", "));
+    ensure!(!pipelines.is_empty(), "there is no pipeline between {:?}", arguments.with);
     let per_round = arguments.faults / pipelines.len() as u32;
     let per_round = per_round.clamp(*FAULTS_PER_ROUND.start(), *FAULTS_PER_ROUND.end());
     let started = Instant::now();

@@ -1,13 +1,15 @@
 //! The jobs: numbers from one system to counts in another.
 
+use crate::strike::System;
 use flott::RowChange;
+use flott::connectors::file::FileSink;
 use flott::connectors::kafka::{DeliveryGuarantee, KafkaSink, KafkaSource};
+use flott::connectors::parquet::ParquetFormat;
 use flott::connectors::postgres::{PostgresCdcSource, PostgresSink};
 use flott::message::StringFormat;
 use flott::prelude::*;
 use flott_types::RestartStrategyType;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode};
 use std::time::Duration;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -24,21 +26,22 @@ pub(crate) enum Pipeline {
     KafkaToPostgresTransactional,
     KafkaToPostgresEager,
     KafkaToPostgresUpsert,
+    KafkaToS3,
     PostgresToKafka,
 }
 
 impl Pipeline {
     /// The pipelines between these systems.
-    pub(crate) fn all(with: &[String]) -> Vec<Self> {
+    pub(crate) fn all(with: &[System]) -> Vec<Self> {
         let all = [
             Self::KafkaToKafka,
             Self::KafkaToPostgresTransactional,
             Self::KafkaToPostgresEager,
             Self::KafkaToPostgresUpsert,
+            Self::KafkaToS3,
             Self::PostgresToKafka,
         ];
-        let has = |needed: &&str| with.iter().any(|it| it == needed);
-        all.into_iter().filter(|it| it.needs().iter().all(has)).collect()
+        all.into_iter().filter(|it| it.needs().iter().all(|needed| with.contains(needed))).collect()
     }
 
     pub(crate) fn name(self) -> &'static str {
@@ -47,17 +50,19 @@ impl Pipeline {
             Self::KafkaToPostgresTransactional => "kafka to postgres, prepared",
             Self::KafkaToPostgresEager => "kafka to postgres, eager",
             Self::KafkaToPostgresUpsert => "kafka to postgres, upsert",
+            Self::KafkaToS3 => "kafka to parquet on S3",
             Self::PostgresToKafka => "postgres changes to kafka",
         }
     }
 
-    pub(crate) fn needs(self) -> &'static [&'static str] {
+    pub(crate) fn needs(self) -> &'static [System] {
         match self {
-            Self::KafkaToKafka => &["kafka"],
+            Self::KafkaToKafka => &[System::Kafka],
+            Self::KafkaToS3 => &[System::Kafka, System::S3],
             Self::KafkaToPostgresTransactional
             | Self::KafkaToPostgresEager
             | Self::KafkaToPostgresUpsert
-            | Self::PostgresToKafka => &["kafka", "postgres"],
+            | Self::PostgresToKafka => &[System::Kafka, System::Postgres],
         }
     }
 
@@ -78,11 +83,13 @@ pub(crate) struct Job {
     pub(crate) kafka: String,
     /// Where the database is, behind its proxy; empty if there is none.
     pub(crate) database: String,
+    /// `host:port` of the object store, behind its proxy; empty if there is none.
+    pub(crate) s3: String,
     /// The topic or table that is read.
     pub(crate) input: String,
     /// The topic, table or directory that is written.
     pub(crate) output: String,
-    pub(crate) checkpoints: PathBuf,
+    pub(crate) checkpoints: String,
     pub(crate) parallelism: u32,
     pub(crate) interval_ms: u64,
     pub(crate) is_unaligned: bool,
@@ -112,6 +119,21 @@ impl Counted {
         let mut next = || parts.next()?.ok();
         Some(Self { number: next()?, key: next()?, count: next()? })
     }
+}
+
+/// The configuration of who uses the object store at `host:port`.
+pub(crate) fn s3_at(address: &str) -> flott::Result<Configuration> {
+    let mut config = Configuration::default();
+    let endpoint = format!("http://{address}");
+    for (key, value) in [
+        ("s3.endpoint", endpoint.as_str()),
+        ("s3.access-key", "chaos"),
+        ("s3.secret-key", "chaos"),
+        ("s3.region", "us-east-1"),
+    ] {
+        config.set(key, value)?;
+    }
+    Ok(config)
 }
 
 /// What the job says goes to standard error, which the harness leaves to who reads it.
@@ -151,9 +173,9 @@ impl Job {
     }
 
     fn build(&self) -> anyhow::Result<StreamExecutionEnvironment> {
-        let mut env = StreamExecutionEnvironment::with_configuration(Configuration::default())?;
+        let mut env = StreamExecutionEnvironment::with_configuration(s3_at(&self.s3)?)?;
         env.set_parallelism(self.parallelism).enable_checkpointing(Duration::from_millis(self.interval_ms));
-        env.set(options::CHECKPOINTING_DIR, Some(self.checkpoints.display().to_string()));
+        env.set(options::CHECKPOINTING_DIR, Some(self.checkpoints.clone()));
         env.set(options::CHECKPOINTING_UNALIGNED, self.is_unaligned);
         env.set(options::CHECKPOINTING_TOLERABLE_FAILED, 1_000);
         env.set(options::RESTART_STRATEGY, Some(RestartStrategyType::FixedDelay));
@@ -189,6 +211,9 @@ impl Job {
                     .key(|text: &String| text.clone(), StringFormat)
                     .delivery_guarantee(DeliveryGuarantee::ExactlyOnce);
                 counted.map(Counted::to_text).sink_to(sink).uid("output");
+            }
+            Pipeline::KafkaToS3 => {
+                counted.sink_to(FileSink::format(&self.output, ParquetFormat::new())).uid("output");
             }
             Pipeline::KafkaToPostgresTransactional => {
                 counted.sink_to(plain().transactional()).uid("output");

@@ -8,7 +8,7 @@ use crate::watch::Watch;
 use crate::{topics, watch};
 use anyhow::{Context, Result, ensure};
 use flott_connector_kafka::client::{Client, Cluster};
-use flott_services::{Signal, wait_until};
+use flott_services::{S3, Signal, wait_until};
 use std::process::Child;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -115,12 +115,17 @@ pub(crate) fn run_round(
     let started = Instant::now();
     let kafka = services.kafka.as_ref().context("no broker runs")?;
     let (servers, proxied) = (kafka.bootstrap_servers(), kafka.proxied_servers());
-    let (input, output, checkpoints) = (name("input"), name("output"), tempfile::tempdir()?);
+    let (input, output, directory) = (name("input"), name("output"), tempfile::tempdir()?);
     let database = services.postgres.as_ref().map(|postgres| {
         let database = postgres.database();
         (postgres.url(&database), postgres.proxied_url(&database))
     });
     let (direct, behind) = database.unwrap_or_default();
+    let s3 = services.s3.as_ref().filter(|_| pipeline == Pipeline::KafkaToS3);
+    let bucket = s3.map(|s3| format!("s3://{}", s3.bucket()));
+    // What is written to the object store has its checkpoints there too.
+    let places = bucket.map(|bucket| (format!("{bucket}/{output}"), format!("{bucket}/checkpoints")));
+    let (output, checkpoints) = places.unwrap_or_else(|| (output, directory.path().display().to_string()));
     let (read, written) = (input.clone(), output.clone());
     let ends = || {
         if !pipeline.writes_kafka() {
@@ -137,6 +142,7 @@ pub(crate) fn run_round(
             topics::create(&servers, &output, 2)?;
             Watch::topic(&servers, &output)?
         }
+        Pipeline::KafkaToS3 => Watch::bucket(s3.context("no object store runs")?.address(), &output)?,
         Pipeline::KafkaToPostgresTransactional => Watch::table(&direct, &output),
         Pipeline::KafkaToPostgresEager => Watch::table(&direct, &format!("{output}_committed")),
         Pipeline::KafkaToPostgresUpsert => Watch::last_by_key(&direct, &output),
@@ -154,9 +160,10 @@ pub(crate) fn run_round(
         pipeline,
         kafka: proxied,
         database: behind,
+        s3: s3.map(S3::proxied_address).unwrap_or_default(),
         input,
         output,
-        checkpoints: checkpoints.path().to_owned(),
+        checkpoints,
         parallelism: 2,
         interval_ms: 100 + random.below(200),
         is_unaligned: false,

@@ -1,9 +1,17 @@
 //! What is done to processes, connections and servers.
 
 use crate::Random;
-use anyhow::Result;
-use flott_services::{Kafka, Postgres, Proxy, Signal};
+use anyhow::{Context, Result};
+use flott_services::{Kafka, Postgres, Proxy, S3, Signal};
 use std::time::Duration;
+
+/// What a pipeline reads or writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub(crate) enum System {
+    Kafka,
+    Postgres,
+    S3,
+}
 
 /// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,64 +22,49 @@ pub(crate) enum Strike {
     WakeZombie,
     /// The job stands still for a while.
     FreezeJob,
-    /// All connections to the broker break.
-    CutKafka,
+    /// All connections break.
+    Cut(System),
     /// They break, and no new ones are taken for a while.
-    PartitionKafka,
+    Partition(System),
     /// Nothing goes through them for a while.
-    StallKafka,
-    /// `kill -9` of the broker, which comes back.
-    KillKafka,
-    /// The broker ends in order and comes back.
-    RestartKafka,
-    /// The broker stands still for a while.
-    FreezeKafka,
-    /// All connections to the database break.
-    CutPostgres,
-    /// They break, and no new ones are taken for a while.
-    PartitionPostgres,
-    /// Nothing goes through them for a while.
-    StallPostgres,
-    /// The database ends as if the power had failed, and comes back.
-    CrashPostgres,
-    /// The database stands still for a while.
-    FreezePostgres,
+    Stall(System),
+    /// The server stands still for a while.
+    Freeze(System),
+    /// The server ends as if the power had failed, and comes back.
+    Kill(System),
+    /// The server ends in order, and comes back.
+    Restart(System),
 }
 
 impl Strike {
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> String {
         match self {
-            Self::KillJob => "kill -9 of the job",
-            Self::WakeZombie => "zombie that wakes",
-            Self::FreezeJob => "job stands still",
-            Self::CutKafka => "connections to Kafka cut",
-            Self::PartitionKafka => "Kafka out of reach",
-            Self::StallKafka => "Kafka does not answer",
-            Self::KillKafka => "kill -9 of Kafka",
-            Self::RestartKafka => "restart of Kafka",
-            Self::FreezeKafka => "Kafka stands still",
-            Self::CutPostgres => "connections to PostgreSQL cut",
-            Self::PartitionPostgres => "PostgreSQL out of reach",
-            Self::StallPostgres => "PostgreSQL does not answer",
-            Self::CrashPostgres => "crash of PostgreSQL",
-            Self::FreezePostgres => "PostgreSQL stands still",
+            Self::KillJob => "kill -9 of the job".to_owned(),
+            Self::WakeZombie => "zombie that wakes".to_owned(),
+            Self::FreezeJob => "job stands still".to_owned(),
+            Self::Cut(system) => format!("connections to {system:?} cut"),
+            Self::Partition(system) => format!("{system:?} out of reach"),
+            Self::Stall(system) => format!("{system:?} does not answer"),
+            Self::Freeze(system) => format!("{system:?} stands still"),
+            Self::Kill(system) => format!("kill -9 of {system:?}"),
+            Self::Restart(system) => format!("restart of {system:?}"),
         }
     }
 
     /// Any that concerns a pipeline between these systems. Those that take long are rare.
-    pub(crate) fn any(random: &mut Random, needs: &[&str]) -> Self {
+    pub(crate) fn any(random: &mut Random, systems: &[System]) -> Self {
         let mut all = vec![Self::KillJob; 5];
-        all.extend([Self::WakeZombie; 2]);
-        all.push(Self::FreezeJob);
-        if needs.contains(&"kafka") {
-            all.extend([Self::CutKafka; 4]);
-            all.extend([Self::PartitionKafka, Self::PartitionKafka, Self::StallKafka, Self::StallKafka]);
-            all.extend([Self::KillKafka, Self::RestartKafka, Self::FreezeKafka]);
-        }
-        if needs.contains(&"postgres") {
-            all.extend([Self::CutPostgres; 4]);
-            all.extend([Self::PartitionPostgres, Self::StallPostgres, Self::StallPostgres]);
-            all.extend([Self::CrashPostgres, Self::CrashPostgres, Self::FreezePostgres]);
+        all.extend([Self::WakeZombie, Self::WakeZombie, Self::FreezeJob]);
+        for &system in systems {
+            all.extend([Self::Cut(system); 4]);
+            all.extend([Self::Partition(system), Self::Partition(system)]);
+            all.extend([Self::Stall(system), Self::Stall(system), Self::Freeze(system)]);
+            match system {
+                System::Kafka => all.extend([Self::Kill(system), Self::Restart(system)]),
+                System::Postgres => all.extend([Self::Kill(system), Self::Kill(system)]),
+                // Its objects would be gone.
+                System::S3 => {}
+            }
         }
         let idx = random.below(all.len() as u64) as usize;
         all.get(idx).copied().unwrap_or(Self::KillJob)
@@ -82,61 +75,80 @@ impl Strike {
 pub(crate) struct Services {
     pub(crate) kafka: Option<Kafka>,
     pub(crate) postgres: Option<Postgres>,
+    pub(crate) s3: Option<S3>,
 }
+
+const ABSENT: &str = "what is struck does not run";
 
 impl Services {
     /// Starts those that are wanted, or says why one cannot be had.
-    pub(crate) fn start(with: &[String]) -> Result<Self, String> {
-        let has = |name: &str| with.iter().any(|it| it == name);
+    pub(crate) fn start(with: &[System]) -> Result<Self, String> {
         let settings = [("transaction.abort.timed.out.transaction.cleanup.interval.ms", "1000")];
-        let kafka = if has("kafka") { Some(Kafka::start(&settings)?) } else { None };
-        let postgres = if has("postgres") { Some(Postgres::start(&[])?) } else { None };
-        Ok(Self { kafka, postgres })
+        let has = |system| with.contains(&system);
+        Ok(Self {
+            kafka: has(System::Kafka).then(|| Kafka::start(&settings)).transpose()?,
+            postgres: has(System::Postgres).then(|| Postgres::start(&[])).transpose()?,
+            s3: has(System::S3).then(|| S3::start(&[])).transpose()?,
+        })
     }
 
     /// Does it, if it concerns a server or the way there.
     pub(crate) fn strike(&mut self, strike: Strike, random: &mut Random) -> Result<()> {
         let a_while = Duration::from_millis(200 + random.below(1_500));
-        let failed = anyhow::Error::msg;
-        match (strike, &mut self.kafka, &self.postgres) {
-            (Strike::CutKafka, Some(kafka), _) => drop(kafka.proxy().cut()),
-            (Strike::PartitionKafka, Some(kafka), _) => partition(kafka.proxy(), a_while),
-            (Strike::StallKafka, Some(kafka), _) => stall(kafka.proxy(), a_while),
-            (Strike::KillKafka | Strike::RestartKafka, Some(kafka), _) => {
-                let signal = if strike == Strike::KillKafka { Signal::Kill } else { Signal::Term };
-                kafka.stop(signal).map_err(failed)?;
-                kafka.start_again().map_err(failed)?;
-            }
-            (Strike::FreezeKafka, Some(kafka), _) => {
-                kafka.signal(Signal::Stop).map_err(failed)?;
+        match strike {
+            // Not theirs.
+            Strike::KillJob | Strike::WakeZombie | Strike::FreezeJob => {}
+            Strike::Cut(system) => drop(self.proxy(system)?.cut()),
+            Strike::Partition(system) => {
+                let proxy = self.proxy(system)?;
+                proxy.set_closed(true);
+                proxy.cut();
                 std::thread::sleep(a_while);
-                kafka.signal(Signal::Cont).map_err(failed)?;
+                proxy.set_closed(false);
             }
-            (Strike::CutPostgres, _, Some(postgres)) => drop(postgres.proxy().cut()),
-            (Strike::PartitionPostgres, _, Some(postgres)) => partition(postgres.proxy(), a_while),
-            (Strike::StallPostgres, _, Some(postgres)) => stall(postgres.proxy(), a_while),
-            (Strike::CrashPostgres, _, Some(postgres)) => postgres.crash_and_restart().map_err(failed)?,
-            (Strike::FreezePostgres, _, Some(postgres)) => {
-                postgres.signal(Signal::Stop).map_err(failed)?;
+            Strike::Stall(system) => {
+                let proxy = self.proxy(system)?;
+                proxy.set_stalled(true);
                 std::thread::sleep(a_while);
-                postgres.signal(Signal::Cont).map_err(failed)?;
+                proxy.set_stalled(false);
             }
-            // The job's, or of a system that this pipeline does without.
-            _ => {}
+            Strike::Freeze(system) => {
+                self.signal(system, Signal::Stop)?;
+                std::thread::sleep(a_while);
+                self.signal(system, Signal::Cont)?;
+            }
+            Strike::Kill(system) => self.restart(system, Signal::Kill)?,
+            Strike::Restart(system) => self.restart(system, Signal::Term)?,
         }
         Ok(())
     }
-}
 
-fn partition(proxy: &Proxy, a_while: Duration) {
-    proxy.set_closed(true);
-    proxy.cut();
-    std::thread::sleep(a_while);
-    proxy.set_closed(false);
-}
+    fn proxy(&self, system: System) -> Result<&Proxy> {
+        let proxy = match system {
+            System::Kafka => self.kafka.as_ref().map(Kafka::proxy),
+            System::Postgres => self.postgres.as_ref().map(Postgres::proxy),
+            System::S3 => self.s3.as_ref().map(S3::proxy),
+        };
+        proxy.context(ABSENT)
+    }
 
-fn stall(proxy: &Proxy, a_while: Duration) {
-    proxy.set_stalled(true);
-    std::thread::sleep(a_while);
-    proxy.set_stalled(false);
+    fn signal(&self, system: System, signal: Signal) -> Result<()> {
+        let sent = match system {
+            System::Kafka => self.kafka.as_ref().map(|kafka| kafka.signal(signal)),
+            System::Postgres => self.postgres.as_ref().map(|postgres| postgres.signal(signal)),
+            System::S3 => self.s3.as_ref().map(|s3| s3.signal(signal)),
+        };
+        sent.context(ABSENT)?.map_err(anyhow::Error::msg)
+    }
+
+    fn restart(&mut self, system: System, signal: Signal) -> Result<()> {
+        let restarted = match system {
+            System::Kafka => {
+                self.kafka.as_mut().map(|kafka| kafka.stop(signal).and_then(|()| kafka.start_again()))
+            }
+            System::Postgres => self.postgres.as_ref().map(Postgres::crash_and_restart),
+            System::S3 => None,
+        };
+        restarted.context(ABSENT)?.map_err(anyhow::Error::msg)
+    }
 }

@@ -1,8 +1,13 @@
 //! Reads what is committed, beside the job.
 
-use crate::pipeline::{Counted, N_KEYS};
+use crate::pipeline::{Counted, N_KEYS, s3_at};
 use crate::topics;
 use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use flott_checkpoint::{Location, ObjectStores};
+use flott_env::Env;
+use flott_objectstore::CloudStores;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rdkafka::message::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -41,6 +46,18 @@ impl Seen {
             self.fail(format!("{record:?} is there twice"));
         }
     }
+}
+
+/// Larger than any file of a round.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// The rows of a Parquet file.
+fn rows(bytes: Vec<u8>) -> Result<Vec<Counted>> {
+    let mut rows = Vec::new();
+    for batch in ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes))?.build()? {
+        rows.extend(serde_arrow::from_record_batch::<Vec<Counted>>(&batch?)?);
+    }
+    Ok(rows)
 }
 
 /// A reader of what is committed.
@@ -85,6 +102,35 @@ impl Watch {
             }
             *before = now;
         })
+    }
+
+    /// Reads the Parquet files of a directory in an object store, each once: none may go that was there.
+    pub(crate) fn bucket(address: &str, uri: &str) -> Result<Self> {
+        let env = Env::real()?;
+        let stores = CloudStores::new(&env, &s3_at(address)?);
+        let store = Location::parse(uri)?.open(&env.with_settings(ObjectStores(Arc::new(stores))))?;
+        let mut known = BTreeSet::new();
+        Ok(Self::start(move |seen| {
+            thread::sleep(Duration::from_millis(100));
+            // The server may stand still.
+            let Ok(listed) = store.list_with_metadata("") else { return };
+            let files = listed.into_iter().filter(|(name, file)| !file.is_dir && !name.starts_with('.'));
+            let now: BTreeSet<String> = files.map(|(name, _)| name).collect();
+            if let Some(gone) = known.difference(&now).next() {
+                seen.fail(format!("file '{gone}' was there and is gone"));
+            }
+            for name in now {
+                if known.contains(&name) {
+                    continue;
+                }
+                let Ok(bytes) = store.get(&name, FILE_BYTES_MAX) else { return };
+                match rows(bytes) {
+                    Ok(records) => records.into_iter().for_each(|record| seen.add(record)),
+                    Err(error) => seen.fail(format!("file '{name}': {error:#}")),
+                }
+                known.insert(name);
+            }
+        }))
     }
 
     /// Reads a table of the last record of each key, whose counts may go back for a while: their sum is how far it is.

@@ -3,7 +3,7 @@
 //! [`Kafka`] is an Apache Kafka broker of its own: installed below `target/services` when it is first wanted, started on free ports with its data in a
 //! temporary directory, stopped when it is dropped. Where that cannot be had, an error says why, and who wanted it says that it was skipped.
 //!
-//! [`Postgres`] is a PostgreSQL server, from Debian's package. [`Proxy`] stands in front of both and breaks connections.
+//! [`Postgres`] is a PostgreSQL server, from Debian's package; [`S3`] an object store. [`Proxy`] stands in front of each and breaks connections.
 //!
 //! It is *not* used by the engine, nor by tests that can do without.
 
@@ -13,8 +13,10 @@ mod kafka;
 mod postgres;
 mod process;
 mod proxy;
+mod s3;
 
 pub use kafka::Kafka;
 pub use postgres::{POSTGRES_PASSWORD, Postgres, url_at};
 pub use process::{Signal, free_port, services_dir, wait_until};
 pub use proxy::Proxy;
+pub use s3::S3;

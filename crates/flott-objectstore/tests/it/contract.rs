@@ -1,10 +1,10 @@
 use crate::proxy::{Act, Proxy};
-use crate::server::{Server, request};
 use flott_checkpoint::{
     CheckpointStorage, Location, ObjectStore, ObjectStores, StartFrom, check_store_contract,
 };
 use flott_env::Env;
 use flott_objectstore::{CloudStores, Limits};
+use flott_services::S3;
 use flott_types::{Configuration, JobId};
 use std::collections::BTreeSet;
 use std::io;
@@ -47,8 +47,8 @@ pub(crate) fn open(env: &Env, uri: &str) -> Arc<dyn ObjectStore> {
     Location::parse(uri).unwrap().open(env).unwrap()
 }
 
-pub(crate) fn the_store_keeps_the_contract(server: &Server) {
-    let env = env_at(&server.address, limits());
+pub(crate) fn the_store_keeps_the_contract(server: &S3) {
+    let env = env_at(server.address(), limits());
     let bucket = server.bucket();
     for place in ["", "/some/prefix with a space"] {
         let store = open(&env, &format!("s3://{bucket}{place}"));
@@ -67,8 +67,8 @@ fn lose_first(act: Act) -> Box<dyn FnMut(&str) -> Act + Send> {
     })
 }
 
-pub(crate) fn answers_that_are_lost_are_looked_up(server: &Server) {
-    let proxy = Proxy::start(&server.address, Box::new(|_| Act::Pass));
+pub(crate) fn answers_that_are_lost_are_looked_up(server: &S3) {
+    let proxy = Proxy::start(server.address(), Box::new(|_| Act::Pass));
     let env = env_at(&proxy.address, limits());
     for (act, name) in [(Act::LoseAnswer, "answer"), (Act::LoseRequest, "request")] {
         let store = open(&env, &format!("s3://{}/{name}", server.bucket()));
@@ -80,16 +80,16 @@ pub(crate) fn answers_that_are_lost_are_looked_up(server: &Server) {
     }
 }
 
-pub(crate) fn an_upload_that_fails_leaves_nothing(server: &Server) {
+pub(crate) fn an_upload_that_fails_leaves_nothing(server: &S3) {
     let (bucket, large) = (server.bucket(), vec![7; 12 << 20]);
     // The second piece never arrives.
     let rule = |line: &str| if line.contains("partNumber=2") { Act::LoseRequest } else { Act::Pass };
-    let proxy = Proxy::start(&server.address, Box::new(rule));
+    let proxy = Proxy::start(server.address(), Box::new(rule));
     let limits = Limits { retries: 2, ..limits() };
     let store = open(&env_at(&proxy.address, limits), &format!("s3://{bucket}/x"));
     store.put_if_absent("large", &large).unwrap_err();
     assert_eq!(store.list("").unwrap(), [""; 0]);
-    let uploads = request(&server.address, "GET", &format!("/{bucket}?uploads"));
+    let uploads = server.request("GET", &format!("/{bucket}?uploads"));
     assert!(!uploads.contains("<UploadId>"), "{uploads}");
     proxy.set(Box::new(|_| Act::Pass));
     store.put_if_absent("large", &large).unwrap();
@@ -98,9 +98,9 @@ pub(crate) fn an_upload_that_fails_leaves_nothing(server: &Server) {
 }
 
 /// The protocol of ownership over a network that loses the first answer about every object.
-pub(crate) fn owners_and_checkpoints_survive_lost_answers(server: &Server) {
+pub(crate) fn owners_and_checkpoints_survive_lost_answers(server: &S3) {
     let bucket = server.bucket();
-    let proxy = Proxy::start(&server.address, lose_first(Act::LoseAnswer));
+    let proxy = Proxy::start(server.address(), lose_first(Act::LoseAnswer));
     let env = env_at(&proxy.address, limits());
     let root = open(&env, &format!("s3://{bucket}/checkpoints"));
     let storage = CheckpointStorage::new(&env, Arc::clone(&root), Arc::clone(&root), JobId(1));

@@ -1,9 +1,9 @@
 use crate::contract::{config, env_at, limits, open};
-use crate::server::Server;
 use flott::ErrorKind;
 use flott::prelude::*;
 use flott_checkpoint::ObjectStore;
 use flott_objectstore::Limits;
+use flott_services::S3;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -41,21 +41,21 @@ fn job_is_refused(address: &str, bucket: &str, expected: &str) {
     assert!(text.contains(expected) && !text.contains("hunter2"), "{text}");
 }
 
-pub(crate) fn a_wrong_bucket_is_named(server: &Server) {
-    let store = open(&env_at(&server.address, limits()), "s3://no-such-bucket/x");
+pub(crate) fn a_wrong_bucket_is_named(server: &S3) {
+    let store = open(&env_at(server.address(), limits()), "s3://no-such-bucket/x");
     all_fail(&store, io::ErrorKind::Other, "does not exist", Duration::from_secs(30));
-    job_is_refused(&server.address, "no-such-bucket", "does not exist");
+    job_is_refused(server.address(), "no-such-bucket", "does not exist");
 }
 
-pub(crate) fn denied_access_is_named_without_the_secret(_: &Server) {
+pub(crate) fn denied_access_is_named_without_the_secret(_: &S3) {
     // From the first request on, this one wants to know the key.
-    let strict = Server::start(&[("INITIAL_NO_AUTH_ACTION_COUNT", "0")]).unwrap();
-    let store = open(&env_at(&strict.address, limits()), "s3://bucket/x");
+    let strict = S3::start(&[("INITIAL_NO_AUTH_ACTION_COUNT", "0")]).unwrap();
+    let store = open(&env_at(strict.address(), limits()), "s3://bucket/x");
     all_fail(&store, io::ErrorKind::PermissionDenied, "check 's3.access-key'", Duration::from_secs(30));
-    job_is_refused(&strict.address, "bucket", "access is denied");
+    job_is_refused(strict.address(), "bucket", "access is denied");
 }
 
-pub(crate) fn a_server_that_is_not_there_is_named_in_time(_: &Server) {
+pub(crate) fn a_server_that_is_not_there_is_named_in_time(_: &S3) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
@@ -65,7 +65,7 @@ pub(crate) fn a_server_that_is_not_there_is_named_in_time(_: &Server) {
 }
 
 /// It takes connections, and says nothing.
-pub(crate) fn a_server_that_hangs_is_given_up_in_time(_: &Server) {
+pub(crate) fn a_server_that_hangs_is_given_up_in_time(_: &S3) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let limits = Limits {

@@ -1,8 +1,8 @@
 use crate::contract::{env_at, limits, open};
 use crate::program::{Job, N_RECORDS, committed, expected};
 use crate::proxy::{Act, Proxy};
-use crate::server::Server;
 use flott_checkpoint::ObjectStore;
+use flott_services::S3;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::Arc;
@@ -14,10 +14,10 @@ fn completed(store: &Arc<dyn ObjectStore>) -> Vec<String> {
     names.filter(|name| name.starts_with("chk-")).collect()
 }
 
-pub(crate) fn a_job_that_fails_goes_on_exactly_once(server: &Server) {
+pub(crate) fn a_job_that_fails_goes_on_exactly_once(server: &S3) {
     let (place, output) = (format!("s3://{}/a", server.bucket()), tempfile::tempdir().unwrap());
     let job = Job {
-        address: &server.address,
+        address: server.address(),
         place: &place,
         output: output.path(),
         parallelism: 2,
@@ -26,7 +26,7 @@ pub(crate) fn a_job_that_fails_goes_on_exactly_once(server: &Server) {
     let result = job.env().execute("job").unwrap();
     assert_eq!(result.restarts, 1);
     assert_eq!(committed(output.path()), expected());
-    let left = completed(&open(&env_at(&server.address, limits()), &place));
+    let left = completed(&open(&env_at(server.address(), limits()), &place));
     assert_eq!(left, [""; 0], "a job that has finished deletes its checkpoints");
 }
 
@@ -44,11 +44,11 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-pub(crate) fn a_job_that_is_killed_goes_on_exactly_once(server: &Server) {
+pub(crate) fn a_job_that_is_killed_goes_on_exactly_once(server: &S3) {
     let (place, output) = (format!("s3://{}/a", server.bucket()), tempfile::tempdir().unwrap());
-    let store = open(&env_at(&server.address, limits()), &place);
+    let store = open(&env_at(server.address(), limits()), &place);
     for _ in 0..2 {
-        let mut child = start(&server.address, &place, output.path());
+        let mut child = start(server.address(), &place, output.path());
         let before = completed(&store);
         wait_until("another checkpoint", || {
             completed(&store) != before && !committed(output.path()).is_empty()
@@ -58,12 +58,12 @@ pub(crate) fn a_job_that_is_killed_goes_on_exactly_once(server: &Server) {
         let n_lines = committed(output.path()).len();
         assert!(n_lines < expected().len(), "it was killed in the middle");
     }
-    assert!(start(&server.address, &place, output.path()).wait().unwrap().success());
+    assert!(start(server.address(), &place, output.path()).wait().unwrap().success());
     assert_eq!(committed(output.path()), expected());
 }
 
 /// For a while no request arrives: checkpoints fail, and the job goes on.
-pub(crate) fn a_job_outlives_a_server_that_is_away(server: &Server) {
+pub(crate) fn a_job_outlives_a_server_that_is_away(server: &S3) {
     let (place, output) = (format!("s3://{}/a", server.bucket()), tempfile::tempdir().unwrap());
     let started = Instant::now();
     let mut lost = 0;
@@ -76,7 +76,7 @@ pub(crate) fn a_job_outlives_a_server_that_is_away(server: &Server) {
             Act::Pass
         }
     };
-    let proxy = Proxy::start(&server.address, Box::new(rule));
+    let proxy = Proxy::start(server.address(), Box::new(rule));
     let job =
         Job { address: &proxy.address, place: &place, output: output.path(), parallelism: 2, fails_at: None };
     job.env().execute("job").unwrap();

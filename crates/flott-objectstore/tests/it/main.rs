@@ -1,6 +1,6 @@
 //! Checkpoints and savepoints in an object store that speaks the protocol of S3: `cargo xtask ci s3`.
 //!
-//! A harness of its own, because there is a server to install, start and stop: `server`. Where it cannot be had the tests are skipped, and
+//! A harness of its own, because there is a server to install, start and stop: `flott-services`. Where it cannot be had the tests are skipped, and
 //! that is said with the reason, instead of that they passed. `proxy` loses answers on the way. A job to be killed is this binary again.
 
 #![expect(
@@ -17,15 +17,14 @@ mod files;
 mod jobs;
 mod program;
 mod proxy;
-mod server;
 mod snapshots;
 
-use server::Server;
+use flott_services::S3;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
 use std::time::Instant;
 
-type Test = (&'static str, fn(&Server));
+type Test = (&'static str, fn(&S3));
 
 const TESTS: &[Test] = &[
     ("the_store_keeps_the_contract", contract::the_store_keeps_the_contract),
@@ -60,7 +59,7 @@ fn main() -> ExitCode {
         println!("{} tests with an S3 server are run by `cargo xtask ci s3`", tests.len());
         return ExitCode::SUCCESS;
     }
-    let server = match Server::start(&[]) {
+    let server = match S3::start(&[]) {
         Ok(server) => server,
         Err(reason) => {
             println!("skipped: {} tests with an S3 server: {reason}", tests.len());

@@ -1,8 +1,8 @@
 use crate::contract::{config, env_at, limits, open};
 use crate::program::{Job, committed, expected, totals};
-use crate::server::{Server, profile_dir};
 use flott::AtStop;
 use flott::prelude::*;
+use flott_services::S3;
 use std::process::Command;
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ impl CommandLine {
 
     /// Whether it succeeds, what it prints and what it complains about.
     fn run(&self, arguments: &[&str]) -> (bool, String, String) {
-        let program = profile_dir().join("flott");
+        // Beside `deps`, where this binary lies.
+        let program = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("flott");
         let mut command = Command::new(&program);
         command.env("FLOTT_PROPERTIES", self.0.join("\n")).arg("savepoint").args(arguments);
         let output = command.output().unwrap_or_else(|error| {
@@ -30,10 +31,10 @@ impl CommandLine {
     }
 }
 
-pub(crate) fn savepoints_go_there_and_come_back(server: &Server) {
+pub(crate) fn savepoints_go_there_and_come_back(server: &S3) {
     let (place, output) = (format!("s3://{}/a", server.bucket()), tempfile::tempdir().unwrap());
     let job = |parallelism| Job {
-        address: &server.address,
+        address: server.address(),
         place: &place,
         output: output.path(),
         parallelism,
@@ -52,7 +53,7 @@ pub(crate) fn savepoints_go_there_and_come_back(server: &Server) {
     let n_before = committed(output.path()).len();
     assert!(n_before < expected().len(), "it was stopped in the middle");
 
-    let settings = config(&server.address).iter().map(|(key, value)| format!("{key}: {value}")).collect();
+    let settings = config(server.address()).iter().map(|(key, value)| format!("{key}: {value}")).collect();
     let command_line = CommandLine(settings);
     let listed = command_line.succeeds(&["list", &format!("{place}/savepoints")]);
     assert!(listed.contains("savepoint (stop)") && listed.contains("complete"), "{listed}");
@@ -76,7 +77,7 @@ pub(crate) fn savepoints_go_there_and_come_back(server: &Server) {
     assert_eq!(missing, [""; 0]);
 
     command_line.succeeds(&["dispose", &path]);
-    let store = open(&env_at(&server.address, limits()), &place);
+    let store = open(&env_at(server.address(), limits()), &place);
     assert_eq!(store.list("savepoints").unwrap(), [""; 0]);
 }
 
