@@ -22,6 +22,11 @@ const STEPS: &[Step] = &[
     // The same with Debian's PostgreSQL.
     Step::cargo("postgres", "test -p flott-connector-postgres --test postgres")
         .env("FLOTT_TEST_SERVICES", "1"),
+    // Jobs between all three, which are struck.
+    Step::cargo(
+        "transports",
+        "run -p xtask -- chaos --with kafka,postgres,s3 --faults 60 --at-least 30 --seconds 300",
+    ),
     Step::new("doctest", Work::Doctests),
     Step::cargo("doc", "doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"),
     Step::cargo("simulation", "run --release -p flott-sim -- run --seeds 1000"),

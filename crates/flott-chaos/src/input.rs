@@ -3,14 +3,17 @@
 use crate::{topics, watch};
 use anyhow::Result;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How many records a second, about.
+/// How many records are written at once, and how often.
 const PER_TICK: u64 = 20;
 const TICK: Duration = Duration::from_millis(20);
+/// A producer of librdkafka may stand still for ever when its broker was killed under it: after this it is replaced.
+const STUCK: Duration = Duration::from_secs(15);
 
 /// Writes `0, 1, 2, …` until it is told to end.
 pub(crate) struct Input {
@@ -19,26 +22,26 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// Into a topic of `n_partitions`, directly at the broker: with idempotence, so that each is there once.
+    /// Into a topic of `n_partitions`, directly at the broker: with idempotence, so that each is there once, and in order.
     pub(crate) fn to_topic(servers: &str, topic: &str, n_partitions: u64) -> Result<Self> {
-        let mut config = topics::config(servers);
-        config.set("enable.idempotence", "true").set("message.timeout.ms", "300000").set("linger.ms", "0");
-        let producer: BaseProducer = config.create()?;
-        let topic = topic.to_owned();
-        Ok(Self::start(move |number| {
-            let (partition, value) = ((number % n_partitions) as i32, number.to_string());
-            loop {
-                let record = BaseRecord::<(), str>::to(&topic).partition(partition).payload(&value);
-                if producer.send(record).is_ok() {
-                    break;
-                }
-                producer.poll(Duration::from_millis(10));
-            }
-            producer.poll(Duration::ZERO);
-            if number % PER_TICK == 0 {
-                while producer.in_flight_count() > 0 {
-                    producer.poll(Duration::from_millis(1));
-                }
+        let (servers, topic) = (servers.to_owned(), topic.to_owned());
+        let mut producer = producer(&servers)?;
+        Ok(Self::start(move |numbers| {
+            let mut missing: Vec<u64> = numbers.collect();
+            while !write(&producer, &topic, n_partitions, &missing) {
+                producer = self::producer(&servers)?;
+                // Number `n` is record `n / n_partitions` of its partition.
+                let ends = loop {
+                    match topics::ends(&servers, &topic, "read_uncommitted") {
+                        Ok(ends) => break ends,
+                        // The broker is away.
+                        Err(_) => thread::sleep(TICK),
+                    }
+                };
+                missing.retain(|number| {
+                    let end = ends.get((number % n_partitions) as usize).copied().unwrap_or_default();
+                    i64::try_from(number / n_partitions).is_ok_and(|offset| offset >= end)
+                });
             }
             Ok(())
         }))
@@ -47,36 +50,28 @@ impl Input {
     /// Into a table with a primary key `n`, directly at the server.
     pub(crate) fn to_table(url: &str, table: &str) -> Self {
         let (url, table) = (url.to_owned(), table.to_owned());
-        let mut waiting = Vec::new();
-        Self::start(move |number| {
-            waiting.push(format!("({number})"));
-            if number % PER_TICK == 0 {
-                // Tried again while the server is away; what was written and not answered stays as it is.
-                let insert =
-                    format!("INSERT INTO {table} VALUES {} ON CONFLICT DO NOTHING", waiting.join(","));
-                while watch::sql(&url, &insert).is_err() {
-                    thread::sleep(TICK);
-                }
-                waiting.clear();
+        Self::start(move |numbers| {
+            let rows: Vec<String> = numbers.map(|number| format!("({number})")).collect();
+            // Tried again while the server is away; what was written and not answered stays as it is.
+            let insert = format!("INSERT INTO {table} VALUES {} ON CONFLICT DO NOTHING", rows.join(","));
+            while watch::sql(&url, &insert).is_err() {
+                thread::sleep(TICK);
             }
             Ok(())
         })
     }
 
-    fn start(mut write: impl FnMut(u64) -> Result<()> + Send + 'static) -> Self {
+    fn start(mut write: impl FnMut(Range<u64>) -> Result<()> + Send + 'static) -> Self {
         let ends = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&ends);
         let thread = thread::spawn(move || {
-            let mut number = 0;
-            // Ends on a multiple, at which everything is known to be written.
-            while !told.load(Ordering::Relaxed) || number % PER_TICK != 1 {
-                write(number)?;
-                number += 1;
-                if number % PER_TICK == 0 {
-                    thread::sleep(TICK);
-                }
+            let mut n_written = 0;
+            while !told.load(Ordering::Relaxed) {
+                write(n_written..n_written + PER_TICK)?;
+                n_written += PER_TICK;
+                thread::sleep(TICK);
             }
-            Ok(number)
+            Ok(n_written)
         });
         Self { ends, thread }
     }
@@ -86,4 +81,31 @@ impl Input {
         self.ends.store(true, Ordering::Relaxed);
         self.thread.join().map_err(|_| anyhow::anyhow!("the writer of the input has panicked"))?
     }
+}
+
+fn producer(servers: &str) -> Result<BaseProducer> {
+    let mut config = topics::config(servers);
+    config.set("enable.idempotence", "true").set("message.timeout.ms", "300000").set("linger.ms", "0");
+    Ok(config.create()?)
+}
+
+/// Whether all of them have been written; else some may be.
+fn write(producer: &BaseProducer, topic: &str, n_partitions: u64, numbers: &[u64]) -> bool {
+    let started = Instant::now();
+    for number in numbers {
+        let (partition, value) = ((number % n_partitions) as i32, number.to_string());
+        while producer.send(BaseRecord::<(), str>::to(topic).partition(partition).payload(&value)).is_err() {
+            if started.elapsed() > STUCK {
+                return false;
+            }
+            producer.poll(Duration::from_millis(10));
+        }
+    }
+    while producer.in_flight_count() > 0 {
+        if started.elapsed() > STUCK {
+            return false;
+        }
+        producer.poll(Duration::from_millis(1));
+    }
+    true
 }

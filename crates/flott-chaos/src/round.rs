@@ -131,7 +131,10 @@ pub(crate) fn run_round(
         if !pipeline.writes_kafka() {
             return String::new();
         }
-        let ends = |topic| topics::ends(&servers, topic).unwrap_or_else(|error| error.to_string());
+        let ends = |topic: &str| {
+            let of = |isolation| topics::ends(&servers, topic, isolation);
+            format!("{topic}: {:?}, committed {:?};", of("read_uncommitted"), of("read_committed"))
+        };
         let cluster = Cluster::at(&servers);
         let open = cluster.open_transactions("flott-").unwrap_or_default();
         let open: Vec<_> = open.iter().map(|id| (id, cluster.open_transaction(id))).collect();

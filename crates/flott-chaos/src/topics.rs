@@ -40,19 +40,12 @@ pub(crate) fn create(servers: &str, topic: &str, n_partitions: i32) -> Result<()
     Ok(())
 }
 
-/// How far the partitions of a topic go, and how far they can be read under `read_committed`.
-pub(crate) fn ends(servers: &str, topic: &str) -> Result<String> {
-    let mut text = format!("{topic}:");
-    for isolation in ["read_uncommitted", "read_committed"] {
-        let consumer: BaseConsumer = config(servers).set("isolation.level", isolation).create()?;
-        let metadata = consumer.fetch_metadata(Some(topic), LIMIT)?;
-        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
-            let (_, end) = consumer.fetch_watermarks(topic, partition.id(), LIMIT)?;
-            text.push_str(&format!(" {end}"));
-        }
-        text.push_str(&format!(" {isolation};"));
-    }
-    Ok(text)
+/// How far each partition of a topic can be read: under `read_uncommitted` to its end, else to the first open transaction.
+pub(crate) fn ends(servers: &str, topic: &str, isolation: &str) -> Result<Vec<i64>> {
+    let consumer: BaseConsumer = config(servers).set("isolation.level", isolation).create()?;
+    let metadata = consumer.fetch_metadata(Some(topic), LIMIT)?;
+    let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+    partitions.map(|it| Ok(consumer.fetch_watermarks(topic, it.id(), LIMIT)?.1)).collect()
 }
 
 /// A reader of all that is committed in a topic.
