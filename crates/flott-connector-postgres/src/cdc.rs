@@ -15,7 +15,7 @@
 mod config;
 mod enumerator;
 mod log;
-mod pgoutput;
+pub(crate) mod pgoutput;
 mod reader;
 mod snapshot;
 mod split;

@@ -10,12 +10,13 @@ mod startup;
 mod stream;
 mod tls;
 
+pub(crate) use auth::Scram;
 pub(crate) use copy::CopyBoth;
 pub(crate) use error::{PgError, ServerError};
-pub(crate) use message::{Column, Reader, Row};
+pub(crate) use message::{Column, Reader, Row, columns, frame_len};
 
 use crate::options::ConnectionOptions;
-use message::{Message, columns, frame_len, put, put_text};
+use message::{Message, put, put_text};
 use std::fmt;
 use std::io::{self, Read, Write};
 use stream::Stream;

@@ -30,6 +30,8 @@ mod committer;
 mod config;
 mod decode;
 mod describe;
+#[doc(hidden)]
+pub mod fuzzing;
 mod link;
 mod lookup;
 mod mark;

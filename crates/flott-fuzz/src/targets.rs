@@ -11,6 +11,7 @@ pub(crate) mod messages;
 pub(crate) mod operator_state;
 pub(crate) mod operators;
 pub(crate) mod parts;
+pub(crate) mod postgres;
 pub(crate) mod sinks;
 pub(crate) mod snapshots;
 pub(crate) mod socket;
