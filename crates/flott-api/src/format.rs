@@ -108,14 +108,25 @@ pub trait EncodeFormat<T>: Send + Sync + 'static {
 
 /// Encodes the records of one file.
 ///
-/// Legal calls: `encode* finish`; after an error nothing more is called. Each call appends to `out` what can be written
-/// by now, and the caller takes it from there.
+/// Legal calls: `(check? encode)* finish`; after an error of anything but `check` and, with [`FileLayout::Rows`], `encode` nothing more is called.
+/// Each call appends to `out` what can be written by now, and the caller takes it from there.
 pub trait RecordEncoder<T>: Send {
+    /// Looks whether the record can stand in such a file, before it is encoded; asked only with [`FileLayout::Bulk`], where a record cannot be taken
+    /// out again, and only if a bad record is not to fail the job.
+    ///
+    /// # Errors
+    /// If it cannot. It is left out then, and another one comes.
+    fn check(&mut self, record: &T) -> UserResult {
+        let _unused = record;
+        Ok(())
+    }
+
     /// Encodes a record.
     ///
     /// # Errors
-    /// If the record cannot stand in such a file.
-    fn encode(&mut self, record: T, out: &mut Vec<u8>) -> UserResult;
+    /// If the record cannot stand in such a file. With [`FileLayout::Rows`] another one may come then: what was appended to `out` is taken away by
+    /// the caller, and the encoder goes on as if there had been no such record.
+    fn encode(&mut self, record: &T, out: &mut Vec<u8>) -> UserResult;
 
     /// About how many bytes were encoded and are held back from `out`.
     fn buffered_bytes(&self) -> u64 {

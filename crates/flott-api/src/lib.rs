@@ -3,6 +3,7 @@
 //! * `source`: [`Source`], [`SplitEnumerator`], [`SourceReader`] and, for simple sources, [`SplitSource`].
 //! * `span`: from where and until when a source is read.
 //! * `sink`: [`Sink`], [`SinkWriter`].
+//! * `bad_record`: what becomes of records that a source cannot read or a sink cannot write: [`OnError`], [`BadRecord`], [`BadRecords`].
 //! * `watermark`: [`WatermarkStrategy`], [`WatermarkGenerator`].
 //! * `function`: process, aggregate and asynchronous functions with their contexts.
 //! * `windowing`: assigners, triggers, evictors.
@@ -16,6 +17,7 @@
 
 #![deny(missing_docs)]
 
+mod bad_record;
 mod collector;
 pub mod format;
 mod function;
@@ -30,6 +32,7 @@ pub mod testing;
 mod watermark;
 pub mod windowing;
 
+pub use bad_record::{BadRecord, BadRecords, OnError, Rejected, bad_records_tag};
 pub use collector::{Collector, OutputTag, SideBuffer, SideOutputs};
 pub use function::{
     AggregateFunction, AsyncFunction, AsyncRetryStrategy, BroadcastContext, BroadcastProcessFunction,
@@ -39,8 +42,8 @@ pub use function::{
 };
 pub use sink::{Committable, CommittableId, Committer, Sink, SinkContext, SinkGeneration, SinkWriter};
 pub use source::{
-    BadRecord, Boundedness, EnumeratorInit, InputStatus, OnError, Source, SourceOutput, SourceReader,
-    SourceReaderContext, SourceSplit, SplitEnumerator, SplitEnumeratorContext, SplitOutput, SplitSpan,
+    Boundedness, EnumeratorInit, InputStatus, Source, SourceOutput, SourceReader, SourceReaderContext,
+    SourceSplit, SplitEnumerator, SplitEnumeratorContext, SplitOutput, SplitSpan,
 };
 pub use span::{SourceSpan, StartingPosition, Until, split_to_json};
 pub use split_source::{SplitReader, SplitSource, SplitSourceReader, StaticSplitEnumerator};

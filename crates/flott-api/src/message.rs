@@ -63,7 +63,8 @@ pub trait MessageEncoder<T>: Send {
     /// Appends the message for `record` to `out`.
     ///
     /// # Errors
-    /// If the record cannot be said in this format. What was appended before the error is taken away by the caller.
+    /// If the record cannot be said in this format. What was appended before the error is taken away by the caller, and another record may come:
+    /// nothing of this one may be left in the encoder.
     fn encode(&mut self, record: &T, out: &mut Vec<u8>) -> UserResult;
 }
 

@@ -25,7 +25,7 @@
 //!
 //! A job without checkpoints commits once, when its input has ended: with [`CheckpointId::END_OF_INPUT`].
 
-use crate::UserResult;
+use crate::{BadRecords, OnError, UserResult};
 use flott_env::Env;
 use flott_types::{CheckpointId, JobId, OperatorUid, RecordBatch, Result, SubtaskIndex, Watermark};
 use serde::{Deserialize, Serialize};
@@ -78,12 +78,15 @@ pub struct SinkContext {
     pub checkpoint_timeout: Duration,
     /// The checkpoint from which this attempt goes on; `None` if it starts from nothing.
     pub restored_checkpoint: Option<CheckpointId>,
+    /// Takes the records that the writer rejects.
+    pub bad_records: BadRecords,
 }
 
 impl SinkContext {
     /// The context of a writer in a job without checkpoints, for tests; fields can be set afterwards.
     pub fn new(env: Env, subtask: SubtaskIndex, parallelism: u32, run_id: u64) -> Self {
         Self {
+            bad_records: BadRecords::new::<()>(env.clone(), String::new(), OnError::Fail),
             env,
             subtask,
             parallelism,
@@ -98,6 +101,14 @@ impl SinkContext {
             checkpoint_timeout: Duration::ZERO,
             restored_checkpoint: None,
         }
+    }
+
+    /// Says what becomes of the records of type `T` that the writer rejects.
+    #[must_use]
+    pub fn with_on_error<T: Serialize + 'static>(self, on_error: OnError) -> Self {
+        let Self { uid, subtask, parallelism, .. } = &self;
+        let sink = format!("sink '{uid}' subtask {}/{parallelism}", subtask.0 + 1);
+        Self { bad_records: BadRecords::new::<T>(self.env.clone(), sink, on_error), ..self }
     }
 }
 
@@ -135,7 +146,8 @@ pub trait SinkWriter<T>: Send + 'static {
     /// Writes a batch. Blocking here is back-pressure.
     ///
     /// # Errors
-    /// An error fails the job: nothing is skipped.
+    /// An error fails the job: nothing is skipped. A record that the destination can never take is better rejected
+    /// ([`SinkContext::bad_records`]): the job would fail again with it after each restart.
     fn write(&mut self, batch: RecordBatch<T>) -> UserResult;
 
     /// Event time has passed `watermark` for everything written.

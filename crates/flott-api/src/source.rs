@@ -1,8 +1,9 @@
 //! Sources are made of splits: an enumerator hands them out, readers read them and know exact positions.
 
+use crate::bad_record::BadRecord;
 use crate::span::StartingPosition;
 use flott_env::Env;
-use flott_types::{Data, Error, RecordBatch, Result, SplitId, SubtaskIndex, Timestamp};
+use flott_types::{Data, RecordBatch, Result, SplitId, SubtaskIndex, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -258,46 +259,6 @@ pub trait SourceReader: Send {
     }
 }
 
-/// A record that could not be read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BadRecord {
-    /// The split it is in.
-    pub split: SplitId,
-    /// Where in the split: line, row, offset.
-    pub position: String,
-    /// The bytes, as far as they are known; at most [`BadRecord::RAW_BYTES_MAX`].
-    pub raw: Vec<u8>,
-    /// What was expected and what was found.
-    pub message: String,
-    /// When it was found, in milliseconds since the epoch: another time after a restart.
-    pub time: Timestamp,
-}
-
-impl BadRecord {
-    /// How much of a record is kept: more than Kafka takes by default, so that a dead letter can be sent again.
-    pub const RAW_BYTES_MAX: usize = 1 << 20;
-
-    /// The error of a job that does not tolerate bad records.
-    pub fn to_error(&self) -> Error {
-        Error::user(format!(
-            "bad record in {} at {}: {}; to go on without such records set on_error to skip or side output",
-            self.split, self.position, self.message
-        ))
-    }
-}
-
-/// What happens to bad records; all of them are counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum OnError {
-    /// The job fails and names the record.
-    #[default]
-    Fail,
-    /// The record is left out.
-    Skip,
-    /// The record goes to the source's side output for bad records.
-    SideOutput,
-}
-
 /// Where a reader puts records: one [`SplitOutput`] per split.
 #[derive(Debug)]
 pub struct SourceOutput<T> {
@@ -373,11 +334,10 @@ impl<T> SplitOutput<T> {
         self.batch.append(&mut batch);
     }
 
-    /// A record that could not be read; [`OnError`] decides.
+    /// A record that could not be read; [`OnError`](crate::OnError) decides.
     pub fn bad_record(&mut self, position: impl Into<String>, raw: &[u8], message: impl Into<String>) {
-        let raw = raw.get(..BadRecord::RAW_BYTES_MAX).unwrap_or(raw).to_vec();
-        let (split, position, message) = (self.id.clone(), position.into(), message.into());
         // The task, which knows the time, notes it.
-        self.bad_records.push(BadRecord { split, position, raw, message, time: flott_types::NO_TIMESTAMP });
+        let time = flott_types::NO_TIMESTAMP;
+        self.bad_records.push(BadRecord::new(self.id.clone(), position.into(), raw, message.into(), time));
     }
 }

@@ -1,8 +1,9 @@
 //! Drives a source without an engine, for tests of sources: enumerator and readers in one thread, step by step.
 
+use crate::BadRecord;
 use crate::source::{
-    BadRecord, EnumeratorInit, InputStatus, Source, SourceOutput, SourceReader, SourceReaderContext,
-    SourceSplit, SplitEnumerator, SplitEnumeratorContext,
+    EnumeratorInit, InputStatus, Source, SourceOutput, SourceReader, SourceReaderContext, SourceSplit,
+    SplitEnumerator, SplitEnumeratorContext,
 };
 use crate::span::StartingPosition;
 use flott_env::Env;

@@ -274,7 +274,7 @@ impl<T: 'static> Compaction<T> {
                     return Err(Error::new(ErrorKind::Corruption, message).into());
                 }
                 for (record, _) in out.batch {
-                    encoder.encode(record, &mut encoded)?;
+                    encoder.encode(&record, &mut encoded)?;
                 }
                 into.write_all(&encoded).map_err(|error| cannot("copy file", &path, error))?;
                 encoded.clear();

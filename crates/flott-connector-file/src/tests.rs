@@ -1,6 +1,7 @@
 //! Tests of the source and the sink as a job sees them, on the simulation's files unless they say otherwise.
 
 mod bad_input;
+mod bad_records;
 mod commits;
 mod compaction;
 mod contract;

@@ -4,12 +4,12 @@ use crate::committer::Prepared;
 use crate::compaction::{ClosedFile, Group};
 use crate::directory::{cannot, create_durably_below};
 use crate::files::files;
-use crate::part::Part;
+use crate::part::{Part, Rows};
 use crate::partition_commit::{PartitionCommit, Progress, has_success};
 use crate::pending::{PendingFile, Publisher, STAGING, SinkKey, remove_leftovers};
 use crate::sink::FileSinkConfig;
-use flott_api::{SinkContext, SinkWriter, UserResult};
-use flott_types::{CheckpointId, Error, RecordBatch, Result, Timestamp, Watermark, duration_ms};
+use flott_api::{BoxError, SinkContext, SinkWriter, UserResult};
+use flott_types::{CheckpointId, RecordBatch, Result, Timestamp, Watermark, duration_ms};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -77,24 +77,37 @@ impl<T: Send + 'static> FileWriter<T> {
         }
     }
 
-    fn partition_of(&self, record: &T) -> Result<String> {
-        let Some(partition) = &self.config.partition else { return Ok(String::new()) };
-        let path = partition(record);
-        let relative = path.relative().map(str::to_owned);
-        relative.ok_or_else(|| Error::user("the partition of a record has no name, so it has no directory"))
+    fn partition_of(&self, record: &T) -> Option<String> {
+        let Some(partition) = &self.config.partition else { return Some(String::new()) };
+        partition(record).relative().map(str::to_owned)
     }
 
-    fn write_record(&mut self, record: T, now: i64) -> UserResult {
-        let partition = self.partition_of(&record)?;
-        let part = match self.parts.get_mut(&partition) {
-            Some(part) => part,
-            None => {
-                self.make_room()?;
-                let part = self.begin_part(&partition, now)?;
-                self.parts.entry(partition.clone()).or_insert(part)
-            }
+    fn reject(&self, record: &T, error: impl Into<BoxError>) -> UserResult {
+        let directory = format!("directory '{}'", self.config.directory.display());
+        self.ctx.bad_records.reject(directory, record, error)
+    }
+
+    fn write_record(&mut self, record: &T, now: i64) -> UserResult {
+        let Some(partition) = self.partition_of(record) else {
+            return self.reject(record, "the partition of the record has no name, so it has no directory");
         };
-        part.write(record, now)?;
+        let are_tolerated = self.ctx.bad_records.are_tolerated();
+        let part = if let Some(part) = self.parts.get_mut(&partition) {
+            if let Err(refused) = part.rows.encode(record, are_tolerated)? {
+                return self.reject(record, refused);
+            }
+            part
+        } else {
+            // Before there is a file, so that none is without records.
+            let mut rows = Rows::start(&self.config)?;
+            if let Err(refused) = rows.encode(record, are_tolerated)? {
+                return self.reject(record, refused);
+            }
+            self.make_room()?;
+            let part = self.begin_part(&partition, rows, now)?;
+            self.parts.entry(partition.clone()).or_insert(part)
+        };
+        part.write(now)?;
         if part.n_bytes() >= self.config.rolling.max_part_size {
             self.complete_part(&partition)?;
         }
@@ -130,7 +143,7 @@ impl<T: Send + 'static> FileWriter<T> {
         Ok(())
     }
 
-    fn begin_part(&mut self, partition: &str, now: i64) -> Result<Part<T>> {
+    fn begin_part(&mut self, partition: &str, rows: Rows<T>, now: i64) -> Result<Part<T>> {
         let fs = files(&self.ctx.env);
         if !self.has_staging {
             create_durably_below(fs.as_ref(), &self.config.directory, &self.config.directory.join(STAGING))?;
@@ -147,7 +160,7 @@ impl<T: Send + 'static> FileWriter<T> {
             name,
             len: 0,
         };
-        Part::begin(&self.config, fs.as_ref(), becomes, now)
+        Part::begin(&self.config, fs.as_ref(), becomes, rows, now)
     }
 
     /// A name that no file has. It contains the attempt, so that an attempt that is believed dead writes other files.
@@ -232,7 +245,7 @@ impl<T: Send + 'static> FileWriter<T> {
 impl<T: Send + 'static> SinkWriter<T> for FileWriter<T> {
     fn write(&mut self, batch: RecordBatch<T>) -> UserResult {
         let now = self.ctx.env.processing_time();
-        batch.into_iter().try_for_each(|(record, _)| self.write_record(record, now))
+        batch.into_iter().try_for_each(|(record, _)| self.write_record(&record, now))
     }
 
     fn on_watermark(&mut self, watermark: Watermark) -> UserResult {

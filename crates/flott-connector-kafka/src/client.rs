@@ -189,13 +189,22 @@ pub struct OutgoingRecord<'a> {
     pub headers: &'a [Header],
 }
 
+/// What became of a record that was handed to the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SendOutcome {
+    /// The client has it.
+    Taken,
+    /// The client does not take this record, whatever the brokers say: it is too large. The text is for people.
+    Refused(String),
+}
+
 /// Writes records.
 pub trait Producer: Send {
     /// Hands a record to the client, and waits if that has too many that were not sent.
     ///
     /// # Errors
-    /// If the record cannot be sent, or an earlier one could not.
-    fn send(&mut self, record: &OutgoingRecord<'_>) -> Result<()>;
+    /// If the client cannot take any record now, or an earlier one could not be sent.
+    fn send(&mut self, record: &OutgoingRecord<'_>) -> Result<SendOutcome>;
 
     /// Waits until everything that was handed over is written, by as many replicas as `acks` says.
     ///

@@ -105,6 +105,9 @@ impl<T> Clone for SinkConfig<T> {
 
 /// Writes records to topics of Apache Kafka.
 ///
+/// A bad record, for the sink's `OnError`, is one whose key or value cannot be encoded, whose topic can have no such name, or that is larger than
+/// `message.max.bytes` of the client. A topic that does not exist or takes less than that fails the job.
+///
 /// A record has the timestamp that it has in the stream, if it has one. With [`DeliveryGuarantee::ExactlyOnce`] each record is there once for who reads
 /// with `isolation.level = read_committed`; who does not also sees what is never committed.
 pub struct KafkaSink<T> {
@@ -291,7 +294,7 @@ impl<T: Send + 'static> Sink<T> for KafkaSink<T> {
                 Destination::Transactional(Box::new(transactions))
             }
         };
-        Ok(KafkaWriter::new(encoder, destination))
+        Ok(KafkaWriter::new(encoder, destination, ctx.bad_records))
     }
 
     fn create_committer(&self, _: SinkContext) -> Result<Option<Box<dyn Committer>>> {

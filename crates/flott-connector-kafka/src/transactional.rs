@@ -3,7 +3,7 @@
 //! To take a transactional id over costs the client tens to hundreds of milliseconds. So the producer for the next transaction is made by a thread
 //! while records still go into this one.
 
-use crate::client::{Client, Producer, TransactionHandle};
+use crate::client::{Client, OutgoingRecord, Producer, SendOutcome, TransactionHandle};
 use crate::committer::Prepared;
 use crate::name::{Generation, Held, Name, Successor, sink_prefix};
 use flott_api::SinkContext;
@@ -119,23 +119,25 @@ impl Transactions {
         }
     }
 
-    /// The producer of the open transaction, for so many more records.
-    pub(crate) fn write(&mut self, n_records: u64) -> Result<&mut dyn Producer> {
+    /// Sends a record in the open transaction.
+    pub(crate) fn send(&mut self, record: &OutgoingRecord<'_>) -> Result<SendOutcome> {
         if self.open.is_none() {
             self.has_failed = true;
             let producer = self.take_spare()?;
             self.open = Some(Open { producer, id: self.id(self.number), n_records: 0 });
+            self.has_failed = false;
         }
         let open = self.open.as_mut().expect("it was just opened");
-        open.n_records += n_records;
-        self.has_failed = false;
-        Ok(open.producer.as_mut())
+        let outcome = open.producer.send(record)?;
+        open.n_records += u64::from(outcome == SendOutcome::Taken);
+        Ok(outcome)
     }
 
     /// Makes what was written durable and returns what is needed to commit it; nothing if nothing was written.
     pub(crate) fn prepare(&mut self, is_final: bool) -> Result<Option<Vec<u8>>> {
         self.look_again()?;
-        let Some(mut open) = self.open.take() else { return Ok(None) };
+        // Brokers know of no transaction before it has a record: one without stays for the records that come next.
+        let Some(mut open) = self.open.take_if(|open| open.n_records > 0) else { return Ok(None) };
         self.has_failed = true;
         open.producer.flush()?;
         let Open { producer, id, n_records } = open;

@@ -1,16 +1,19 @@
 //! Writes the records of one subtask.
 
-use crate::client::{Client, OutgoingRecord, Producer};
+use crate::client::{Client, OutgoingRecord, Producer, SendOutcome};
 use crate::record::Header;
 use crate::sink::{KafkaPartitioner, KeyEncoder, Of, SinkConfig, Topic};
 use crate::source::TopicSelection;
 use crate::transactional::Transactions;
 use flott_api::message::MessageEncoder;
-use flott_api::{SinkWriter, UserResult};
+use flott_api::{BadRecords, SinkWriter, UserResult};
 use flott_types::{CheckpointId, NO_TIMESTAMP, RecordBatch, Result, SubtaskIndex, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+
+/// As Kafka has it.
+const TOPIC_NAME_BYTES_MAX: usize = 249;
 
 /// Turns records into those of Kafka.
 pub(crate) struct Encoder<T> {
@@ -20,9 +23,18 @@ pub(crate) struct Encoder<T> {
     headers: Option<Of<T, Vec<Header>>>,
     is_tombstone: Option<Of<T, bool>>,
     partitions: Partitions,
-    /// Used again and again.
-    key_bytes: Vec<u8>,
-    value_bytes: Vec<u8>,
+    /// What was encoded last, in memory that is used again and again.
+    encoded: Encoded,
+}
+
+/// A record of Kafka, but for its partition.
+#[derive(Debug, Default)]
+struct Encoded {
+    topic: String,
+    key: Option<Vec<u8>>,
+    value: Vec<u8>,
+    is_tombstone: bool,
+    headers: Vec<Header>,
 }
 
 /// Chooses partitions.
@@ -75,45 +87,66 @@ impl<T: 'static> Encoder<T> {
             topic,
             value: config.value.create_encoder()?,
             key: config.key.as_ref().map(|create| create()).transpose()?,
+            encoded: Encoded { key: config.key.as_ref().map(|_| Vec::new()), ..Encoded::default() },
             headers: config.headers.clone(),
             is_tombstone: config.is_tombstone.clone(),
             partitions: Partitions { partitioner, client, subtask, n_written: 0, counts: BTreeMap::new() },
-            key_bytes: Vec::new(),
-            value_bytes: Vec::new(),
         })
     }
 
-    fn send(&mut self, record: &T, timestamp: Timestamp, producer: &mut dyn Producer) -> UserResult {
-        self.key_bytes.clear();
-        self.value_bytes.clear();
-        if let Some(key) = &mut self.key {
-            key(record, &mut self.key_bytes).map_err(|error| format!("cannot encode the key: {error}"))?;
+    /// Encodes a record, which the next call of [`Encoder::outgoing`] has. An error is the record's own.
+    fn encode(&mut self, record: &T) -> UserResult {
+        let Encoded { topic, key: key_bytes, value, is_tombstone, headers } = &mut self.encoded;
+        match &self.topic {
+            Topic::Named(name) if topic.is_empty() => name.clone_into(topic),
+            Topic::Named(_) => {}
+            Topic::Of(topic_of) => {
+                *topic = topic_of(record);
+                check_topic_name(topic)?;
+            }
         }
-        let is_tombstone = self.is_tombstone.as_ref().is_some_and(|is_tombstone| is_tombstone(record));
-        if !is_tombstone {
-            let encoded = self.value.encode(record, &mut self.value_bytes);
+        if let (Some(encode), Some(bytes)) = (&mut self.key, key_bytes) {
+            bytes.clear();
+            encode(record, bytes).map_err(|error| format!("cannot encode the key: {error}"))?;
+        }
+        value.clear();
+        *is_tombstone = self.is_tombstone.as_ref().is_some_and(|is_tombstone| is_tombstone(record));
+        if !*is_tombstone {
+            let encoded = self.value.encode(record, value);
             encoded.map_err(|error| format!("cannot encode the value: {error}"))?;
         }
-        let named;
-        let topic = match &self.topic {
-            Topic::Named(topic) => topic,
-            Topic::Of(topic) => {
-                named = topic(record);
-                &named
-            }
-        };
-        let key = self.key.as_ref().map(|_| self.key_bytes.as_slice());
-        let headers = self.headers.as_ref().map(|headers| headers(record)).unwrap_or_default();
-        producer.send(&OutgoingRecord {
+        *headers = self.headers.as_ref().map(|headers| headers(record)).unwrap_or_default();
+        Ok(())
+    }
+
+    /// What was encoded last, with its partition.
+    fn outgoing(&mut self, timestamp: Timestamp) -> Result<OutgoingRecord<'_>> {
+        let Encoded { topic, key, value, is_tombstone, headers } = &self.encoded;
+        let key = key.as_deref();
+        Ok(OutgoingRecord {
             topic,
             partition: self.partitions.choose(topic, key)?,
             key,
-            value: (!is_tombstone).then_some(self.value_bytes.as_slice()),
+            value: (!is_tombstone).then_some(value.as_slice()),
             timestamp: (timestamp != NO_TIMESTAMP).then_some(timestamp),
-            headers: &headers,
-        })?;
-        Ok(())
+            headers,
+        })
     }
+}
+
+/// What brokers would refuse with the whole batch.
+fn check_topic_name(name: &str) -> UserResult {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if name.is_empty()
+        || name.len() > TOPIC_NAME_BYTES_MAX
+        || matches!(name, "." | "..")
+        || !name.bytes().all(is_plain)
+    {
+        return Err(
+            "no topic can have this name: it is 1 to 249 ASCII letters, digits, '.', '_' and '-'".into()
+        );
+    }
+    Ok(())
 }
 
 /// Where records go, and what is promised of them.
@@ -130,12 +163,20 @@ impl Destination {
     pub(crate) fn plain(producer: Box<dyn Producer>, flushes: bool) -> Self {
         Self::Plain { producer, flushes }
     }
+
+    fn send(&mut self, record: &OutgoingRecord<'_>) -> Result<SendOutcome> {
+        match self {
+            Self::Plain { producer, .. } => producer.send(record),
+            Self::Transactional(transactions) => transactions.send(record),
+        }
+    }
 }
 
 /// Writes the records of one subtask.
 pub struct KafkaWriter<T> {
     encoder: Encoder<T>,
     destination: Destination,
+    bad_records: BadRecords,
 }
 
 impl<T> fmt::Debug for KafkaWriter<T> {
@@ -145,8 +186,8 @@ impl<T> fmt::Debug for KafkaWriter<T> {
 }
 
 impl<T: 'static> KafkaWriter<T> {
-    pub(crate) fn new(encoder: Encoder<T>, destination: Destination) -> Self {
-        Self { encoder, destination }
+    pub(crate) fn new(encoder: Encoder<T>, destination: Destination, bad_records: BadRecords) -> Self {
+        Self { encoder, destination, bad_records }
     }
 
     fn flush_all(&mut self) -> UserResult {
@@ -159,15 +200,18 @@ impl<T: 'static> KafkaWriter<T> {
 
 impl<T: Send + 'static> SinkWriter<T> for KafkaWriter<T> {
     fn write(&mut self, batch: RecordBatch<T>) -> UserResult {
-        if batch.is_empty() {
-            return Ok(());
+        let Self { encoder, destination, bad_records } = self;
+        for (record, timestamp) in batch {
+            let refused = match encoder.encode(&record) {
+                Err(error) => error,
+                Ok(()) => match destination.send(&encoder.outgoing(timestamp)?)? {
+                    SendOutcome::Taken => continue,
+                    SendOutcome::Refused(why) => why.into(),
+                },
+            };
+            bad_records.reject(format_args!("topic '{}'", encoder.encoded.topic), &record, refused)?;
         }
-        let n_records = batch.len() as u64;
-        let producer: &mut dyn Producer = match &mut self.destination {
-            Destination::Plain { producer, .. } => producer.as_mut(),
-            Destination::Transactional(transactions) => transactions.write(n_records)?,
-        };
-        batch.into_iter().try_for_each(|(record, timestamp)| self.encoder.send(&record, timestamp, producer))
+        Ok(())
     }
 
     fn finish(&mut self) -> UserResult {

@@ -36,6 +36,14 @@ pub(crate) fn describe_connect(options: &ConnectionOptions, error: PgError) -> E
         .with_source(error)
 }
 
+/// Whether the server refuses a row for what is in it, by a type, a constraint or a trigger, and would again.
+pub(crate) fn is_of_the_row(error: &Error) -> bool {
+    // Data exceptions, violated constraints, keys too long for an index, and what triggers raise.
+    const CODES: [&str; 4] = ["22", "23", "54000", "P0001"];
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<PgError>());
+    source.is_some_and(|error| CODES.iter().any(|code| error.code().starts_with(code)))
+}
+
 fn remedy(error: &ServerError) -> (ErrorKind, &'static str) {
     use ErrorKind::{Retry, UserError};
     let message = error.message.as_str();
@@ -49,7 +57,10 @@ fn remedy(error: &ServerError) -> (ErrorKind, &'static str) {
         "42P10" => (UserError, "declare the key as PRIMARY KEY or UNIQUE in the table"),
         "42501" => (UserError, "grant the user what the statement needs"),
         "42601" | "42804" | "42883" | "22P02" | "22P03" | "22P04" | "22003" | "22007" | "22008" | "22001"
-        | "22021" => (UserError, "the column's type does not take the value: change the type or the record"),
+        | "22021" => (
+            UserError,
+            "the column's type does not take the value: change the type or the record, or say what becomes of such records (on_error of the sink)",
+        ),
         "25006" => (UserError, "the database only reads: connect to the primary, not to a standby"),
         "55000" if message.contains("prepared transactions are disabled") => (UserError, PREPARED_REMEDY),
         "53200" if message.contains("prepared transactions") => (Retry, PREPARED_REMEDY),
@@ -70,7 +81,8 @@ fn remedy(error: &ServerError) -> (ErrorKind, &'static str) {
         "55006" => (Retry, "somebody else uses it: end the other reader"),
         code if code.starts_with("23") => (
             UserError,
-            "the table does not accept the row: change its constraints or the records, or replace rows with upsert_by",
+            "the table does not accept the row: change its constraints or the records, replace rows with upsert_by, or say what becomes of such records \
+             (on_error of the sink)",
         ),
         code if ["08", "40", "57", "53"].iter().any(|class| code.starts_with(class)) => {
             (Retry, "the server cannot do it now: try again")

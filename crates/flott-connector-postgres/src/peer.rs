@@ -3,7 +3,7 @@
 
 use crate::PostgresValue;
 use crate::mark::{Gid, Owner};
-use flott_types::Result;
+use flott_types::{Error, Result};
 use std::fmt;
 
 /// A row on its way, and what is to become of it.
@@ -19,6 +19,23 @@ pub(crate) struct RowOp {
 pub(crate) struct Backend {
     pub(crate) pid: i32,
     pub(crate) started: String,
+}
+
+/// What becomes of the others if there is a row that the table does not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnBadRow {
+    /// None is written, and the call fails.
+    Fail,
+    /// They are written, and the call returns the row.
+    Refuse,
+}
+
+/// A row that the table does not take, whatever is tried.
+#[derive(Debug)]
+pub(crate) struct RefusedRow {
+    /// Which of those that were to be written.
+    pub(crate) idx: usize,
+    pub(crate) error: Error,
 }
 
 /// What becomes of rows that are not prepared.
@@ -66,7 +83,7 @@ pub(crate) trait Session: Send {
     fn begin(&mut self) -> Result<()>;
 
     /// Writes rows in the transaction.
-    fn write(&mut self, rows: &[RowOp]) -> Result<()>;
+    fn write(&mut self, rows: &[RowOp], on_bad_row: OnBadRow) -> Result<Vec<RefusedRow>>;
 
     /// Prepares the transaction, with a note in it that it has been committed.
     fn prepare(&mut self, owner: &Owner, gid: &Gid, n_rows: u64) -> Result<()>;
@@ -84,7 +101,13 @@ pub(crate) trait Session: Send {
     fn is_committed(&mut self, gid: &str) -> Result<bool>;
 
     /// Writes rows that everybody sees at once, in a transaction of their own.
-    fn write_visible(&mut self, owner: &Owner, how: &Visible, rows: &[RowOp]) -> Result<()>;
+    fn write_visible(
+        &mut self,
+        owner: &Owner,
+        how: &Visible,
+        rows: &[RowOp],
+        on_bad_row: OnBadRow,
+    ) -> Result<Vec<RefusedRow>>;
 
     /// Deletes rows of the eager mode of `owner`, and of those for which it stands, whose mark is not less than `from`.
     fn delete_marked(&mut self, owner: &Owner, from: i64) -> Result<()>;

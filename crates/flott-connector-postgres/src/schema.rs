@@ -13,6 +13,9 @@ pub(crate) const MARKS: [(&str, &str); 4] = [
 /// The temporary table of a session that upserts.
 const UPSERTED: &str = "pg_temp.flott_upserted";
 
+/// Makes room in it for other rows of the same transaction.
+pub(crate) const EMPTY_UPSERTED: &str = "DELETE FROM pg_temp.flott_upserted";
+
 /// Tables of the sink. In `flott_sessions` are those of writers that are not known to have ended.
 pub(crate) const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS flott_owners(

@@ -4,8 +4,8 @@ use crate::PostgresValue;
 use crate::committer::Prepared;
 use crate::config::{PostgresSinkConfig, WriteMode};
 use crate::mark::{Gid, Owner, number};
-use crate::peer::{Peer, RowOp, Session, Visible};
-use flott_api::{SinkContext, SinkWriter, UserResult};
+use crate::peer::{OnBadRow, Peer, RefusedRow, RowOp, Session, Visible};
+use flott_api::{BoxError, SinkContext, SinkWriter, UserResult};
 use flott_types::{CheckpointId, ErrorKind, RecordBatch, Result, duration_ms};
 use std::fmt;
 use std::sync::Arc;
@@ -19,8 +19,10 @@ pub struct PostgresWriter<T> {
     session: Option<Box<dyn Session>>,
     /// Rows that the database does not have yet.
     rows: Vec<RowOp>,
-    /// Rows of the open transaction; 0 if there is none.
-    n_in_transaction: u64,
+    /// The records that they were made of, if the database may refuse some.
+    records: Vec<T>,
+    /// Rows of the open transaction, if there is one.
+    n_in_transaction: Option<u64>,
     /// The last checkpoint whose barrier has come.
     mark: CheckpointId,
     has_written_since_barrier: bool,
@@ -53,7 +55,8 @@ impl<T: Send + 'static> PostgresWriter<T> {
             peer,
             session: Some(session),
             rows: Vec::new(),
-            n_in_transaction: 0,
+            records: Vec::new(),
+            n_in_transaction: None,
             has_written_since_barrier: false,
             flush_at: None,
             flushed_at: i64::MIN,
@@ -77,30 +80,44 @@ impl<T: Send + 'static> PostgresWriter<T> {
     }
 
     /// Hands the rows of the buffer to the database.
-    fn write_rows(&mut self) -> Result<()> {
+    fn write_rows(&mut self) -> UserResult {
         self.flush_at = None;
         if self.rows.is_empty() {
             return Ok(());
         }
         let rows = std::mem::take(&mut self.rows);
-        match &self.config.mode {
+        let refused = match &self.config.mode {
             WriteMode::Transactional => self.write_in_transaction(&rows)?,
             // When the reply is lost nobody knows whether rows are there twice if they are written again, and a restart deletes them.
             WriteMode::Eager => {
                 let (owner, how) = (self.owner.clone(), Visible::Marked { checkpoint: number(self.mark) });
-                self.session()?.write_visible(&owner, &how, &rows)?;
+                let on_bad_row = self.on_bad_row();
+                self.session()?.write_visible(&owner, &how, &rows, on_bad_row)?
             }
             WriteMode::Upsert { .. } => self.upsert(&rows)?,
-        }
+        };
         self.has_written_since_barrier = true;
         self.flushed_at = self.ctx.env.processing_time();
         self.rows = rows;
         self.rows.clear();
+        let records = std::mem::take(&mut self.records);
+        for RefusedRow { idx, error } in refused {
+            let record = records.get(idx).ok_or("the database refuses a row that it was not given")?;
+            self.reject(record, error)?;
+        }
         Ok(())
     }
 
-    fn write_in_transaction(&mut self, rows: &[RowOp]) -> Result<()> {
-        if self.n_in_transaction == 0 {
+    fn on_bad_row(&self) -> OnBadRow {
+        if self.ctx.bad_records.are_tolerated() { OnBadRow::Refuse } else { OnBadRow::Fail }
+    }
+
+    fn reject(&self, record: &T, error: impl Into<BoxError>) -> UserResult {
+        self.ctx.bad_records.reject(format_args!("table '{}'", self.config.table), record, error)
+    }
+
+    fn write_in_transaction(&mut self, rows: &[RowOp]) -> Result<Vec<RefusedRow>> {
+        if self.n_in_transaction.is_none() {
             // A connection may have ended unnoticed while nothing was written.
             match self.session()?.begin() {
                 Err(error) if error.kind() == ErrorKind::Retry && !self.is_open() => {
@@ -108,14 +125,16 @@ impl<T: Send + 'static> PostgresWriter<T> {
                 }
                 begun => begun?,
             }
+            self.n_in_transaction = Some(0);
         }
+        let on_bad_row = self.on_bad_row();
         // Never on another session than that of the transaction: with its session it is gone, and the rows in it. Only a restart brings them again.
         let Some(session) = self.session.as_mut().filter(|session| session.is_open()) else {
             return Err(self.lost_transaction());
         };
-        session.write(rows)?;
-        self.n_in_transaction += rows.len() as u64;
-        Ok(())
+        let refused = session.write(rows, on_bad_row)?;
+        *self.n_in_transaction.get_or_insert(0) += (rows.len() - refused.len()) as u64;
+        Ok(refused)
     }
 
     fn is_open(&self) -> bool {
@@ -131,12 +150,12 @@ impl<T: Send + 'static> PostgresWriter<T> {
     }
 
     /// Rows that are written twice are as if they were written once, so a lost connection or a deadlock is no reason to fail.
-    fn upsert(&mut self, rows: &[RowOp]) -> Result<()> {
-        let mut n_retries = 0;
+    fn upsert(&mut self, rows: &[RowOp]) -> Result<Vec<RefusedRow>> {
+        let (on_bad_row, mut n_retries) = (self.on_bad_row(), 0);
         loop {
             let owner = self.owner.clone();
             let written = match self.session() {
-                Ok(session) => session.write_visible(&owner, &Visible::Upserted, rows),
+                Ok(session) => session.write_visible(&owner, &Visible::Upserted, rows, on_bad_row),
                 Err(error) => Err(error),
             };
             match written {
@@ -149,10 +168,7 @@ impl<T: Send + 'static> PostgresWriter<T> {
     }
 
     fn prepare(&mut self, checkpoint: CheckpointId) -> Result<Option<Prepared>> {
-        let n_rows = std::mem::take(&mut self.n_in_transaction);
-        if n_rows == 0 {
-            return Ok(None);
-        }
+        let Some(n_rows) = self.n_in_transaction.take() else { return Ok(None) };
         let gid = Gid::new(&self.owner, checkpoint, self.ctx.env.random_u64());
         let Some(session) = self.session.as_mut().filter(|session| session.is_open()) else {
             return Err(self.lost_transaction());
@@ -185,11 +201,19 @@ impl<T: Send + 'static> PostgresWriter<T> {
 impl<T: Send + 'static> SinkWriter<T> for PostgresWriter<T> {
     fn write(&mut self, batch: RecordBatch<T>) -> UserResult {
         for (record, _) in batch {
-            let row = self.row(&record);
-            let row = row.map_err(|error| format!("no row for table '{}': {error}", self.config.table))?;
+            let row = match self.row(&record) {
+                Ok(row) => row,
+                Err(error) => {
+                    self.reject(&record, error)?;
+                    continue;
+                }
+            };
             // The half of an update that takes the old row away is not shown without the other.
             let is_half = row.is_delete;
             self.rows.push(row);
+            if self.ctx.bad_records.are_tolerated() {
+                self.records.push(record);
+            }
             if self.rows.len() >= self.config.max_rows && !is_half
                 || self.rows.len() > 2 * self.config.max_rows
             {
@@ -224,7 +248,7 @@ impl<T: Send + 'static> SinkWriter<T> for PostgresWriter<T> {
     }
 
     fn finish(&mut self) -> UserResult {
-        Ok(self.write_rows()?)
+        self.write_rows()
     }
 
     fn prepare_commit(&mut self, checkpoint_id: CheckpointId, _is_final: bool) -> UserResult<Vec<Vec<u8>>> {

@@ -2,11 +2,21 @@
 
 use flott_types::{Error, ErrorKind, Result};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How often somebody else may be in the way of the switch to WAL.
 const SWITCHES_MAX: usize = 100;
+
+/// What becomes of the others if there is a row that the table does not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnBadRow {
+    /// None is written, and the call fails.
+    Fail,
+    /// They are written, and the call returns the row.
+    Refuse,
+}
 
 /// A connection to the database, and what messages say about it.
 pub(crate) struct Database {
@@ -83,17 +93,30 @@ impl Statements<'_> {
         statement.execute(parameters).map_err(|error| self.describe(sql, error))
     }
 
-    /// Executes a statement for each of `rows`.
+    /// Executes a statement for each of `rows`, which have numbers. Returns those that the table does not take for what is in them, unless such a row
+    /// is to fail the call.
     pub(crate) fn execute_each<P: rusqlite::Params>(
         &self,
         sql: &str,
-        rows: impl Iterator<Item = P>,
-    ) -> Result<()> {
+        rows: impl Iterator<Item = (usize, P)>,
+        on_bad_row: OnBadRow,
+    ) -> Result<BTreeMap<usize, Error>> {
         let mut statement = self.prepare(sql)?;
-        for row in rows {
-            statement.execute(row).map_err(|error| self.describe(sql, error))?;
+        let mut refused = BTreeMap::new();
+        for (idx, row) in rows {
+            let Err(error) = statement.execute(row) else { continue };
+            let is_of_the_row = matches!(
+                error.sqlite_error_code(),
+                Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig)
+            );
+            let error = self.describe(sql, error);
+            // A table can say that a conflict rolls back the transaction (ON CONFLICT ROLLBACK), and with it the rows before.
+            if on_bad_row == OnBadRow::Fail || !is_of_the_row || self.transaction.is_autocommit() {
+                return Err(error);
+            }
+            refused.insert(idx, error);
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// The rows of a query.
@@ -150,7 +173,8 @@ fn describe(path: &Path, table: &str, statement: &str, error: rusqlite::Error) -
         ),
         Some(ErrorCode::ConstraintViolation) => (
             ErrorKind::UserError,
-            "the table does not accept the row: change its constraints or the records, or replace rows with SqliteSink::upsert_by",
+            "the table does not accept the row: change its constraints or the records, replace rows with SqliteSink::upsert_by, or say what becomes of \
+             such records (on_error of the sink)",
         ),
         _ if text.contains("no such table") => (
             ErrorKind::UserError,

@@ -127,6 +127,16 @@ pub(crate) fn insert_prefix(mode: &WriteMode) -> &'static [&'static str] {
     }
 }
 
+/// Writes one row into the target as it will be written when it is committed.
+pub(crate) fn trial_statement(table: &str, columns: &[String]) -> String {
+    let values = vec!["?"; columns.len()].join(", ");
+    format!(
+        "INSERT INTO {}({}) VALUES({values})",
+        quoted(table),
+        quoted_list(columns.iter().map(String::as_str))
+    )
+}
+
 /// Writes one row.
 pub(crate) fn insert_statement(mode: &WriteMode, table: &str, columns: &[String]) -> String {
     let prefix = insert_prefix(mode);

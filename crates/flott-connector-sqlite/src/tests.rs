@@ -18,8 +18,7 @@ type Row = (i64, i64);
 
 const CHUNK: i64 = 5;
 const SOURCES: i64 = 3;
-const CREATE: &str =
-    "CREATE TABLE IF NOT EXISTS results(source INTEGER, n INTEGER, text TEXT, PRIMARY KEY(source, n))";
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS results(source INTEGER, n INTEGER CHECK(n >= 0), text TEXT, PRIMARY KEY(source, n))";
 
 fn sink(path: &Path) -> SqliteSink<Row> {
     let row = |(source, n): &Row| {

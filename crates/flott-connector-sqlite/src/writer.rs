@@ -2,12 +2,13 @@
 
 use crate::committer::Prepared;
 use crate::config::{SqliteSinkConfig, WriteMode};
-use crate::database::Database;
+use crate::database::{Database, OnBadRow, Statements};
 use crate::mark::{Owner, number};
 use crate::schema;
-use flott_api::{SinkContext, SinkWriter, UserResult};
-use flott_types::{CheckpointId, RecordBatch, Result, duration_ms};
+use flott_api::{BoxError, SinkContext, SinkWriter, UserResult};
+use flott_types::{CheckpointId, Error, RecordBatch, Result, duration_ms};
 use rusqlite::types::Value;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// What is written between two barriers in the transactional mode.
@@ -26,6 +27,8 @@ pub struct SqliteWriter<T> {
     insert: String,
     /// Rows that are in no transaction yet.
     rows: Vec<Vec<Value>>,
+    /// The records that they were made of, if the database may refuse some.
+    records: Vec<T>,
     batch: Option<Batch>,
     /// The last checkpoint whose barrier has come.
     mark: CheckpointId,
@@ -54,6 +57,7 @@ impl<T: Send + 'static> SqliteWriter<T> {
             config,
             database,
             rows: Vec::new(),
+            records: Vec::new(),
             batch: None,
             has_written_since_barrier: false,
             flush_at: None,
@@ -75,17 +79,36 @@ impl<T: Send + 'static> SqliteWriter<T> {
         }
     }
 
+    /// Which rows the target does not take. The table in which they wait takes every row, and when they are committed it is too late to refuse one.
+    fn try_rows(
+        db: &Statements<'_>,
+        config: &SqliteSinkConfig<T>,
+        rows: &[Vec<Value>],
+    ) -> Result<BTreeMap<usize, Error>> {
+        db.batch("SAVEPOINT flott_trial")?;
+        let rows = rows.iter().enumerate().map(|(idx, row)| (idx, rusqlite::params_from_iter(row)));
+        let trial = schema::trial_statement(&config.table, &config.columns);
+        let refused = db.execute_each(&trial, rows, OnBadRow::Refuse)?;
+        db.batch("ROLLBACK TO flott_trial; RELEASE flott_trial")?;
+        Ok(refused)
+    }
+
     /// Writes the rows of the buffer in one transaction, which is durable when this returns.
-    fn write_rows(&mut self) -> Result<()> {
+    fn write_rows(&mut self) -> UserResult {
         self.flush_at = None;
         if self.rows.is_empty() {
             return Ok(());
         }
+        let on_bad_row = if self.ctx.bad_records.are_tolerated() { OnBadRow::Refuse } else { OnBadRow::Fail };
         let Self { database, config, owner, insert, rows, batch, mark, ctx, .. } = self;
         let is_new = batch.is_none();
         let token = || format!("{:016x}", ctx.env.random_u64());
-        let id = database.transaction(|db| {
+        let (id, refused) = database.transaction(|db| {
             schema::check_owner(db, owner)?;
+            let mut refused = match (&config.mode, on_bad_row) {
+                (WriteMode::Transactional, OnBadRow::Refuse) => Self::try_rows(db, config, rows)?,
+                _ => BTreeMap::new(),
+            };
             let id = match (&config.mode, batch.as_ref()) {
                 (WriteMode::Transactional, Some(batch)) => Some((batch.id, batch.token.clone())),
                 (WriteMode::Transactional, None) => {
@@ -95,20 +118,31 @@ impl<T: Send + 'static> SqliteWriter<T> {
                 (WriteMode::Eager | WriteMode::Upsert { .. }, _) => None,
             };
             let prefix = Self::prefix(owner, &config.mode, *mark, id.as_ref().map(|(id, _)| *id));
-            let rows = rows.iter().map(|row| rusqlite::params_from_iter(prefix.iter().chain(row)));
-            db.execute_each(insert, rows)?;
-            Ok(id)
+            let rest = rows.iter().enumerate().filter(|(idx, _)| !refused.contains_key(idx));
+            let rest = rest.map(|(idx, row)| (idx, rusqlite::params_from_iter(prefix.iter().chain(row))));
+            let late = db.execute_each(insert, rest, on_bad_row)?;
+            refused.extend(late);
+            Ok((id, refused))
         })?;
         if let (true, Some((id, token))) = (is_new, id) {
             *batch = Some(Batch { id, token, n_rows: 0 });
         }
         if let Some(batch) = batch {
-            batch.n_rows += rows.len() as u64;
+            batch.n_rows += (rows.len() - refused.len()) as u64;
         }
         rows.clear();
         self.has_written_since_barrier = true;
         self.flushed_at = self.ctx.env.processing_time();
+        let records = std::mem::take(&mut self.records);
+        for (idx, error) in refused {
+            let record = records.get(idx).ok_or("the database refuses a row that it was not given")?;
+            self.reject(record, error)?;
+        }
         Ok(())
+    }
+
+    fn reject(&self, record: &T, error: impl Into<BoxError>) -> UserResult {
+        self.ctx.bad_records.reject(format_args!("table '{}'", self.config.table), record, error)
     }
 
     /// Whether readers see rows before they are committed.
@@ -123,9 +157,16 @@ impl<T: Send + 'static> SqliteWriter<T> {
 impl<T: Send + 'static> SinkWriter<T> for SqliteWriter<T> {
     fn write(&mut self, batch: RecordBatch<T>) -> UserResult {
         for (record, _) in batch {
-            let row = (self.config.row_of)(&record, &self.config.columns);
-            let row = row.map_err(|error| format!("no row for table '{}': {error}", self.config.table))?;
-            self.rows.push(row.into_iter().map(|value| value.into_parameter()).collect());
+            match (self.config.row_of)(&record, &self.config.columns) {
+                Ok(row) => self.rows.push(row.into_iter().map(|value| value.into_parameter()).collect()),
+                Err(error) => {
+                    self.reject(&record, error)?;
+                    continue;
+                }
+            }
+            if self.ctx.bad_records.are_tolerated() {
+                self.records.push(record);
+            }
             if self.rows.len() >= self.config.max_rows {
                 self.write_rows()?;
             }
@@ -158,7 +199,7 @@ impl<T: Send + 'static> SinkWriter<T> for SqliteWriter<T> {
     }
 
     fn finish(&mut self) -> UserResult {
-        Ok(self.write_rows()?)
+        self.write_rows()
     }
 
     fn prepare_commit(&mut self, checkpoint_id: CheckpointId, _is_final: bool) -> UserResult<Vec<Vec<u8>>> {

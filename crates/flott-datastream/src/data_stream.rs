@@ -6,7 +6,7 @@ use crate::program::{Origins, Prototype, SharedProgram};
 use crate::windowed_stream::WindowedStream;
 use flott_api::sinks::PrintSink;
 use flott_api::windowing::WindowAssigner;
-use flott_api::{AsyncFunction, OutputTag, ProcessFunction, Sink, WatermarkStrategy};
+use flott_api::{AsyncFunction, BadRecord, OnError, OutputTag, ProcessFunction, Sink, WatermarkStrategy};
 use flott_exchange::CustomPartitioner;
 use flott_graph::{ChainingStrategy, Partitioning, StreamNode};
 use flott_operators::pipe::{
@@ -361,9 +361,15 @@ impl<T: Data, P: Pipe<Out = T, In: Data>> DataStream<T, P> {
 
     /// Writes the stream to a sink.
     pub fn sink_to<S: Sink<T>>(&self, sink: S) -> DataStreamSink {
+        self.sink_to_with(sink, OnError::Fail)
+    }
+
+    /// [`DataStream::sink_to`], and what becomes of records that the sink's format or its destination cannot take; which those are, the sink
+    /// says.
+    pub fn sink_to_with<S: Sink<T>>(&self, sink: S, on_error: OnError) -> DataStreamSink {
         let stream = self.seal();
         let node = stream.program.sink("sink", stream.origins.cast(), move |ctx| {
-            let sink_ctx = ctx.sink_context();
+            let sink_ctx = ctx.sink_context().with_on_error::<T>(on_error);
             let writer = sink.create_writer(sink_ctx.clone())?;
             let committer = sink.create_committer(sink_ctx.clone())?;
             Ok(SinkOperator::with_committer(writer, committer, &sink_ctx))
@@ -409,6 +415,12 @@ pub struct DataStreamSink {
 }
 
 impl DataStreamSink {
+    /// The records that could not be written, of a sink with [`OnError::SideOutput`]: a stream as any other, so that a sink with exactly once
+    /// gets each dead letter once.
+    pub fn bad_records(&self) -> DataStream<BadRecord> {
+        self.program.bad_records(self.node)
+    }
+
     fn set(self, change: impl FnOnce(&mut StreamNode)) -> Self {
         self.program.lock().graph.node_mut(self.node).map(change);
         self

@@ -11,7 +11,7 @@ use flott_coordinator::enumerator_factory;
 use flott_env::Env;
 use flott_graph::{JobGraph, NodeKind};
 use flott_operators::pipe::Identity;
-use flott_runtime::{SourceFactory, bad_records_tag};
+use flott_runtime::SourceFactory;
 use flott_state::StateSettings;
 use flott_types::{
     ConfigOption, ConfigValue, Configuration, DEFAULT_MAX_PARALLELISM, Data, Error, NodeId, Result, options,
@@ -242,8 +242,7 @@ impl<T> SourceStream<T> {
 impl<T: Data> SourceStream<T> {
     /// The records that could not be read, of a source with [`OnError::SideOutput`].
     pub fn bad_records(&self) -> DataStream<BadRecord> {
-        let tag = bad_records_tag();
-        DataStream::new(self.program.clone(), Origins::of(self.node, Some(tag.id().clone())))
+        self.program.bad_records(self.node)
     }
 
     /// The stream.

@@ -1,6 +1,7 @@
 //! The program being built: the stream graph and, by the same numbers, the factories of operators and edges.
 
-use flott_api::{StartingPosition, Until, WatermarkAlignment};
+use crate::data_stream::DataStream;
+use flott_api::{BadRecord, StartingPosition, Until, WatermarkAlignment, bad_records_tag};
 use flott_coordinator::EnumeratorFactory;
 use flott_graph::{NodeKind, Partitioning, StreamEdge, StreamGraph};
 use flott_operators::{Operator, TwoInputOperator};
@@ -82,6 +83,11 @@ impl SharedProgram {
         let node = self.add(name, NodeKind::OneInput, Arc::new(OneInputFactory::<I, (), _>::sink(make)));
         self.connect(input, node, 0);
         node
+    }
+
+    /// The records that a source could not read or a sink could not write.
+    pub(crate) fn bad_records(&self, node: NodeId) -> DataStream<BadRecord> {
+        DataStream::new(self.clone(), Origins::of(node, Some(bad_records_tag().id().clone())))
     }
 
     /// Adds an operator that reads two inputs and returns its output.

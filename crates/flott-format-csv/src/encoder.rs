@@ -10,6 +10,13 @@ use serde::Serialize;
 impl<T: Serialize + 'static> SerializationSchema<T> for CsvFormat {
     fn create_encoder(&self) -> Result<Box<dyn MessageEncoder<T>>> {
         self.check()?;
+        let (writer, written) = self.writer();
+        Ok(Box::new(CsvEncoder { format: self.clone(), writer, written }))
+    }
+}
+
+impl CsvFormat {
+    fn writer(&self) -> (csv::Writer<SharedBuffer>, SharedBuffer) {
         let written = SharedBuffer::default();
         let mut builder = csv::WriterBuilder::new();
         builder.delimiter(self.field_delimiter).has_headers(false).flexible(true);
@@ -20,11 +27,7 @@ impl<T: Serialize + 'static> SerializationSchema<T> for CsvFormat {
             Some(quote) => builder.quote(quote),
             None => builder.quote_style(csv::QuoteStyle::Never),
         };
-        Ok(Box::new(CsvEncoder {
-            format: self.clone(),
-            writer: builder.from_writer(written.clone()),
-            written,
-        }))
+        (builder.from_writer(written.clone()), written)
     }
 }
 
@@ -37,14 +40,11 @@ struct CsvEncoder {
 impl<T: Serialize> MessageEncoder<T> for CsvEncoder {
     fn encode(&mut self, record: &T, out: &mut Vec<u8>) -> UserResult {
         let before = out.len();
-        if self.format.null_literal.is_none() && self.format.escape_character.is_none() {
-            self.writer.serialize(record)?;
-        } else {
-            let null_literal = self.format.null_literal.as_deref();
-            let escape = self.format.escape_character.map(char::from);
-            self.writer.serialize(WithRules { value: record, rules: TextRules { null_literal, escape } })?;
+        if let Err(error) = self.write(record) {
+            // The writer has a part of the record.
+            (self.writer, self.written) = self.format.writer();
+            return Err(error);
         }
-        self.writer.flush()?;
         self.written.move_to(out);
         if out.last() == Some(&b'\n') {
             out.pop();
@@ -57,6 +57,17 @@ impl<T: Serialize> MessageEncoder<T> for CsvEncoder {
 }
 
 impl CsvEncoder {
+    fn write(&mut self, record: &impl Serialize) -> UserResult {
+        if self.format.null_literal.is_none() && self.format.escape_character.is_none() {
+            self.writer.serialize(record)?;
+        } else {
+            let null_literal = self.format.null_literal.as_deref();
+            let escape = self.format.escape_character.map(char::from);
+            self.writer.serialize(WithRules { value: record, rules: TextRules { null_literal, escape } })?;
+        }
+        Ok(self.writer.flush()?)
+    }
+
     /// Without quotes a line end in a field ends the row. (A delimiter in a field cannot be told from one between two.)
     fn check_is_plain(&self, row: &[u8]) -> UserResult {
         if row.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {

@@ -61,6 +61,38 @@ fn what_is_wrong_is_told_with_its_column() {
     expect!["column 1: expected UTF-8 text, found '�'"].assert_eq(&why);
 }
 
+/// Refuses 13, when a part of the row is written already.
+fn refuse_13<S: serde::Serializer>(number: &i16, serializer: S) -> Result<S::Ok, S::Error> {
+    match number {
+        13 => Err(serde::ser::Error::custom("13 is unlucky")),
+        number => serializer.serialize_i16(*number),
+    }
+}
+
+#[derive(Serialize)]
+struct Picky {
+    symbol: String,
+    #[serde(serialize_with = "refuse_13")]
+    number: i16,
+}
+
+#[test]
+fn a_record_that_is_refused_leaves_nothing_in_the_next() {
+    for format in
+        [CsvFormat::new(), CsvFormat::new().null_literal("-"), CsvFormat::new().disable_quote_character()]
+    {
+        let mut encoder = format.create_encoder().unwrap();
+        // More than the writer keeps back, too.
+        for symbol in ["X".to_owned(), "X".repeat(100_000)] {
+            let bad = Picky { symbol, number: 13 };
+            encoder.encode(&bad, &mut Vec::new()).unwrap_err();
+            let mut out = Vec::new();
+            encoder.encode(&Picky { symbol: "Y".to_owned(), number: 1 }, &mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), "Y,1");
+        }
+    }
+}
+
 #[test]
 fn options_are_flinks() {
     let format = CsvFormat::new()

@@ -18,7 +18,11 @@ use std::sync::Arc;
 const BATCH_ROWS: usize = 1024;
 
 pub(crate) struct ParquetEncoder {
+    fields: Vec<FieldRef>,
     rows: ArrayBuilder,
+    /// Where records are tried, so that one that is no row leaves no part of itself among the rows.
+    trials: Option<ArrayBuilder>,
+    n_trials: usize,
     n_rows: usize,
     writer: ArrowWriter<Vec<u8>>,
     row_group_bytes: usize,
@@ -39,10 +43,18 @@ impl ParquetEncoder {
         };
         let properties = WriterProperties::builder().set_compression(compression).build();
         let rows = ArrayBuilder::from_arrow(&fields).map_err(|error| refused().with_source(error))?;
-        let schema = Arc::new(Schema::new(fields));
+        let schema = Arc::new(Schema::new(fields.clone()));
         let writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties));
         let writer = writer.map_err(|error| refused().with_source(error))?;
-        Ok(Self { rows, n_rows: 0, writer, row_group_bytes: format.row_group_bytes })
+        Ok(Self {
+            fields,
+            rows,
+            trials: None,
+            n_trials: 0,
+            n_rows: 0,
+            writer,
+            row_group_bytes: format.row_group_bytes,
+        })
     }
 
     fn write_rows(&mut self) -> UserResult {
@@ -55,8 +67,22 @@ impl ParquetEncoder {
 }
 
 impl<T: Serialize> RecordEncoder<T> for ParquetEncoder {
-    fn encode(&mut self, record: T, out: &mut Vec<u8>) -> UserResult {
-        self.rows.push(&record)?;
+    fn check(&mut self, record: &T) -> UserResult {
+        let mut trials = match self.trials.take() {
+            Some(trials) if self.n_trials < BATCH_ROWS => trials,
+            Some(_) | None => {
+                self.n_trials = 0;
+                ArrayBuilder::from_arrow(&self.fields)?
+            }
+        };
+        trials.push(record)?;
+        self.n_trials += 1;
+        self.trials = Some(trials);
+        Ok(())
+    }
+
+    fn encode(&mut self, record: &T, out: &mut Vec<u8>) -> UserResult {
+        self.rows.push(record)?;
         self.n_rows += 1;
         if self.n_rows >= BATCH_ROWS {
             self.write_rows()?;

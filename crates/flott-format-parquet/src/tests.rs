@@ -381,6 +381,42 @@ fn records_without_columns_and_whole_file_compression_are_refused() {
     assert!(error.starts_with("a parquet file cannot be compressed as a whole"), "{error}");
 }
 
+/// Refuses 13, when other columns have their value already.
+fn refuse_13<S: serde::Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    match number {
+        13 => Err(serde::ser::Error::custom("13 is unlucky")),
+        number => serializer.serialize_u64(*number),
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Picky {
+    id: u64,
+    tags: Vec<String>,
+    #[serde(serialize_with = "refuse_13")]
+    number: u64,
+}
+
+#[test]
+fn a_record_that_is_no_row_is_left_out_and_the_others_are_whole() {
+    let env = Simulation::new(1).env();
+    let sink = FileSink::format("/out", ParquetFormat::new()).rolling(RollingPolicy::never());
+    let ctx = SinkContext::new(env.clone(), SubtaskIndex(0), 1, 1);
+    let picky = |id: u64| Picky { id, tags: vec!["x".to_owned(); id as usize % 3], number: id % 20 };
+    let records: Vec<Picky> = (0..3_000).map(picky).collect();
+    let bad = ctx.with_on_error::<Picky>(flott_api::OnError::Skip);
+    let (rejected, mut writer) = (bad.bad_records.clone(), sink.create_writer(bad).expect("a writer"));
+    writer.write(RecordBatch::untimed(records.clone())).expect("written");
+    writer.finish().expect("finished");
+    assert_eq!(rejected.take().n_records, 150);
+    let good: Vec<Picky> = records.into_iter().filter(|record| record.number != 13).collect();
+    assert_eq!(read_all::<Picky>(&source(Path::new("/out")), &env, 1, 1000), good);
+    // Nobody pays for the look before if the job is to fail anyway.
+    let mut writer = sink.create_writer(SinkContext::new(env, SubtaskIndex(0), 1, 2)).expect("a writer");
+    let error = writer.write(RecordBatch::untimed(vec![picky(13)])).expect_err("it fails").to_string();
+    assert!(error.contains("13 is unlucky") && error.contains("set on_error of the sink"), "{error}");
+}
+
 #[test]
 fn files_roll_by_size_and_are_hidden_until_they_have_their_index() {
     let env = Simulation::new(1).env();

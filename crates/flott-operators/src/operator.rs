@@ -65,7 +65,8 @@ pub trait Operator<I, O>: Send {
     }
 
     /// Input pauses: what is held only to be sent in larger pieces goes out now.
-    fn flush(&mut self) -> Result<()> {
+    fn flush(&mut self, out: &mut OperatorOutput<'_, O>) -> Result<()> {
+        let _unused = out;
         Ok(())
     }
 
@@ -304,7 +305,7 @@ pub struct OutputMetrics {
     pub records_out: AtomicU64,
     /// `numLateRecordsDropped`
     pub late_records_dropped: AtomicU64,
-    /// `numRecordsInErrors`: bad records, skipped or routed to a side output.
+    /// `numRecordsInErrors`: bad records of a source or sink, skipped or routed to a side output.
     pub records_in_errors: AtomicU64,
     /// `currentInputWatermark`
     pub current_input_watermark: AtomicI64,

@@ -5,12 +5,15 @@ mod commits;
 use crate::operator::{Operator, OperatorOutput};
 use crate::user_code::user_error;
 use commits::Commits;
-use flott_api::{Committer, SinkContext, SinkWriter, UserResult};
+use flott_api::{BadRecords, Committer, Rejected, SinkContext, SinkWriter, UserResult, bad_records_tag};
 use flott_env::canary;
 use flott_state::OperatorSnapshot;
-use flott_types::{CheckpointBarrier, CheckpointId, Error, RecordBatch, Result, Timestamp, Watermark};
+use flott_types::{
+    CheckpointBarrier, CheckpointId, Error, NO_TIMESTAMP, RecordBatch, Result, Timestamp, Watermark,
+};
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 /// The list state with the writer's entries.
@@ -18,15 +21,18 @@ const WRITER: &str = "_sink_writer";
 /// The list state with what was prepared and not committed.
 const COMMITTABLES: &str = "_sink_committables";
 
-/// Gives records to a [`SinkWriter`], and what that prepares to a [`Committer`]; emits none.
+/// Gives records to a [`SinkWriter`], and what that prepares to a [`Committer`]; emits none, but at the side what the writer rejects.
 pub struct SinkOperator<T, W> {
     writer: W,
+    /// What the writer rejects.
+    bad_records: Option<BadRecords>,
     commits: Option<Commits>,
     has_checkpoints: bool,
     restored_checkpoint: Option<CheckpointId>,
     /// The writer's entries of a snapshot, until it starts; then `None`.
     restored: Option<Vec<Vec<u8>>>,
     has_ended: bool,
+    has_sent_end: bool,
     /// The job stops when this checkpoint is complete.
     last_checkpoint: Option<CheckpointId>,
     /// What may be committed must be before anything else happens: after a restore, and after the end.
@@ -44,6 +50,7 @@ impl<T, W: SinkWriter<T>> SinkOperator<T, W> {
     /// An operator that writes with `writer` in the place that `ctx` describes, and commits with `committer`.
     pub fn with_committer(writer: W, committer: Option<Box<dyn Committer>>, ctx: &SinkContext) -> Self {
         Self {
+            bad_records: Some(ctx.bad_records.clone()),
             commits: committer.map(|committer| Commits::new(committer, ctx)),
             has_checkpoints: ctx.has_checkpoints,
             restored_checkpoint: ctx.restored_checkpoint,
@@ -55,11 +62,13 @@ impl<T, W: SinkWriter<T>> SinkOperator<T, W> {
     pub const fn new(writer: W) -> Self {
         Self {
             writer,
+            bad_records: None,
             commits: None,
             has_checkpoints: false,
             restored_checkpoint: None,
             restored: Some(Vec::new()),
             has_ended: false,
+            has_sent_end: false,
             last_checkpoint: None,
             commits_first: false,
             records: PhantomData,
@@ -100,6 +109,25 @@ impl<T, W: SinkWriter<T>> SinkOperator<T, W> {
         }
     }
 
+    /// Sends on what the writer has rejected since the last call. It goes before whatever comes next: a watermark, the barrier, the end of data.
+    fn send_rejected(&self, out: &mut OperatorOutput<'_, ()>) -> Result<()> {
+        let Some(bad_records) = &self.bad_records else { return Ok(()) };
+        let Rejected { n_records, dead_letters } = bad_records.take();
+        if n_records == 0 {
+            return Ok(());
+        }
+        out.metrics().records_in_errors.fetch_add(n_records, Ordering::Relaxed);
+        if let (true, Some(letter)) = (self.has_sent_end, dead_letters.first()) {
+            return Err(Error::subtask(format!(
+                "the sink's writer has rejected a record for {} after the end of its input, when dead letters cannot be sent any more:                  it must do that in SinkWriter::finish ({})",
+                letter.split, letter.message
+            )));
+        }
+        let tag = bad_records_tag();
+        dead_letters.into_iter().for_each(|letter| out.sides().push(&tag, letter, NO_TIMESTAMP));
+        Ok(())
+    }
+
     fn prepare_commit(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
         let payloads = sink_result(self.writer.prepare_commit(checkpoint_id, self.has_ended))?;
         match &mut self.commits {
@@ -128,23 +156,25 @@ fn sink_result<R>(done: UserResult<R>) -> Result<R> {
 }
 
 impl<T, W: SinkWriter<T>> Operator<T, ()> for SinkOperator<T, W> {
-    fn process_batch(&mut self, batch: RecordBatch<T>, _: &mut OperatorOutput<'_, ()>) -> Result<()> {
+    fn process_batch(&mut self, batch: RecordBatch<T>, out: &mut OperatorOutput<'_, ()>) -> Result<()> {
         self.start_writing()?;
-        sink_result(self.writer.write(batch))
+        sink_result(self.writer.write(batch))?;
+        self.send_rejected(out)
     }
 
     fn on_watermark(&mut self, watermark: Watermark, out: &mut OperatorOutput<'_, ()>) -> Result<()> {
         self.start_writing()?;
         sink_result(self.writer.on_watermark(watermark))?;
+        self.send_rejected(out)?;
         out.emit_watermark(watermark)
     }
 
-    fn on_processing_time(&mut self, now: Timestamp, _: &mut OperatorOutput<'_, ()>) -> Result<()> {
+    fn on_processing_time(&mut self, now: Timestamp, out: &mut OperatorOutput<'_, ()>) -> Result<()> {
         self.start_writing()?;
         if self.writer.next_timer().is_some_and(|at| at <= now) {
             sink_result(self.writer.on_processing_time(now))?;
         }
-        Ok(())
+        self.send_rejected(out)
     }
 
     fn next_timer(&self) -> Option<Timestamp> {
@@ -160,12 +190,15 @@ impl<T, W: SinkWriter<T>> Operator<T, ()> for SinkOperator<T, W> {
             self.prepare_commit(CheckpointId::END_OF_INPUT)?;
             self.on_checkpoint_complete(CheckpointId::END_OF_INPUT)?;
         }
+        self.send_rejected(out)?;
+        self.has_sent_end = true;
         out.emit_end_of_data()
     }
 
-    fn flush(&mut self) -> Result<()> {
+    fn flush(&mut self, out: &mut OperatorOutput<'_, ()>) -> Result<()> {
         self.start_writing()?;
-        sink_result(self.writer.flush())
+        sink_result(self.writer.flush())?;
+        self.send_rejected(out)
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>, _: &mut OperatorOutput<'_, ()>) -> Poll<Result<()>> {
@@ -173,10 +206,11 @@ impl<T, W: SinkWriter<T>> Operator<T, ()> for SinkOperator<T, W> {
         self.commit_first(cx)?.map(Ok)
     }
 
-    fn on_barrier(&mut self, barrier: &CheckpointBarrier, _: &mut OperatorOutput<'_, ()>) -> Result<()> {
+    fn on_barrier(&mut self, barrier: &CheckpointBarrier, out: &mut OperatorOutput<'_, ()>) -> Result<()> {
         self.start()?;
         self.last_checkpoint = Some(barrier.id).filter(|_| barrier.kind.stops_job());
-        self.prepare_commit(barrier.id)
+        self.prepare_commit(barrier.id)?;
+        self.send_rejected(out)
     }
 
     fn on_checkpoint_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()> {

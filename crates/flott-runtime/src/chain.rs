@@ -103,7 +103,7 @@ impl<I, O, Op: Operator<I, O>> OutputControl for ChainLink<I, O, Op> {
         self.operator.next_timer().into_iter().chain(self.output.next_timer()).chain(sides).min()
     }
     fn flush(&mut self) -> Result<()> {
-        self.call(|operator, _| operator.flush())?;
+        self.call(|operator, out| operator.flush(out))?;
         self.sides.receivers.iter_mut().try_for_each(|(_, receiver)| receiver.flush())?;
         self.output.flush()
     }

@@ -393,7 +393,7 @@ impl<S: Source> OperatorFactory for SourceFactory<S> {
         let config = &ctx.config;
         let settings = SourceSettings {
             boundedness: self.source.boundedness(),
-            on_error: self.on_error.clone(),
+            on_error: self.on_error,
             batch_size: config.batch_size,
             granularity: config.watermark_granularity,
             idle_timeout: Some(config.source_idle_timeout).filter(|timeout| !timeout.is_zero()),

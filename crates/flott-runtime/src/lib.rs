@@ -40,5 +40,4 @@ pub use factory::{
     PartitionContext, Share, SourceFactory, TaskInputs, TwoInputFactory, TypedEdge,
 };
 pub use in_flight::{Chained, check_in_flight};
-pub use source_task::bad_records_tag;
 pub use task_manager::{Deployment, JobSpec, OperatorMetrics, RuntimeConfig, TaskManager};

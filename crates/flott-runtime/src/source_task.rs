@@ -4,9 +4,9 @@ use crate::chain::first_incomplete;
 use crate::span_filter::{Columns, SpanFilter};
 use crate::subtask::{Clock, Step, TaskInput};
 use flott_api::{
-    BadRecord, Boundedness, GeneratorContext, Idleness, InputStatus, OnError, OutputTag, Source,
-    SourceOutput, SourceReader, SourceSplit, SplitSpan, TimestampMode, WatermarkGenerator, WatermarkStrategy,
-    split_to_json,
+    BadRecord, Boundedness, GeneratorContext, Idleness, InputStatus, OnError, Source, SourceOutput,
+    SourceReader, SourceSplit, SplitSpan, TimestampMode, WatermarkGenerator, WatermarkStrategy,
+    bad_records_tag, split_to_json,
 };
 use flott_env::sync::mpsc;
 use flott_env::{Instant, canary};
@@ -22,11 +22,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
-
-/// The side output of a source for records that could not be read.
-pub fn bad_records_tag() -> OutputTag<BadRecord> {
-    OutputTag::new("bad-records")
-}
 
 /// Settings of a source task.
 pub(crate) struct SourceSettings {

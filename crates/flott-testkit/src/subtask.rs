@@ -142,8 +142,8 @@ impl<A, B, O: Send + 'static> Subtask<A, B, O> {
     }
 
     pub(crate) fn flush(&mut self) -> Result<()> {
-        self.call(|subject, _| match subject {
-            Subject::One(operator) => operator.flush(),
+        self.call(|subject, out| match subject {
+            Subject::One(operator) => operator.flush(out),
             Subject::Two(_) => Ok(()),
         })
     }

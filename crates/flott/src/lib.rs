@@ -64,15 +64,15 @@ pub mod guide;
 pub mod prelude;
 
 pub use flott_api::{
-    AggregateFunction, AsyncFunction, AsyncRetryStrategy, BadRecord, BatchTimestampAssigner, Boundedness,
-    BoxError, BroadcastContext, BroadcastProcessFunction, CoProcessFunction, Collector, Committable,
-    CommittableId, Committer, EnumeratorInit, GeneratorContext, Idleness, InputStatus,
+    AggregateFunction, AsyncFunction, AsyncRetryStrategy, BadRecord, BadRecords, BatchTimestampAssigner,
+    Boundedness, BoxError, BroadcastContext, BroadcastProcessFunction, CoProcessFunction, Collector,
+    Committable, CommittableId, Committer, EnumeratorInit, GeneratorContext, Idleness, InputStatus,
     KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, OnError,
-    OutputTag, ProcessContext, ProcessFunction, ProcessWindowFunction, RuntimeContext, Sink, SinkContext,
-    SinkGeneration, SinkWriter, Source, SourceOutput, SourceReader, SourceReaderContext, SourceSpan,
-    SourceSplit, SplitEnumerator, SplitEnumeratorContext, SplitOutput, SplitReader, SplitSource,
+    OutputTag, ProcessContext, ProcessFunction, ProcessWindowFunction, Rejected, RuntimeContext, Sink,
+    SinkContext, SinkGeneration, SinkWriter, Source, SourceOutput, SourceReader, SourceReaderContext,
+    SourceSpan, SourceSplit, SplitEnumerator, SplitEnumeratorContext, SplitOutput, SplitReader, SplitSource,
     SplitSourceReader, StartingPosition, StaticSplitEnumerator, TimeDomain, TimestampMode, Until, UserResult,
-    WatermarkAlignment, WatermarkGenerator, WatermarkStrategy, WindowContext,
+    WatermarkAlignment, WatermarkGenerator, WatermarkStrategy, WindowContext, bad_records_tag,
 };
 pub use flott_coordinator::{JobCounts, JobStatus};
 pub use flott_datastream::{

@@ -16,12 +16,12 @@ pub use crate::windowing::{
     TumblingEventTimeWindows, TumblingProcessingTimeWindows,
 };
 pub use crate::{
-    AggregateFunction, AsyncFunction, AsyncOutputMode, AsyncRetryStrategy, AsyncWaitConfig, BroadcastContext,
-    BroadcastProcessFunction, CoProcessFunction, Collector, Configuration, DataStream, Either, JobStatus,
-    KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, KeyedStream,
-    OnError, OutputTag, ProcessContext, ProcessFunction, ProcessWindowFunction, RuntimeContext,
-    StartingPosition, StreamExecutionEnvironment, TimeDomain, Timestamp, Until, UserResult, Watermark,
-    WatermarkStrategy, WindowContext, WindowedStream, options,
+    AggregateFunction, AsyncFunction, AsyncOutputMode, AsyncRetryStrategy, AsyncWaitConfig, BadRecord,
+    BroadcastContext, BroadcastProcessFunction, CoProcessFunction, Collector, Configuration, DataStream,
+    Either, JobStatus, KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext,
+    KeyedProcessFunction, KeyedStream, OnError, OutputTag, ProcessContext, ProcessFunction,
+    ProcessWindowFunction, RuntimeContext, StartingPosition, StreamExecutionEnvironment, TimeDomain,
+    Timestamp, Until, UserResult, Watermark, WatermarkStrategy, WindowContext, WindowedStream, options,
 };
 pub use std::time::Duration;
 

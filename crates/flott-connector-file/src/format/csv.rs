@@ -346,7 +346,7 @@ impl<T: Serialize + 'static> EncodeFormat<T> for CsvFormat {
 
     fn start_file(&self) -> Result<Box<dyn RecordEncoder<T>>> {
         let (writer, written) = self.writer(self.header);
-        Ok(Box::new(CsvEncoder { format: self.clone(), writer, written, header_bytes: None }))
+        Ok(Box::new(CsvEncoder { format: self.clone(), writer, written, header_bytes: 0, first_row: None }))
     }
 }
 
@@ -368,35 +368,61 @@ struct CsvEncoder {
     format: CsvFormat,
     writer: csv::Writer<SharedBuffer>,
     written: SharedBuffer,
-    /// Known after the first record.
-    header_bytes: Option<u64>,
+    header_bytes: u64,
+    /// The first record, without a header.
+    first_row: Option<Vec<u8>>,
 }
 
 impl CsvEncoder {
-    /// Whether there is a header depends on the record's type, and the writer does not tell: it is what the first record has more than without one.
-    fn header_of(&self, first: &impl Serialize, n_bytes: usize) -> UserResult<u64> {
-        let (mut writer, written) = self.format.writer(Header::None);
-        writer.serialize(first)?;
-        writer.flush()?;
-        let n_plain = written.len();
-        Ok(n_bytes.saturating_sub(n_plain) as u64)
+    fn write(&mut self, record: &impl Serialize) -> UserResult {
+        self.writer.serialize(record)?;
+        self.writer.flush()?;
+        if self.first_row.is_none() {
+            // Whether there is a header depends on the record's type, and the writer does not tell: it is what the first record has more than
+            // without one.
+            let (mut writer, written) = self.format.writer(Header::None);
+            writer.serialize(record)?;
+            writer.flush()?;
+            let mut row = Vec::new();
+            written.move_to(&mut row);
+            self.header_bytes = self.written.len().saturating_sub(row.len()) as u64;
+            self.first_row = Some(row);
+        }
+        Ok(())
+    }
+
+    /// After a record of which the writer has a part: a new writer that knows of the first record how many fields there are.
+    fn start_again(&mut self) -> UserResult {
+        let header = if self.first_row.is_some() { Header::None } else { self.format.header };
+        (self.writer, self.written) = self.format.writer(header);
+        let Some(row) = &self.first_row else { return Ok(()) };
+        let mut reader = csv::ReaderBuilder::new();
+        reader.has_headers(false).delimiter(self.format.delimiter);
+        match self.format.quote {
+            Some(quote) => reader.quote(quote),
+            None => reader.quoting(false),
+        };
+        for first in reader.from_reader(row.as_slice()).byte_records() {
+            self.writer.write_byte_record(&first?)?;
+        }
+        self.writer.flush()?;
+        self.written.move_to(&mut Vec::new());
+        Ok(())
     }
 }
 
 impl<T: Serialize> RecordEncoder<T> for CsvEncoder {
-    fn encode(&mut self, record: T, out: &mut Vec<u8>) -> UserResult {
-        self.writer.serialize(&record)?;
-        self.writer.flush()?;
-        if self.header_bytes.is_none() {
-            let n_bytes = self.written.len();
-            self.header_bytes = Some(self.header_of(&record, n_bytes)?);
+    fn encode(&mut self, record: &T, out: &mut Vec<u8>) -> UserResult {
+        if let Err(error) = self.write(record) {
+            self.start_again()?;
+            return Err(error);
         }
         self.written.move_to(out);
         Ok(())
     }
 
     fn header_bytes(&self) -> u64 {
-        self.header_bytes.unwrap_or_default()
+        self.header_bytes
     }
 
     fn finish(&mut self, _: &mut Vec<u8>) -> UserResult {

@@ -85,8 +85,8 @@ impl<T: Serialize + 'static> EncodeFormat<T> for JsonFormat {
 struct JsonEncoder;
 
 impl<T: Serialize> RecordEncoder<T> for JsonEncoder {
-    fn encode(&mut self, record: T, out: &mut Vec<u8>) -> UserResult {
-        serde_json::to_writer(&mut *out, &record)?;
+    fn encode(&mut self, record: &T, out: &mut Vec<u8>) -> UserResult {
+        serde_json::to_writer(&mut *out, record)?;
         out.push(b'\n');
         Ok(())
     }

@@ -286,7 +286,7 @@ impl<T: 'static> EncodeFormat<T> for LinesWriter<T> {
 
 struct LineEncoder<W> {
     write: W,
-    /// Empty between calls; kept for its memory.
+    /// Kept for its memory.
     line: String,
 }
 
@@ -297,11 +297,11 @@ impl<W> LineEncoder<W> {
 }
 
 impl<T, W: Fn(&T, &mut String) -> UserResult + Send> RecordEncoder<T> for LineEncoder<W> {
-    fn encode(&mut self, record: T, out: &mut Vec<u8>) -> UserResult {
-        (self.write)(&record, &mut self.line)?;
+    fn encode(&mut self, record: &T, out: &mut Vec<u8>) -> UserResult {
+        self.line.clear();
+        (self.write)(record, &mut self.line)?;
         out.extend_from_slice(self.line.as_bytes());
         out.push(b'\n');
-        self.line.clear();
         Ok(())
     }
 

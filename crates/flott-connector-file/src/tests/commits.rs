@@ -206,8 +206,8 @@ impl EncodeFormat<String> for BulkFormat {
 }
 
 impl RecordEncoder<String> for BulkEncoder {
-    fn encode(&mut self, record: String, _: &mut Vec<u8>) -> UserResult {
-        self.0.extend(record.into_bytes());
+    fn encode(&mut self, record: &String, _: &mut Vec<u8>) -> UserResult {
+        self.0.extend(record.as_bytes());
         self.0.push(b'\n');
         Ok(())
     }

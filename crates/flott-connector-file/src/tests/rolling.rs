@@ -135,14 +135,6 @@ fn partitions_have_directories_and_only_so_many_are_open() {
 }
 
 #[test]
-fn a_partition_without_a_name_is_an_error() {
-    let env = Simulation::new(1).env();
-    let sink = FileSink::lines("/out").partition_by(|record: &String| record.clone());
-    let error = writer(&sink, &env, 0).write(batch([String::new()])).expect_err("it has no directory");
-    assert_eq!(error.to_string(), "the partition of a record has no name, so it has no directory");
-}
-
-#[test]
 fn a_subtask_that_starts_again_replaces_no_file() {
     let env = Simulation::new(1).env();
     for record in ["first", "second"] {

@@ -144,6 +144,11 @@ pub(super) fn cannot(what: &str, error: KafkaError) -> Error {
             ErrorKind::UserError,
             ": transaction.timeout.ms is longer than the brokers allow: raise their transaction.max.timeout.ms, or lower it",
         ),
+        Some(Code::MessageSizeTooLarge) => (
+            ErrorKind::UserError,
+            ": the brokers take no record of this size; set the property message.max.bytes of the sink to what they and the topic take (message.max.bytes, \
+             max.message.bytes), so that on_error of the sink decides about such records before they are sent",
+        ),
         Some(Code::ProducerFenced | Code::Fenced | Code::InvalidProducerEpoch) => {
             (ErrorKind::Fenced, ": another attempt has taken over")
         }

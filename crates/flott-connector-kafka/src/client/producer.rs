@@ -1,7 +1,7 @@
 //! Writes records with `rdkafka`.
 
 use super::consumer::cannot;
-use super::{OutgoingRecord, Producer};
+use super::{OutgoingRecord, Producer, SendOutcome};
 use crate::record::Header;
 use flott_types::{Error, ErrorKind, Result};
 use rdkafka::ClientConfig;
@@ -109,7 +109,7 @@ fn native(headers: &[Header]) -> OwnedHeaders {
 }
 
 impl Producer for RdProducer {
-    fn send(&mut self, record: &OutgoingRecord<'_>) -> Result<()> {
+    fn send(&mut self, record: &OutgoingRecord<'_>) -> Result<SendOutcome> {
         let mut outgoing = BaseRecord::<[u8], [u8]>::to(record.topic);
         outgoing.key = record.key;
         outgoing.payload = record.value;
@@ -124,6 +124,11 @@ impl Producer for RdProducer {
                     outgoing = refused;
                     self.serve(WAIT)?;
                 }
+                Err((KafkaError::MessageProduction(Code::MessageSizeTooLarge), _)) => {
+                    let n_bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+                    let problem = "key and value are more than the client sends (message.max.bytes)";
+                    return Ok(SendOutcome::Refused(format!("{n_bytes} bytes of {problem}")));
+                }
                 Err((error, _)) => {
                     self.check()?;
                     return Err(cannot(&format!("write a record to topic '{}'", record.topic), error));
@@ -131,7 +136,10 @@ impl Producer for RdProducer {
             }
         }
         self.n_sent += 1;
-        if self.n_sent >= SERVE_EVERY { self.serve(Duration::ZERO) } else { Ok(()) }
+        if self.n_sent >= SERVE_EVERY {
+            self.serve(Duration::ZERO)?;
+        }
+        Ok(SendOutcome::Taken)
     }
 
     fn flush(&mut self) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The contracts of sources and sinks, by the kit for connectors.
 
-use super::model::{GROUP, SimClient};
+use super::model::{GROUP, MESSAGE_BYTES_MAX, SimClient};
 use crate::{DeliveryGuarantee, KafkaPartitioner, KafkaSink, KafkaSource, OffsetsInitializer};
 use flott_api::UserResult;
 use flott_api::message::StringFormat;
@@ -62,6 +62,9 @@ impl SinkSubject for KafkaSinkSubject {
     }
     fn record(&self, id: RecordId) -> String {
         id.to_string()
+    }
+    fn bad_record(&self) -> Option<String> {
+        Some("x".repeat(MESSAGE_BYTES_MAX + 1))
     }
     fn committed(&mut self, _: Option<CheckpointId>) -> UserResult<Vec<RecordId>> {
         let mut broker = self.client.broker();

@@ -2,7 +2,7 @@
 
 use crate::client::{
     Client, CommitOutcome, Consumer, Fetched, OffsetPosition, OutgoingRecord, PartitionHandle, Producer,
-    TransactionHandle,
+    SendOutcome, TransactionHandle,
 };
 use crate::offsets::TopicPartition;
 use crate::record::{Header, Message};
@@ -20,6 +20,8 @@ use std::task::Waker;
 
 /// As by default.
 const TRANSACTION_TIMEOUT_MS: i64 = 15 * 60 * 1000;
+/// More than that no record may have.
+pub(super) const MESSAGE_BYTES_MAX: usize = 1000;
 /// Of ids that nobody is to use again.
 const FENCED_TIMEOUT_MS: i64 = 59_999;
 /// How often what passes is tried again.
@@ -305,7 +307,10 @@ impl SimProducer {
 }
 
 impl Producer for SimProducer {
-    fn send(&mut self, record: &OutgoingRecord<'_>) -> Result<()> {
+    fn send(&mut self, record: &OutgoingRecord<'_>) -> Result<SendOutcome> {
+        if record.value.is_some_and(|value| value.len() > MESSAGE_BYTES_MAX) {
+            return Ok(SendOutcome::Refused("too large".to_owned()));
+        }
         let headers = record.headers.iter().map(|header| (header.name.clone(), header.value.clone()));
         let sent = BrokerRecord {
             key: record.key.map(<[u8]>::to_vec),
@@ -318,7 +323,7 @@ impl Producer for SimProducer {
         if self.queued.len() > 2 {
             self.send_queued();
         }
-        self.check()
+        self.check().map(|()| SendOutcome::Taken)
     }
 
     fn flush(&mut self) -> Result<()> {

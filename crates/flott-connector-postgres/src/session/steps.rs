@@ -4,8 +4,9 @@ use super::RealSession;
 use crate::PostgresValue;
 use crate::client::Row;
 use crate::config::WriteMode;
+use crate::describe::is_of_the_row;
 use crate::mark::{Gid, Owner, generation};
-use crate::peer::{Backend, RowOp, Session, Visible};
+use crate::peer::{Backend, OnBadRow, RefusedRow, RowOp, Session, Visible};
 use crate::schema::{self, ADD_SESSION, LOCK, MINE, NEWER, literal, quoted_table};
 use crate::value::put_line;
 use flott_types::{Error, ErrorKind, Result};
@@ -134,18 +135,49 @@ impl RealSession {
         Err(Error::new(ErrorKind::Retry, message))
     }
 
-    fn upsert(&mut self, rows: &[RowOp]) -> Result<()> {
-        let WriteMode::Upsert { key } = self.target.mode.clone() else { return Ok(()) };
+    /// Writes rows with `put`, in a transaction. If it fails because of a row, the halves are written one after the other, and so on down to that row:
+    /// the others are written as if it were not there.
+    fn put(
+        &mut self,
+        rows: &[RowOp],
+        on_bad_row: OnBadRow,
+        put: &impl Fn(&mut Self, &[RowOp]) -> Result<()>,
+    ) -> Result<Vec<RefusedRow>> {
+        if on_bad_row == OnBadRow::Fail {
+            return put(self, rows).map(|()| Vec::new());
+        }
+        self.batch("SAVEPOINT flott_rows")?;
+        let error = match put(self, rows) {
+            Ok(()) => return self.batch("RELEASE SAVEPOINT flott_rows").map(|_| Vec::new()),
+            Err(error) if is_of_the_row(&error) => error,
+            Err(error) => return Err(error),
+        };
+        self.batch("ROLLBACK TO SAVEPOINT flott_rows; RELEASE SAVEPOINT flott_rows")?;
+        let (first, second) = rows.split_at(rows.len() / 2);
+        if first.is_empty() {
+            return Ok(vec![RefusedRow { idx: 0, error }]);
+        }
+        let mut refused = self.put(first, on_bad_row, put)?;
+        let behind = self.put(second, on_bad_row, put)?.into_iter();
+        refused.extend(behind.map(|row| RefusedRow { idx: first.len() + row.idx, ..row }));
+        Ok(refused)
+    }
+
+    fn upsert(&mut self, rows: &[RowOp], on_bad_row: OnBadRow) -> Result<Vec<RefusedRow>> {
+        let WriteMode::Upsert { key } = self.target.mode.clone() else { return Ok(Vec::new()) };
         // A new connection does not have the table.
         self.batch(&schema::create_upserted(&self.target.table, &self.target.columns))?;
         let [delete, insert] = schema::upsert_statements(&self.target.table, &self.target.columns, &key);
-        self.transaction(|db| {
+        let put = |db: &mut Self, rows: &[RowOp]| {
             db.copy(&numbered_lines(rows), rows.len())?;
             if rows.iter().any(|row| row.is_delete) {
                 db.batch(&delete)?;
             }
-            db.batch(&insert).map(|_| ())
-        })
+            db.batch(&insert)?;
+            // Others of the same transaction may follow.
+            if on_bad_row == OnBadRow::Refuse { db.batch(schema::EMPTY_UPSERTED).map(|_| ()) } else { Ok(()) }
+        };
+        self.transaction(|db| db.put(rows, on_bad_row, &put))
     }
 
     /// Whether there was a prepared transaction of the name.
@@ -186,8 +218,8 @@ impl Session for RealSession {
         self.batch("BEGIN").map(|_| ())
     }
 
-    fn write(&mut self, rows: &[RowOp]) -> Result<()> {
-        self.copy(&lines(rows, &[]), rows.len())
+    fn write(&mut self, rows: &[RowOp], on_bad_row: OnBadRow) -> Result<Vec<RefusedRow>> {
+        self.put(rows, on_bad_row, &|db, rows| db.copy(&lines(rows, &[]), rows.len()))
     }
 
     fn prepare(&mut self, owner: &Owner, gid: &Gid, n_rows: u64) -> Result<()> {
@@ -223,7 +255,13 @@ impl Session for RealSession {
         Ok(self.query("SELECT 1 FROM flott_commits WHERE gid = $1", &[gid])?.first().is_some())
     }
 
-    fn write_visible(&mut self, owner: &Owner, how: &Visible, rows: &[RowOp]) -> Result<()> {
+    fn write_visible(
+        &mut self,
+        owner: &Owner,
+        how: &Visible,
+        rows: &[RowOp],
+        on_bad_row: OnBadRow,
+    ) -> Result<Vec<RefusedRow>> {
         match how {
             Visible::Marked { checkpoint } => {
                 let marks = [
@@ -232,9 +270,13 @@ impl Session for RealSession {
                     PostgresValue::Integer(owner.subtask),
                     PostgresValue::Integer(*checkpoint),
                 ];
-                self.copy(&lines(rows, &marks), rows.len())
+                let put = |db: &mut Self, rows: &[RowOp]| db.copy(&lines(rows, &marks), rows.len());
+                match on_bad_row {
+                    OnBadRow::Fail => self.put(rows, on_bad_row, &put),
+                    OnBadRow::Refuse => self.transaction(|db| db.put(rows, on_bad_row, &put)),
+                }
             }
-            Visible::Upserted => self.upsert(rows),
+            Visible::Upserted => self.upsert(rows, on_bad_row),
         }
     }
 

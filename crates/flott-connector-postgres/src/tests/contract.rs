@@ -32,6 +32,9 @@ impl SinkSubject for Subject {
     fn record(&self, id: RecordId) -> Row {
         (i64::from(id.partition), id.number as i64)
     }
+    fn bad_record(&self) -> Option<Row> {
+        Some((0, -1))
+    }
     fn committed(&mut self, _: Option<CheckpointId>) -> UserResult<Vec<RecordId>> {
         let rows = self.peer.world().committed();
         let id = |(partition, number): Row| RecordId { partition: partition as u32, number: number as u64 };

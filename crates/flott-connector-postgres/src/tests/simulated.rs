@@ -1,7 +1,8 @@
 //! A database in memory that keeps the contract of the real one, and a network that loses what it is told to lose.
 
+use crate::PostgresValue;
 use crate::mark::{Gid, Owner};
-use crate::peer::{Backend, Peer, RowOp, Session, Visible};
+use crate::peer::{Backend, OnBadRow, Peer, RefusedRow, RowOp, Session, Visible};
 use flott_types::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -145,6 +146,20 @@ fn is_owner(world: &World, owner: &Owner) -> Result<()> {
     Err(Error::new(ErrorKind::Fenced, "another attempt has taken over"))
 }
 
+/// Takes rows apart: the table takes no value below 0.
+fn sift(rows: &[RowOp], on_bad_row: OnBadRow) -> Result<(Vec<RowOp>, Vec<RefusedRow>)> {
+    let (mut good, mut refused) = (Vec::new(), Vec::new());
+    for (idx, row) in rows.iter().enumerate() {
+        let is_bad = row.values.iter().any(|value| matches!(value, PostgresValue::Integer(..0)));
+        match on_bad_row {
+            _ if !is_bad => good.push(row.clone()),
+            OnBadRow::Fail => return Err(Error::user("a value below 0")),
+            OnBadRow::Refuse => refused.push(RefusedRow { idx, error: Error::user("a value below 0") }),
+        }
+    }
+    Ok((good, refused))
+}
+
 impl Session for SimulatedSession {
     fn is_open(&self) -> bool {
         self.is_open
@@ -195,10 +210,11 @@ impl Session for SimulatedSession {
         })
     }
 
-    fn write(&mut self, rows: &[RowOp]) -> Result<()> {
+    fn write(&mut self, rows: &[RowOp], on_bad_row: OnBadRow) -> Result<Vec<RefusedRow>> {
         self.call(|_, transaction| {
-            transaction.as_mut().expect("it has begun").extend_from_slice(rows);
-            Ok(())
+            let (rows, refused) = sift(rows, on_bad_row)?;
+            transaction.as_mut().expect("it has begun").extend(rows);
+            Ok(refused)
         })
     }
 
@@ -239,10 +255,17 @@ impl Session for SimulatedSession {
         self.call(|world, _| Ok(world.commits.contains(gid)))
     }
 
-    fn write_visible(&mut self, owner: &Owner, how: &Visible, rows: &[RowOp]) -> Result<()> {
+    fn write_visible(
+        &mut self,
+        owner: &Owner,
+        how: &Visible,
+        rows: &[RowOp],
+        on_bad_row: OnBadRow,
+    ) -> Result<Vec<RefusedRow>> {
         let of = of(owner, owner.subtask);
         self.call(|world, _| {
-            for row in rows.iter().cloned() {
+            let (rows, refused) = sift(rows, on_bad_row)?;
+            for row in rows {
                 match how {
                     Visible::Marked { checkpoint } => {
                         world.marked.push(Marked { of: of.clone(), checkpoint: *checkpoint, row });
@@ -252,7 +275,7 @@ impl Session for SimulatedSession {
                     }
                 }
             }
-            Ok(())
+            Ok(refused)
         })
     }
 

@@ -10,6 +10,8 @@ use flott_testkit::contract::{
 use flott_types::{CheckpointId, RowChange};
 use serde::{Deserialize, Serialize};
 
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS results(source bigint, n bigint CHECK(n >= 0))";
+
 struct Sink<'a> {
     server: &'a Server,
     database: String,
@@ -30,14 +32,14 @@ impl SinkSubject for Sink<'_> {
         let sink = PostgresSink::with_row(self.server.url(&self.database), "results", ["source", "n"], row);
         Ok(match self.promise {
             SinkPromise::Transactional => {
-                sink.create_table("CREATE TABLE IF NOT EXISTS results(source bigint, n bigint)")
+                sink.create_table(CREATE)
             }
             SinkPromise::Eager => {
-                sink.create_table("CREATE TABLE IF NOT EXISTS results(source bigint, n bigint)").eager()
+                sink.create_table(CREATE).eager()
             }
             _ => sink
                 .create_table(
-                    "CREATE TABLE IF NOT EXISTS results(source bigint, n bigint, PRIMARY KEY(source, n))",
+                    "CREATE TABLE IF NOT EXISTS results(source bigint, n bigint CHECK(n >= 0), PRIMARY KEY(source, n))",
                 )
                 .upsert_by(["source", "n"]),
         })
@@ -47,6 +49,9 @@ impl SinkSubject for Sink<'_> {
     }
     fn record(&self, id: RecordId) -> (i64, i64) {
         (i64::from(id.partition), id.number as i64)
+    }
+    fn bad_record(&self) -> Option<(i64, i64)> {
+        Some((0, -1))
     }
     fn committed(&mut self, _: Option<CheckpointId>) -> UserResult<Vec<RecordId>> {
         let rows = self.server.try_sql(&self.database, &format!("SELECT source, n FROM {}", self.view));

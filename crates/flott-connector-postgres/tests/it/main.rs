@@ -37,6 +37,7 @@ const TESTS: &[Test] = tests![
     sink::a_transaction_that_somebody_rolled_back_is_lost_and_that_is_said,
     sink::a_transaction_outlives_the_limits_of_the_server,
     sink::rows_with_one_key_in_neighbouring_checkpoints_are_an_error_in_time,
+    sink::rows_that_the_table_does_not_take_are_left_out_and_the_others_are_there,
     sink::values_of_all_types_arrive,
     sink::changes_make_a_table_follow,
     mistakes::users_are_told_what_is_wrong_before_the_first_record,

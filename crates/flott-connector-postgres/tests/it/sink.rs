@@ -1,6 +1,6 @@
 //! What the sink promises, one by one, driven by hand.
 
-use flott_api::{Committable, CommittableId, Sink, SinkContext, SinkGeneration, SinkWriter};
+use flott_api::{Committable, CommittableId, OnError, Sink, SinkContext, SinkGeneration, SinkWriter};
 use flott_connector_postgres::{PostgresSink, PostgresValue, PostgresWriter};
 use flott_env::Env;
 use flott_services::Postgres as Server;
@@ -25,7 +25,11 @@ fn write(writer: &mut PostgresWriter<i64>, n: i64) -> flott_api::UserResult {
     SinkWriter::<i64>::finish(writer)
 }
 
-fn started(sink: &PostgresSink<i64>, ctx: &SinkContext, restored: Option<u64>) -> PostgresWriter<i64> {
+fn started<T: Send + 'static>(
+    sink: &PostgresSink<T>,
+    ctx: &SinkContext,
+    restored: Option<u64>,
+) -> PostgresWriter<T> {
     let mut writer = sink.create_writer(ctx.clone()).unwrap();
     writer.restore(Vec::new(), restored.map(CheckpointId)).unwrap();
     writer
@@ -144,6 +148,80 @@ fn wide(id: i64, name: Option<&str>) -> Wide {
 const WIDE: &str = "CREATE SCHEMA IF NOT EXISTS \"my Shop\"; CREATE TABLE IF NOT EXISTS \"my Shop\".\"the \"\"Table\"(id bigint PRIMARY KEY, \
     price double precision, amount numeric, name text, is_open boolean, at timestamptz, tags jsonb)";
 const WIDE_COLUMNS: [&str; 7] = ["id", "price", "amount", "name", "is_open", "at", "tags"];
+
+type Number = (i64, String);
+
+/// Rows that the sink, a type, a constraint, an index and a trigger refuse, and four good ones between them.
+fn numbers() -> Vec<Number> {
+    let number = |n: i64, text: &str| (n, text.to_owned());
+    let long = "x".repeat(100);
+    vec![
+        number(3, "violates the CHECK"),
+        number(1, "good"),
+        number(2, "zero\0byte"),
+        number(1 << 40, "no integer"),
+        number(4, "good"),
+        number(5, &long),
+        number(6, "raise"),
+        number(7, "good"),
+        number(1, "again"),
+        number(8, "good"),
+    ]
+}
+
+pub(crate) fn rows_that_the_table_does_not_take_are_left_out_and_the_others_are_there(server: &Server) {
+    const CREATE: &str =
+        "CREATE TABLE IF NOT EXISTS numbers(n integer PRIMARY KEY CHECK(n <> 3), name varchar(99));
+        CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN IF NEW.name = 'raise' THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NEW; END $$;
+        CREATE OR REPLACE TRIGGER refuses BEFORE INSERT ON numbers FOR EACH ROW EXECUTE FUNCTION refuse()";
+    for mode in ["transactional", "eager", "upsert"] {
+        let database = server.database();
+        let row = |(n, name): &Number| vec![PostgresValue::from(*n), PostgresValue::from(name.clone())];
+        let sink = PostgresSink::with_row(server.url(&database), "numbers", ["n", "name"], row);
+        let sink = sink.create_table(CREATE);
+        let sink = match mode {
+            "transactional" => sink,
+            "eager" => sink.eager(),
+            _ => sink.upsert_by(["n"]),
+        };
+        let ctx = context(0, 1, 1).with_on_error::<Number>(OnError::SideOutput);
+        let mut writer = sink.create_writer(ctx.clone()).unwrap();
+        writer.restore(Vec::new(), None).unwrap();
+        // A checkpoint with nothing but a bad row is one.
+        writer.write(RecordBatch::untimed(vec![(3, String::new())])).unwrap();
+        let mut payloads = writer.prepare_commit(CheckpointId(1), false).unwrap();
+        assert_eq!(ctx.bad_records.take().n_records, 1, "{mode}");
+        writer.write(RecordBatch::untimed(numbers())).unwrap();
+        payloads.extend(writer.prepare_commit(CheckpointId(2), true).unwrap());
+        if let Some(mut committer) = sink.create_committer(ctx.clone()).unwrap() {
+            let number = |(id, payload)| committable(id as u128, id as u64 + 1, payload);
+            let committables: Vec<_> = payloads.into_iter().enumerate().map(number).collect();
+            committer.commit(&committables).unwrap();
+        }
+        let read = server.sql(&database, "SELECT n, name FROM numbers ORDER BY n");
+        let first = if mode == "upsert" { "1|again" } else { "1|good" };
+        assert_eq!(read, format!("{first}\n4|good\n7|good\n8|good"), "{mode}");
+        let letters = ctx.bad_records.take().dead_letters;
+        let bad: Vec<i64> =
+            letters.iter().map(|it| serde_json::from_slice::<Number>(&it.raw).unwrap().0).collect();
+        // The sink finds the zero byte before the database sees a row.
+        let mut expected = vec![2, 3, 1 << 40, 5, 6];
+        expected.extend((mode != "upsert").then_some(1));
+        assert_eq!(bad, expected, "{mode}");
+        assert!(letters.iter().all(|it| it.split.0 == "table 'numbers'"), "{letters:?}");
+        assert!(letters[1].message.contains("violates check constraint"), "{}", letters[1].message);
+        // If nobody has said that bad rows may be left out, they fail the job.
+        let mut writer = started(&sink, &context(0, 1, 2), Some(2));
+        let written = writer.write(RecordBatch::untimed(numbers())).and_then(|()| writer.finish());
+        let error = written.unwrap_err().to_string();
+        assert!(error.contains("zero byte") && error.contains("on_error of the sink"), "{error}");
+        let mut writer = started(&sink, &context(0, 1, 3), Some(2));
+        let written =
+            writer.write(RecordBatch::untimed(vec![(3, String::new())])).and_then(|()| writer.finish());
+        assert!(written.unwrap_err().to_string().contains("on_error of the sink"), "{mode}");
+    }
+}
 
 pub(crate) fn values_of_all_types_arrive(server: &Server) {
     let database = server.database();

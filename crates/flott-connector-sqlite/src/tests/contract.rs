@@ -34,6 +34,9 @@ impl SinkSubject for SqliteSinkSubject {
     fn record(&self, id: RecordId) -> Row {
         (i64::from(id.partition), id.number as i64)
     }
+    fn bad_record(&self) -> Option<Row> {
+        Some((0, -1))
+    }
     fn committed(&mut self, _: Option<CheckpointId>) -> UserResult<Vec<RecordId>> {
         let has_view = "SELECT count(*) FROM sqlite_master WHERE name = ?";
         if self.reader.query_row(has_view, [self.view], |row| row.get::<_, i64>(0))? == 0 {
@@ -74,7 +77,9 @@ fn check(promise: SinkPromise, view: &'static str, configure: fn(SqliteSink<Row>
 fn transactional_it_keeps_the_contract_of_sinks() {
     // Rows have no key: a job that goes back writes them again.
     check(SinkPromise::Transactional, "results", |sink| {
-        sink.create_table("CREATE TABLE IF NOT EXISTS results(source INTEGER, n INTEGER, text TEXT)")
+        sink.create_table(
+            "CREATE TABLE IF NOT EXISTS results(source INTEGER, n INTEGER CHECK(n >= 0), text TEXT)",
+        )
     });
 }
 

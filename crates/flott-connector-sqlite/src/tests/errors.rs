@@ -3,9 +3,9 @@
 use super::{Attempt, CREATE, Row, context, database, sink};
 use crate::database::Database;
 use crate::{SqliteSink, SqliteValue};
-use flott_api::{Sink, SinkWriter};
+use flott_api::{Committable, CommittableId, OnError, Sink, SinkWriter};
 use flott_env::sim::Simulation;
-use flott_types::{ErrorKind, RecordBatch};
+use flott_types::{CheckpointId, ErrorKind, RecordBatch};
 use rusqlite::Connection;
 use std::path::Path;
 use std::time::Duration;
@@ -120,6 +120,71 @@ fn somebody_who_holds_a_lock_for_too_long_is_an_error_to_try_again() {
 }
 
 #[test]
+fn a_row_that_the_table_does_not_take_is_left_out_and_the_others_are_there() {
+    const NUMBERS: &str =
+        "CREATE TABLE IF NOT EXISTS numbers(n INTEGER PRIMARY KEY CHECK(n <> 3), name TEXT NOT NULL)";
+    type Number = (i64, Option<String>);
+    let numbered = |n: i64| (n, Some(n.to_string()));
+    let batch =
+        || vec![numbered(3), numbered(1), (2, None), numbered(3), numbered(4), numbered(1), numbered(5)];
+    for mode in 0..3 {
+        let (_directory, path) = database();
+        let row = |(n, name): &Number| vec![SqliteValue::from(*n), SqliteValue::from(name.clone())];
+        let sink = SqliteSink::with_row(&path, "numbers", ["n", "name"], row).create_table(NUMBERS);
+        let (sink, expected_bad) = match mode {
+            0 => (sink, vec![3, 2, 3, 1]),
+            1 => (sink.eager(), vec![3, 2, 3, 1]),
+            _ => (sink.upsert_by(["n"]), vec![3, 2, 3]),
+        };
+        let ctx =
+            context(&Simulation::new(1).env(), 0, 1, 1, None).with_on_error::<Number>(OnError::SideOutput);
+        let mut writer = sink.create_writer(ctx.clone()).expect("a writer");
+        writer.restore(Vec::new(), None).expect("restored");
+        writer.write(RecordBatch::untimed(batch())).expect("written");
+        let prepared = writer.prepare_commit(CheckpointId(1), true).expect("prepared");
+        let committables = prepared.into_iter().enumerate().map(|(id, payload)| Committable {
+            id: CommittableId(id as u128),
+            checkpoint_id: CheckpointId(1),
+            subtask: ctx.subtask,
+            payload,
+        });
+        if let Some(mut committer) = sink.create_committer(ctx.clone()).expect("a committer") {
+            committer.commit(&committables.collect::<Vec<_>>()).expect("committed");
+        }
+        assert_eq!(super::count(&path, "numbers"), 3, "mode {mode}");
+        let rejected = ctx.bad_records.take();
+        let bad: Vec<Number> =
+            rejected.dead_letters.iter().map(|it| serde_json::from_slice(&it.raw).expect("JSON")).collect();
+        assert_eq!(bad.iter().map(|(n, _)| *n).collect::<Vec<_>>(), expected_bad, "mode {mode}");
+        let first = &rejected.dead_letters[0];
+        assert_eq!(first.split.0, "table 'numbers'");
+        assert!(first.message.contains("CHECK constraint failed"), "{}", first.message);
+        // Nothing but bad rows.
+        writer.write(RecordBatch::untimed(vec![numbered(3)])).expect("written");
+        writer.prepare_commit(CheckpointId(2), true).expect("prepared");
+        assert_eq!(ctx.bad_records.take().n_records, 1);
+        // If nobody has said that bad rows may be left out, they fail the job.
+        let mut writer =
+            sink.create_writer(context(&Simulation::new(1).env(), 0, 1, 1, None)).expect("a writer");
+        let written = writer.write(RecordBatch::untimed(batch())).and_then(|()| writer.finish());
+        assert!(mode == 0 || written.expect_err("it fails").to_string().contains("on_error of the sink"));
+    }
+}
+
+#[test]
+fn a_table_whose_conflicts_roll_back_the_transaction_fails_the_job() {
+    let (_directory, path) = database();
+    let sink = plain(&path, "numbers", &["n"])
+        .create_table("CREATE TABLE IF NOT EXISTS numbers(n INTEGER NOT NULL ON CONFLICT ROLLBACK)")
+        .eager();
+    let ctx = context(&Simulation::new(1).env(), 0, 1, 1, None).with_on_error::<Row>(OnError::Skip);
+    let mut writer = sink.create_writer(ctx).expect("a writer");
+    writer.restore(Vec::new(), None).expect("restored");
+    let written = writer.write(RecordBatch::untimed(vec![(1, 1)])).and_then(|()| writer.finish());
+    assert!(written.expect_err("it fails").to_string().contains("the table does not accept the row"));
+}
+
+#[test]
 fn records_that_make_no_row_are_errors() {
     let (_directory, path) = database();
     let write = |sink: &SqliteSink<u64>| {
@@ -128,7 +193,7 @@ fn records_that_make_no_row_are_errors() {
         writer.write(RecordBatch::untimed(vec![1])).expect_err("no row").to_string()
     };
     let error = write(&SqliteSink::new(&path, "results", ["source"]).create_table(CREATE));
-    assert!(error.contains("no row for table 'results'") && error.contains("with_row"), "{error}");
+    assert!(error.contains("bad record for table 'results'") && error.contains("with_row"), "{error}");
     let error = write(&SqliteSink::with_row(&path, "results", ["source"], |_| Vec::new()));
     assert!(error.contains("the row has 0 values for 1 columns"), "{error}");
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
+mod bad_records;
 mod basics;
 mod checkpoints;
 mod evolution;

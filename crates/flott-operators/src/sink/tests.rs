@@ -72,7 +72,8 @@ fn the_writer_is_called_in_the_order_of_the_stream() {
     assert_eq!(seen, ["W15", "end"]);
     assert_eq!(*calls.lock().unwrap(), ["write [1, 2]", "time 101", "W15", "finish [1, 2]"]);
     let mut operator = SinkOperator::new(Notes { calls: Arc::clone(&calls), ..Notes::default() });
-    Operator::<u8, ()>::flush(&mut operator).unwrap();
+    let (mut sides, metrics) = (SideChannels::default(), Arc::default());
+    operator.flush(&mut OperatorOutput::new(&mut Nowhere, &mut sides, &metrics)).unwrap();
     assert_eq!(calls.lock().unwrap().last().map(String::as_str), Some("flush"));
 }
 
@@ -177,6 +178,11 @@ impl Output<()> for Nowhere {
     }
 }
 
+fn barrier(id: u64) -> CheckpointBarrier {
+    let (kind, increment) = (CheckpointKind::Checkpoint, Increment::None);
+    CheckpointBarrier { id: CheckpointId(id), timestamp: 0, kind, increment }
+}
+
 /// A transactional sink operator, what it is called with, and its world.
 struct Transactional {
     simulation: Simulation,
@@ -212,13 +218,7 @@ impl Transactional {
     }
 
     fn checkpoint(&mut self, id: u64) -> OperatorSnapshot {
-        let barrier = CheckpointBarrier {
-            id: CheckpointId(id),
-            timestamp: 0,
-            kind: CheckpointKind::Checkpoint,
-            increment: Increment::None,
-        };
-        self.with(|operator, out| operator.on_barrier(&barrier, out)).unwrap();
+        self.with(|operator, out| operator.on_barrier(&barrier(id), out)).unwrap();
         let mut snapshot = OperatorSnapshot::default();
         self.operator.snapshot(&mut snapshot).unwrap();
         snapshot
@@ -320,4 +320,43 @@ fn without_checkpoints_the_end_commits() {
         sink.calls(),
         format!("restore None, write [1], prepare {0} true, commit [({0}, [1])]", u64::MAX)
     );
+}
+
+/// Rejects every record when the next barrier comes.
+struct Late {
+    bad_records: BadRecords,
+    held: Vec<u8>,
+}
+
+impl SinkWriter<u8> for Late {
+    fn write(&mut self, batch: RecordBatch<u8>) -> UserResult {
+        self.held.extend(batch.records());
+        Ok(())
+    }
+    fn prepare_commit(&mut self, _: CheckpointId, _: bool) -> UserResult<Vec<Vec<u8>>> {
+        let held = std::mem::take(&mut self.held);
+        held.iter().try_for_each(|record| self.bad_records.reject("nowhere", record, "late"))?;
+        Ok(Vec::new())
+    }
+}
+
+#[test]
+fn what_is_rejected_goes_before_the_barrier_and_after_the_end_there_is_nowhere_to_go() {
+    let env = Simulation::new(1).env();
+    let ctx =
+        SinkContext::new(env, SubtaskIndex(0), 1, 1).with_on_error::<u8>(flott_api::OnError::SideOutput);
+    let writer = Late { bad_records: ctx.bad_records.clone(), held: Vec::new() };
+    let mut operator = SinkOperator::with_committer(writer, None, &ctx);
+    let (mut sides, metrics) = (SideChannels::default(), Arc::default());
+    let mut nowhere = Nowhere;
+    let mut out = OperatorOutput::new(&mut nowhere, &mut sides, &metrics);
+    operator.process_batch(RecordBatch::untimed(vec![1, 2]), &mut out).unwrap();
+    assert!(out.sides().is_empty());
+    operator.on_barrier(&barrier(1), &mut out).unwrap();
+    assert!(!out.sides().is_empty());
+    assert_eq!(out.metrics().records_in_errors.load(Ordering::Relaxed), 2);
+    operator.process_batch(RecordBatch::untimed(vec![3]), &mut out).unwrap();
+    operator.on_end_of_data(&mut out).unwrap();
+    let error = operator.on_barrier(&barrier(2), &mut out).unwrap_err().to_string();
+    assert!(error.contains("for nowhere") && error.contains("SinkWriter::finish"), "{error}");
 }

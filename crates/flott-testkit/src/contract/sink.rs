@@ -83,6 +83,11 @@ pub trait SinkSubject {
     /// The record with this identity.
     fn record(&self, id: RecordId) -> Self::Record;
 
+    /// A record that the sink rejects ([`flott_api::BadRecords`]), if there is one.
+    fn bad_record(&self) -> Option<Self::Record> {
+        None
+    }
+
     /// What a reader of committed records sees now, each record as often as it is there. `complete` is the last complete checkpoint, for eager
     /// sinks whose readers compare with it.
     ///
@@ -184,5 +189,6 @@ fn measure<S: SinkSubject>(make: &mut impl FnMut() -> UserResult<S>) -> Result<M
     // What is wrong here is found again, and told with its steps, by the first case.
     let n_steps = n_steps.unwrap_or(0);
     let n_requests = subject.requests().zip(before).map(|(after, before)| after.saturating_sub(before));
-    Ok(Measured { n_steps, n_requests, faults: subject.faults(), promise: subject.promise() })
+    let (faults, promise) = (subject.faults(), subject.promise());
+    Ok(Measured { n_steps, n_requests, faults, promise, rejects: subject.bad_record().is_some() })
 }

@@ -4,7 +4,7 @@ use super::{TestDriver, TwoInputTestDriver, WindowDriver};
 use flott_api::windowing::WindowAssigner;
 use flott_api::{
     AsyncFunction, BroadcastProcessFunction, CoProcessFunction, Collector, KeyedBroadcastProcessFunction,
-    KeyedCoProcessFunction, KeyedProcessFunction, ProcessFunction, Sink, SinkContext, UserResult,
+    KeyedCoProcessFunction, KeyedProcessFunction, OnError, ProcessFunction, Sink, SinkContext, UserResult,
     WatermarkStrategy,
 };
 use flott_operators::{
@@ -92,9 +92,15 @@ impl<T: Data> TestDriver<T, ()> {
     /// A driver of a sink. It emits nothing: what the sink has done is seen where it writes, for example in the files of
     /// [`TestDriver::env`].
     pub fn sink(sink: impl Sink<T>) -> Self {
+        Self::sink_with(sink, OnError::Fail)
+    }
+
+    /// [`TestDriver::sink`], and what becomes of records that the sink rejects. Dead letters are in the side output
+    /// [`bad_records_tag`](flott_api::bad_records_tag).
+    pub fn sink_with(sink: impl Sink<T>, on_error: OnError) -> Self {
         Self::try_new(move |ctx| {
             let (subtask, parallelism) = (ctx.subtask, ctx.parallelism);
-            let ctx = SinkContext::new(ctx.env.clone(), subtask, parallelism, 1);
+            let ctx = SinkContext::new(ctx.env.clone(), subtask, parallelism, 1).with_on_error::<T>(on_error);
             let (writer, committer) = (sink.create_writer(ctx.clone())?, sink.create_committer(ctx.clone())?);
             Ok(SinkOperator::with_committer(writer, committer, &ctx))
         })

@@ -108,7 +108,7 @@ impl Output {
             Encoder::Parquet { layout, encoder } => {
                 let row = super::columns::fitted(layout, row)?;
                 encoder
-                    .encode(row, &mut bytes)
+                    .encode(&row, &mut bytes)
                     .map_err(|error| anyhow!("a row does not fit its columns: {error}"))?;
             }
         }

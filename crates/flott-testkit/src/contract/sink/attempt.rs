@@ -2,7 +2,7 @@
 
 use super::oracle::SegmentId;
 use crate::contract::record::RecordId;
-use flott_api::{Committable, Committer};
+use flott_api::{BadRecords, Committable, Committer};
 use flott_types::CheckpointId;
 use std::collections::BTreeSet;
 
@@ -81,6 +81,9 @@ pub(super) struct Subtask<W> {
     pub(super) authorized: Option<CheckpointId>,
     pub(super) since_barrier: Vec<SegmentId>,
     pub(super) prepared: Vec<(CheckpointId, SegmentId)>,
+    pub(super) bad_records: BadRecords,
+    /// Bad records that were written since the last barrier.
+    pub(super) n_bad: u64,
 }
 
 impl<W> Subtask<W> {
@@ -89,6 +92,7 @@ impl<W> Subtask<W> {
         committer: Option<Box<dyn Committer>>,
         share: Part,
         restored: Option<CheckpointId>,
+        bad_records: BadRecords,
     ) -> Self {
         Self {
             writer,
@@ -100,6 +104,8 @@ impl<W> Subtask<W> {
             pending: share.committables,
             since_barrier: Vec::new(),
             prepared: Vec::new(),
+            bad_records,
+            n_bad: 0,
         }
     }
 

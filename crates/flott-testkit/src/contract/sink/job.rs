@@ -8,7 +8,7 @@ use super::{SinkFault, SinkPromise, SinkSubject};
 use crate::contract::case::CaseLog;
 use crate::contract::record::list;
 use flott_api::{
-    BoxError, Committable, CommittableId, Sink, SinkContext, SinkGeneration, SinkWriter, UserResult,
+    BoxError, Committable, CommittableId, OnError, Sink, SinkContext, SinkGeneration, SinkWriter, UserResult,
 };
 use flott_env::sim::SimRng;
 use flott_types::{CheckpointId, JobId, OperatorUid, RecordBatch, SubtaskIndex, Watermark};
@@ -233,7 +233,8 @@ impl<'a, S: SinkSubject> Job<'a, S> {
         ctx.attempt = attempt.run.saturating_sub(1) as u32;
         ctx.generation = Some(SinkGeneration { history: 1, job: attempt.run, subtask: self.runs })
             .filter(|_| ctx.has_checkpoints);
-        ctx
+        // Records need not be serializable here: that they are rejected is counted, and how often.
+        ctx.with_on_error::<()>(if self.case.has_bad_records { OnError::Skip } else { OnError::Fail })
     }
 
     fn make_subtask(
@@ -246,6 +247,7 @@ impl<'a, S: SinkSubject> Job<'a, S> {
         let restored = from.map(|from| from.id);
         let share = from.map(|from| from.share(s, attempt.parallelism, rotation)).unwrap_or_default();
         let ctx = self.context(attempt, s, restored);
+        let bad_records = ctx.bad_records.clone();
         let failed = |error: BoxError| Stop::Failed(format!("create_writer of subtask {s}"), error);
         let writer = self.sink.create_writer(ctx.clone()).map_err(|error| failed(error.into()))?;
         let committer = self.sink.create_committer(ctx);
@@ -254,7 +256,7 @@ impl<'a, S: SinkSubject> Job<'a, S> {
         if committer.is_none() && self.subject.promise() == SinkPromise::Transactional {
             return Err(Stop::Broken("a transactional sink has a committer; this one has none".to_owned()));
         }
-        Ok(Subtask::new(writer, committer, share, restored))
+        Ok(Subtask::new(writer, committer, share, restored, bad_records))
     }
 
     /// One attempt, until the end of the input or its own.
@@ -330,13 +332,15 @@ impl<'a, S: SinkSubject> Job<'a, S> {
             }
             self.step(format!("subtask {s}: write {}", list(records.iter().copied())))?;
             let n = records.len() as u64;
-            let batch = records.iter().map(|record| self.subject.record(*record)).collect();
+            let mut batch: Vec<_> = records.iter().map(|record| self.subject.record(*record)).collect();
+            let n_bad = self.put_bad_records(&mut batch);
             let segment = self.oracle.written(records);
             if !self.case.has_checkpoints {
                 self.oracle.allow([segment]);
             }
             let Some(subtask) = attempt.subtasks.get_mut(s) else { continue };
             subtask.since_barrier.push(segment);
+            subtask.n_bad += n_bad;
             attempt.positions[partition as usize] = position + n;
             attempt.lineage[partition as usize].push(segment);
             let done = subtask.writer.write(RecordBatch::untimed(batch));
@@ -345,6 +349,38 @@ impl<'a, S: SinkSubject> Job<'a, S> {
             done.map_err(|error| Stop::Failed(format!("on_watermark of subtask {s}"), error))?;
         }
         Ok(())
+    }
+
+    /// Puts records that the sink rejects before and between the others of a batch, if the case wants it so; says how many.
+    fn put_bad_records(&self, batch: &mut Vec<S::Record>) -> u64 {
+        let bad = || self.subject.bad_record().filter(|_| self.case.has_bad_records);
+        let places = (0..batch.len() + 1).step_by(2).rev();
+        places.filter_map(|at| bad().map(|bad| batch.insert(at, bad))).count() as u64
+    }
+
+    /// Writes a batch of nothing but records that the sink rejects.
+    fn write_bad_records(&mut self, attempt: &mut AttemptOf<S>, s: usize) -> Result<(), Stop> {
+        let mut batch = Vec::new();
+        let n_bad = self.put_bad_records(&mut batch);
+        let Some(subtask) = attempt.subtasks.get_mut(s) else { return Ok(()) };
+        if n_bad == 0 || subtask.stage == Stage::Finished {
+            return Ok(());
+        }
+        subtask.n_bad += n_bad;
+        let done = subtask.writer.write(RecordBatch::untimed(batch));
+        done.map_err(|error| Stop::Failed(format!("write of bad records by subtask {s}"), error))
+    }
+
+    /// What was rejected is what there was to reject.
+    fn check_rejected(&self, subtask: &mut Subtask<WriterOf<S>>, s: usize) -> Result<(), Stop> {
+        let (n_bad, rejected) = (std::mem::take(&mut subtask.n_bad), subtask.bad_records.take());
+        if rejected.n_records == n_bad {
+            return Ok(());
+        }
+        let n_rejected = rejected.n_records;
+        Err(Stop::Broken(format!(
+            "subtask {s} was given {n_bad} bad records before the barrier, and has rejected {n_rejected}"
+        )))
     }
 
     fn flush(&mut self, attempt: &mut AttemptOf<S>, s: usize) -> Result<(), Stop> {
@@ -368,6 +404,7 @@ impl<'a, S: SinkSubject> Job<'a, S> {
         // The input does not always pause before a barrier.
         let pauses = self.n_barriers % 2 == 1;
         for s in 0..attempt.parallelism {
+            self.write_bad_records(attempt, s)?;
             self.write(attempt, s)?;
             if pauses && attempt.subtasks.get(s).is_some_and(|subtask| subtask.stage < Stage::Finished) {
                 self.flush(attempt, s)?;
@@ -427,6 +464,7 @@ impl<'a, S: SinkSubject> Job<'a, S> {
         let payloads = subtask.writer.prepare_commit(id, is_final);
         let payloads =
             payloads.map_err(|error| Stop::Failed(format!("prepare_commit of subtask {s}"), error))?;
+        self.check_rejected(subtask, s)?;
         if subtask.committer.is_none() && !payloads.is_empty() {
             let message = "prepare_commit returned committables, but the sink has no committer";
             return Err(Stop::Broken(message.to_owned()));

@@ -48,6 +48,8 @@ pub(super) struct SinkCase {
     /// How many last checkpoints are aborted.
     pub(super) n_last_aborted: u64,
     pub(super) has_checkpoints: bool,
+    /// Whether there are records between the others that the sink rejects.
+    pub(super) has_bad_records: bool,
 }
 
 impl SinkCase {
@@ -60,6 +62,7 @@ impl SinkCase {
             fault: None,
             n_last_aborted: 0,
             has_checkpoints: true,
+            has_bad_records: false,
         }
     }
 
@@ -71,6 +74,9 @@ impl SinkCase {
         let mut parts = Vec::new();
         if !self.has_checkpoints {
             parts.push("without-checkpoints".to_owned());
+        }
+        if self.has_bad_records {
+            parts.push("bad-records".to_owned());
         }
         parts.extend(self.deaths.iter().map(|at| format!("death-{at}")));
         match self.resume {
@@ -109,6 +115,8 @@ pub(super) struct Measured {
     pub(super) n_requests: Option<u64>,
     pub(super) faults: Vec<SinkFault>,
     pub(super) promise: SinkPromise,
+    /// Whether there are records that it rejects.
+    pub(super) rejects: bool,
 }
 
 impl Measured {
@@ -121,7 +129,8 @@ impl Measured {
             (SinkFault::Expire, "what was prepared and has expired"),
         ];
         let missing = all.iter().filter(|(fault, _)| !self.faults.contains(fault));
-        missing.map(|(_, what)| (*what).to_owned()).collect()
+        let bad_records = (!self.rejects).then_some("records that the sink rejects");
+        missing.map(|(_, what)| *what).chain(bad_records).map(str::to_owned).collect()
     }
 }
 
@@ -138,6 +147,11 @@ pub(super) fn cases(measured: &Measured) -> Vec<SinkCase> {
         SinkCase { commits: Commits::Again, ..base.clone() },
         SinkCase { has_checkpoints: false, ..base.clone() },
     ];
+    if measured.rejects {
+        let bad = SinkCase { has_bad_records: true, ..base.clone() };
+        cases.extend([bad.clone(), SinkCase { has_checkpoints: false, ..bad.clone() }]);
+        cases.extend(steps.clone().map(|at| SinkCase { deaths: vec![at], ..bad.clone() }));
+    }
     cases.extend((1..3).map(|n_last_aborted| SinkCase { n_last_aborted, ..base.clone() }));
     let resumes = [Resume::LastCheckpoint, Resume::OneSubtask, Resume::OlderSavepoint, Resume::Nothing];
     for resume in resumes {
