@@ -2,7 +2,11 @@
 //!
 //! A format knows bytes and records; a connector knows where messages come from and go to. A format crate implements
 //! [`DeserializationSchema`] and [`SerializationSchema`] and depends on no connector. Here are the two that need no library: [`RawFormat`],
-//! the bytes themselves, and [`StringFormat`], text.
+//! the bytes themselves, and [`StringFormat`], text. Readers decode by way of a [`MessageCollector`].
+
+mod collector;
+
+pub use collector::MessageCollector;
 
 use crate::UserResult;
 use flott_types::{Error, Result};
@@ -16,14 +20,38 @@ pub trait DeserializationSchema<T>: Send + Sync + 'static {
     fn create_decoder(&self) -> Result<Box<dyn MessageDecoder<T>>>;
 }
 
-/// Decodes messages, one at a time.
+/// Decodes messages: one at a time, or several into one record.
+///
+/// Legal calls: `(decode* flush)*` until one fails the job. A reader flushes before it tells anybody a position behind a message that it has
+/// given to `decode`, and before it decodes messages of another split; so no record is of messages on both sides of a position.
 pub trait MessageDecoder<T>: Send {
-    /// Appends the records of `message` to `out`: one, as a rule; none, if the message says nothing (a tombstone); several, if it says
-    /// several things (an update in a changelog).
+    /// Appends the records of `message` to `out`: one, as a rule; none, if the message says nothing (a tombstone), or is kept for a record
+    /// that [`MessageDecoder::flush`] makes; several, if it says several things (an update in a changelog).
     ///
     /// # Errors
     /// [`DecodeError`]. What was appended before the error is taken away by the caller.
     fn decode(&mut self, message: &[u8], out: &mut Vec<T>) -> std::result::Result<(), DecodeError>;
+
+    /// Appends the records of the messages that were kept; none is kept any more then. Those that turn out to be no record are told to
+    /// `malformed`. By default none was kept.
+    ///
+    /// # Errors
+    /// If the kept messages could not be looked at. That fails the job.
+    fn flush(&mut self, out: &mut Vec<T>, malformed: &mut dyn FnMut(MalformedMessage<'_>)) -> Result<()> {
+        let _unused = (out, malformed);
+        Ok(())
+    }
+}
+
+/// A message that was kept, and turned out not to be what it should be.
+#[derive(Clone, Debug)]
+pub struct MalformedMessage<'a> {
+    /// How many messages were given to [`MessageDecoder::decode`] before it since the last flush, whatever came of them.
+    pub idx: usize,
+    /// The message.
+    pub message: &'a [u8],
+    /// What was expected, what was found and where.
+    pub why: String,
 }
 
 /// Why a message was not decoded.

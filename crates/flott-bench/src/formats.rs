@@ -1,10 +1,14 @@
-//! How fast messages become records: each format on the bids of Nexmark, and other parsers of JSON beside ours.
+//! How fast messages become records: each format on the bids of Nexmark, to a struct and to Arrow, and other parsers of JSON beside ours.
+
+mod batches;
 
 use crate::clock::measure;
 use flott_api::message::{DecodeError, DeserializationSchema, MessageDecoder, SerializationSchema};
 use flott_connector_nexmark::{Bid, Event, Generator, NexmarkConfig};
+use flott_format_avro::AvroFormat;
 use flott_format_csv::CsvFormat;
 use flott_format_json::{DebeziumJsonFormat, JsonFormat};
+use flott_format_protobuf::ProtobufFormat;
 use flott_types::{RowChange, RowKind};
 use serde::{Deserialize, Serialize};
 
@@ -12,14 +16,21 @@ use serde::{Deserialize, Serialize};
 const MESSAGES: usize = 100_000;
 
 /// A bid as Nexmark has it, with its texts.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
 struct BidMessage {
+    #[prost(uint64, tag = "1")]
     auction: u64,
+    #[prost(uint64, tag = "2")]
     bidder: u64,
+    #[prost(uint64, tag = "3")]
     price: u64,
+    #[prost(string, tag = "4")]
     channel: String,
+    #[prost(string, tag = "5")]
     url: String,
+    #[prost(int64, tag = "6")]
     date_time: i64,
+    #[prost(string, tag = "7")]
     extra: String,
 }
 
@@ -34,16 +45,21 @@ impl From<Bid> for BidMessage {
 impl BidMessage {
     fn checksum(&self) -> u64 {
         let texts = self.channel.len() + self.url.len() + self.extra.len();
-        self.auction
-            ^ self.bidder.rotate_left(8)
-            ^ self.price.rotate_left(16)
-            ^ (self.date_time as u64)
-            ^ texts as u64
+        checksum([self.auction, self.bidder, self.price, self.date_time as u64], texts)
     }
 }
 
-/// Takes a message apart and returns the checksum of what it says.
-type Decode = Box<dyn FnMut(&[u8]) -> u64>;
+fn checksum([auction, bidder, price, date_time]: [u64; 4], text_bytes: usize) -> u64 {
+    auction ^ bidder.rotate_left(8) ^ price.rotate_left(16) ^ date_time ^ text_bytes as u64
+}
+
+/// Takes messages apart and returns the sum of the checksums of what they say.
+type Decode = Box<dyn FnMut(&Messages) -> u64>;
+
+/// One message at a time.
+fn each(mut decode: impl FnMut(&[u8]) -> u64 + 'static) -> Decode {
+    Box::new(move |messages| messages.iter().map(&mut decode).fold(0_u64, u64::wrapping_add))
+}
 
 /// Messages one behind the other, as a broker delivers them.
 #[derive(Default)]
@@ -99,13 +115,13 @@ fn contenders(bids: &[BidMessage]) -> Vec<Contender> {
         contender(
             "JSON, serde_json::from_slice",
             json(),
-            Box::new(|message| serde_json::from_slice::<BidMessage>(message).expect("JSON").checksum()),
+            each(|message| serde_json::from_slice::<BidMessage>(message).expect("JSON").checksum()),
         ),
         contender("JSON, simd-json", json(), simd_json()),
         contender(
             "JSON, sonic-rs",
             json(),
-            Box::new(|message| sonic_rs::from_slice::<BidMessage>(message).expect("JSON").checksum()),
+            each(|message| sonic_rs::from_slice::<BidMessage>(message).expect("JSON").checksum()),
         ),
         contender(
             "DebeziumJsonFormat",
@@ -117,7 +133,30 @@ fn contenders(bids: &[BidMessage]) -> Vec<Contender> {
             encoded(&CsvFormat::new(), bids),
             decoder::<BidMessage>(&CsvFormat::new(), BidMessage::checksum),
         ),
+        contender("AvroFormat", encoded(&avro(), bids), decoder::<BidMessage>(&avro(), BidMessage::checksum)),
+        contender(
+            "ProtobufFormat",
+            encoded(&ProtobufFormat::<BidMessage>::new(), bids),
+            decoder::<BidMessage>(&ProtobufFormat::<BidMessage>::new(), BidMessage::checksum),
+        ),
+        contender("JsonFormat to Arrow", json(), batches::json()),
+        contender("CsvFormat to Arrow", encoded(&CsvFormat::new(), bids), batches::csv()),
+        contender("AvroFormat to Arrow", encoded(&avro(), bids), batches::avro()),
+        contender(
+            "ProtobufFormat to Arrow",
+            encoded(&ProtobufFormat::<BidMessage>::new(), bids),
+            batches::protobuf(),
+        ),
     ]
+}
+
+fn avro() -> AvroFormat {
+    AvroFormat::new(
+        r#"{"type":"record","name":"Bid","fields":[
+        {"name":"auction","type":"long"},{"name":"bidder","type":"long"},{"name":"price","type":"long"},
+        {"name":"channel","type":"string"},{"name":"url","type":"string"},{"name":"date_time","type":"long"},
+        {"name":"extra","type":"string"}]}"#,
+    )
 }
 
 fn encoded<T>(schema: &impl SerializationSchema<T>, records: &[T]) -> Messages {
@@ -133,7 +172,7 @@ fn encoded<T>(schema: &impl SerializationSchema<T>, records: &[T]) -> Messages {
 fn decoder<T: 'static>(schema: &impl DeserializationSchema<T>, checksum: fn(&T) -> u64) -> Decode {
     let mut decoder: Box<dyn MessageDecoder<T>> = schema.create_decoder().expect("made");
     let mut records = Vec::new();
-    Box::new(move |message| {
+    each(move |message| {
         let decoded: Result<(), DecodeError> = decoder.decode(message, &mut records);
         decoded.expect("decoded");
         records.drain(..).map(|record| checksum(&record)).sum()
@@ -143,7 +182,7 @@ fn decoder<T: 'static>(schema: &impl DeserializationSchema<T>, checksum: fn(&T) 
 /// It parses in place, so a message that somebody else owns, as that of a broker, is copied first.
 fn simd_json() -> Decode {
     let (mut buffers, mut copy) = (simd_json::Buffers::default(), Vec::new());
-    Box::new(move |message| {
+    each(move |message| {
         copy.clear();
         copy.extend_from_slice(message);
         let bid: BidMessage =
@@ -154,9 +193,7 @@ fn simd_json() -> Decode {
 
 impl Contender {
     fn run(&mut self, expected: u64) {
-        let (took, checksum) = measure(|| {
-            self.messages.iter().map(|message| (self.decode)(message)).fold(0_u64, u64::wrapping_add)
-        });
+        let (took, checksum) = measure(|| (self.decode)(&self.messages));
         assert_eq!(checksum, expected, "{} reads something else", self.name);
         self.rates.push(self.messages.bytes.len() as f64 / took.as_secs_f64() / 1e6);
     }

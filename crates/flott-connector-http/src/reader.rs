@@ -6,7 +6,7 @@ use crate::log::reader::LogReader;
 use crate::log::{Log, Shared};
 use crate::server::{Server, listen};
 use crate::split::HttpSplit;
-use flott_api::message::{DecodeError, DeserializationSchema, MessageDecoder};
+use flott_api::message::{DeserializationSchema, MessageCollector, MessageDecoder};
 use flott_api::{InputStatus, SplitOutput, SplitReader};
 use flott_env::sync::watch;
 use flott_env::{Env, Instant};
@@ -30,7 +30,16 @@ pub struct HttpReader<T> {
     split: HttpSplit,
     env: Env,
     stage: Stage,
-    decoded: Vec<T>,
+    collector: MessageCollector<T, Number>,
+}
+
+/// Where a record stands in the log.
+struct Number(u64);
+
+impl fmt::Display for Number {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "record {}", self.0)
+    }
 }
 
 enum Stage {
@@ -49,7 +58,7 @@ impl<T: Data> HttpReader<T> {
         let stage = Stage::Starting { until: env.now() + TRY_FOR, wait: None };
         let HttpSource { options, format } = source.clone();
         let decoder = format.create_decoder()?;
-        Ok(Self { options, format, decoder, split, env, stage, decoded: Vec::new() })
+        Ok(Self { options, format, decoder, split, env, stage, collector: MessageCollector::default() })
     }
 
     /// Opens the log and listens, if nobody else does.
@@ -117,22 +126,14 @@ impl<T: Data> SplitReader for HttpReader<T> {
         if !log.is_ready(cx)? {
             return Poll::Pending;
         }
-        if out.batch.is_empty() {
-            out.position = Some(format!("record {}", log.position()));
-        }
-        let (decoder, decoded) = (&mut self.decoder, &mut self.decoded);
-        let mut failed = None;
-        let read = log.read(records_max, |number, record| match decoder.decode(record, decoded) {
-            Ok(()) => decoded.drain(..).for_each(|record| out.collect(record)),
-            Err(DecodeError::Malformed(why)) => {
-                decoded.clear();
-                out.bad_record(format!("record {number}"), record, why);
+        let (decoder, collector) = (self.decoder.as_mut(), &mut self.collector);
+        let mut decoded = Ok(());
+        let read = log.read(records_max, |number, record| {
+            if decoded.is_ok() {
+                decoded = collector.decode(decoder, record, Number(number), None, out);
             }
-            Err(DecodeError::Failed(error)) => failed = Some(error),
         });
-        if let Some(error) = failed {
-            return Poll::Ready(Err(error));
-        }
+        decoded.and_then(|()| collector.flush(decoder, out))?;
         self.split.position = Some(log.position());
         Poll::Ready(read.map(|()| InputStatus::MoreAvailable))
     }

@@ -180,28 +180,45 @@ impl<T: 'static> Server<T> {
         let mut decoder = self.format.create_decoder().map_err(|error| failed(&error))?;
         let pieces: Vec<&[u8]> =
             if is_single { vec![body] } else { body.split(|byte| *byte == b'\n').collect() };
-        let mut records = Vec::new();
+        let (mut records, mut lines) = (Vec::new(), Vec::new());
         for (idx, piece) in pieces.into_iter().enumerate() {
             let piece = piece.trim_ascii();
-            if piece.is_empty() {
-                continue;
-            }
-            match check_record(decoder.as_mut(), piece) {
-                Ok(()) => records.push(piece.to_vec()),
-                Err(DecodeError::Failed(error)) => return Err(failed(&error)),
-                Err(DecodeError::Malformed(why)) => {
-                    let place = if is_single { String::new() } else { format!("line {}: ", idx + 1) };
-                    let why = format!("{place}{why}; nothing of the request was taken");
-                    return Err(Box::new(response(StatusCode::BAD_REQUEST, &why)));
-                }
+            if !piece.is_empty() {
+                lines.push(idx + 1);
+                records.push(piece.to_vec());
             }
         }
-        Ok(records)
+        match first_malformed(decoder.as_mut(), &records) {
+            Ok(None) => Ok(records),
+            Ok(Some((idx, why))) => {
+                let line = lines.get(idx).copied().unwrap_or_default();
+                let place = if is_single { String::new() } else { format!("line {line}: ") };
+                let why = format!("{place}{why}; nothing of the request was taken");
+                Err(Box::new(response(StatusCode::BAD_REQUEST, &why)))
+            }
+            Err(error) => Err(failed(&error)),
+        }
     }
 }
 
-fn check_record<T>(decoder: &mut dyn MessageDecoder<T>, record: &[u8]) -> Result<(), DecodeError> {
-    decoder.decode(record, &mut Vec::new())
+/// The first of the records that cannot be read, and why.
+fn first_malformed<T>(
+    decoder: &mut dyn MessageDecoder<T>,
+    records: &[Vec<u8>],
+) -> Result<Option<(usize, String)>> {
+    let mut decoded = Vec::new();
+    for (idx, record) in records.iter().enumerate() {
+        match decoder.decode(record, &mut decoded) {
+            Ok(()) => decoded.clear(),
+            Err(DecodeError::Malformed(why)) => return Ok(Some((idx, why))),
+            Err(DecodeError::Failed(error)) => return Err(error),
+        }
+    }
+    let mut first = None;
+    decoder.flush(&mut decoded, &mut |malformed| {
+        first.get_or_insert((malformed.idx, malformed.why));
+    })?;
+    Ok(first)
 }
 
 fn is_single_json<B>(request: &Request<B>) -> bool {

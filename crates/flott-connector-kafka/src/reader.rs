@@ -2,10 +2,10 @@
 
 use crate::client::{Client, Consumer, Fetched, OffsetPosition, PartitionHandle};
 use crate::offsets::TopicPartition;
-use crate::record::{Message, RecordDeserializer};
+use crate::record::{DecodesMessage, RecordDeserializer};
 use crate::split::KafkaSplit;
-use flott_api::message::DecodeError;
-use flott_api::{InputStatus, SourceOutput, SourceReader, SourceSplit, SplitOutput};
+use flott_api::message::MessageCollector;
+use flott_api::{InputStatus, SourceOutput, SourceReader, SourceSplit};
 use flott_types::{Error, Result, SplitId};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -44,8 +44,16 @@ pub struct KafkaReader<T> {
     /// Of partitions that have ended since the last complete checkpoint: they are in no snapshot any more.
     final_offsets: Vec<(TopicPartition, i64)>,
     more_splits_come: bool,
-    /// Records of one message.
-    records: Vec<T>,
+    collector: MessageCollector<T, Offset>,
+}
+
+/// Where a record stands in its partition.
+struct Offset(i64);
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "offset {}", self.0)
+    }
 }
 
 impl<T> fmt::Debug for KafkaReader<T> {
@@ -71,7 +79,7 @@ impl<T: Send + 'static> KafkaReader<T> {
             finished: Vec::new(),
             final_offsets: Vec::new(),
             more_splits_come: true,
-            records: Vec::new(),
+            collector: MessageCollector::default(),
         })
     }
 
@@ -86,7 +94,7 @@ impl<T: Send + 'static> KafkaReader<T> {
 
     /// Reads a batch of one partition.
     fn read(&mut self, idx: usize, records_max: usize, out: &mut SourceOutput<T>) -> Result<Option<Fetched>> {
-        let Self { reading, consumer, deserializer, records, .. } = self;
+        let Self { reading, consumer, deserializer, collector, .. } = self;
         let Some(Reading { id, split, handle, is_paused: false, .. }) = reading.get_mut(idx) else {
             return Ok(None);
         };
@@ -97,7 +105,9 @@ impl<T: Send + 'static> KafkaReader<T> {
                 split.offset = split.offset.max(message.offset);
                 return ControlFlow::Break(());
             }
-            let taken = take(deserializer.as_mut(), message, records, out);
+            let mut decoder = DecodesMessage { deserializer: deserializer.as_mut(), message: Some(message) };
+            let (value, position) = (message.value.unwrap_or_default(), Offset(message.offset));
+            let taken = collector.decode(&mut decoder, value, position, message.timestamp, out);
             if let Err(error) = taken {
                 failed = Some(error);
                 return ControlFlow::Break(());
@@ -105,10 +115,11 @@ impl<T: Send + 'static> KafkaReader<T> {
             split.offset = message.offset + 1;
             if split.is_read() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
-        match failed {
-            Some(error) => Err(error.context(format!("reading partition {}", split.partition))),
-            None => Ok(Some(fetched)),
-        }
+        let mut decoder = DecodesMessage { deserializer: deserializer.as_mut(), message: None };
+        failed
+            .map_or_else(|| collector.flush(&mut decoder, out), Err)
+            .map_err(|error| error.context(format!("reading partition {}", split.partition)))?;
+        Ok(Some(fetched))
     }
 
     /// Whether a partition whose end was reached has been read up to its stopping offset. The last offsets may be of no records: of ends of
@@ -137,39 +148,6 @@ impl<T: Send + 'static> KafkaReader<T> {
 fn assign_one(consumer: &mut dyn Consumer, split: &KafkaSplit) -> Result<PartitionHandle> {
     let handles = consumer.assign(&[(split.partition.clone(), split.offset)])?;
     handles.first().copied().ok_or_else(|| Error::subtask("the consumer has assigned no partition"))
-}
-
-/// Hands a message on: as records, or as one that cannot be read.
-fn take<T>(
-    deserializer: &mut dyn RecordDeserializer<T>,
-    message: &Message<'_>,
-    records: &mut Vec<T>,
-    out: &mut SplitOutput<T>,
-) -> Result<()> {
-    records.clear();
-    match deserializer.deserialize(message, records) {
-        Ok(()) => {
-            if out.batch.is_empty() && !records.is_empty() {
-                out.position = Some(position(message.offset));
-            }
-            for record in records.drain(..) {
-                match message.timestamp {
-                    Some(timestamp) => out.collect_with_timestamp(record, timestamp),
-                    None => out.collect(record),
-                }
-            }
-            Ok(())
-        }
-        Err(DecodeError::Malformed(why)) => {
-            out.bad_record(position(message.offset), message.value.unwrap_or_default(), why);
-            Ok(())
-        }
-        Err(DecodeError::Failed(error)) => Err(error),
-    }
-}
-
-fn position(offset: i64) -> String {
-    format!("offset {offset}")
 }
 
 impl<T: Send + 'static> SourceReader for KafkaReader<T> {

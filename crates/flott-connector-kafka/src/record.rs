@@ -1,7 +1,7 @@
 //! What a record of Kafka is, and how it becomes one of the user's.
 
 use crate::offsets::TopicPartition;
-use flott_api::message::{DecodeError, DeserializationSchema, MessageDecoder};
+use flott_api::message::{DecodeError, DeserializationSchema, MalformedMessage, MessageDecoder};
 use flott_types::Result;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -29,7 +29,7 @@ pub struct Message<'a> {
     /// The value; none is a tombstone.
     pub value: Option<&'a [u8]>,
     /// Copies the headers, for who wants them.
-    pub headers: &'a dyn Fn() -> Vec<Header>,
+    pub headers: &'a (dyn Fn() -> Vec<Header> + Sync),
 }
 
 impl fmt::Debug for Message<'_> {
@@ -78,16 +78,47 @@ pub trait RecordDeserializer<T>: Send {
         message: &Message<'_>,
         out: &mut Vec<T>,
     ) -> std::result::Result<(), DecodeError>;
+
+    /// Appends what the messages say that were kept: see [`MessageDecoder::flush`].
+    ///
+    /// # Errors
+    /// As [`MessageDecoder::flush`].
+    fn flush(&mut self, out: &mut Vec<T>, malformed: &mut dyn FnMut(MalformedMessage<'_>)) -> Result<()> {
+        let _unused = (out, malformed);
+        Ok(())
+    }
+}
+
+/// The deserializer as the decoder of the message at hand; flushing needs none.
+pub(crate) struct DecodesMessage<'a, T> {
+    pub(crate) deserializer: &'a mut dyn RecordDeserializer<T>,
+    pub(crate) message: Option<&'a Message<'a>>,
+}
+
+impl<T> MessageDecoder<T> for DecodesMessage<'_, T> {
+    fn decode(&mut self, _: &[u8], out: &mut Vec<T>) -> std::result::Result<(), DecodeError> {
+        self.message.map_or(Ok(()), |message| self.deserializer.deserialize(message, out))
+    }
+
+    fn flush(&mut self, out: &mut Vec<T>, malformed: &mut dyn FnMut(MalformedMessage<'_>)) -> Result<()> {
+        self.deserializer.flush(out, malformed)
+    }
 }
 
 /// Only the value; tombstones say nothing.
 pub(crate) struct ValueOnly<F>(pub(crate) F);
 
-struct ValueDeserializer<T>(Box<dyn MessageDecoder<T>>);
+struct ValueDeserializer<T> {
+    value: Box<dyn MessageDecoder<T>>,
+    n_messages: usize,
+    /// Since the last flush, which messages have a value.
+    with_value: Vec<usize>,
+}
 
 impl<T: 'static, F: DeserializationSchema<T>> RecordSchema<T> for ValueOnly<F> {
     fn create_deserializer(&self) -> Result<Box<dyn RecordDeserializer<T>>> {
-        Ok(Box::new(ValueDeserializer(self.0.create_decoder()?)))
+        let value = self.0.create_decoder()?;
+        Ok(Box::new(ValueDeserializer { value, n_messages: 0, with_value: Vec::new() }))
     }
 }
 
@@ -97,7 +128,22 @@ impl<T> RecordDeserializer<T> for ValueDeserializer<T> {
         message: &Message<'_>,
         out: &mut Vec<T>,
     ) -> std::result::Result<(), DecodeError> {
-        message.value.map_or(Ok(()), |value| self.0.decode(value, out))
+        let idx = self.n_messages;
+        self.n_messages += 1;
+        let Some(value) = message.value else { return Ok(()) };
+        self.with_value.push(idx);
+        self.value.decode(value, out)
+    }
+
+    fn flush(&mut self, out: &mut Vec<T>, malformed: &mut dyn FnMut(MalformedMessage<'_>)) -> Result<()> {
+        let with_value = &self.with_value;
+        self.value.flush(out, &mut |message| {
+            let idx = with_value.get(message.idx).copied().unwrap_or(message.idx);
+            malformed(MalformedMessage { idx, ..message });
+        })?;
+        self.with_value.clear();
+        self.n_messages = 0;
+        Ok(())
     }
 }
 
@@ -119,13 +165,22 @@ impl<K: Send + Clone + 'static, V: Send + 'static> RecordSchema<KafkaRecord<K, V
     }
 }
 
-fn in_part<E>(part: &str) -> impl Fn(DecodeError) -> E + '_
-where
-    E: From<DecodeError>,
-{
-    move |error| match error {
-        DecodeError::Malformed(why) => DecodeError::Malformed(format!("{part}: {why}")).into(),
-        DecodeError::Failed(error) => DecodeError::Failed(error).into(),
+/// The records of one part of one message; what the decoder would keep to make a record of several messages is flushed.
+fn decode_part<T>(
+    part: &str,
+    decoder: &mut dyn MessageDecoder<T>,
+    bytes: Option<&[u8]>,
+) -> std::result::Result<Vec<T>, DecodeError> {
+    let mut records = Vec::new();
+    let Some(bytes) = bytes else { return Ok(records) };
+    let mut why = None;
+    let decoded = decoder.decode(bytes, &mut records).and_then(|()| {
+        Ok(decoder.flush(&mut records, &mut |malformed| why = Some(DecodeError::Malformed(malformed.why)))?)
+    });
+    match decoded.and(why.map_or(Ok(()), Err)) {
+        Ok(()) => Ok(records),
+        Err(DecodeError::Malformed(why)) => Err(DecodeError::Malformed(format!("{part}: {why}"))),
+        Err(DecodeError::Failed(error)) => Err(DecodeError::Failed(error)),
     }
 }
 
@@ -135,14 +190,8 @@ impl<K: Send + Clone, V: Send> RecordDeserializer<KafkaRecord<K, V>> for WholeDe
         message: &Message<'_>,
         out: &mut Vec<KafkaRecord<K, V>>,
     ) -> std::result::Result<(), DecodeError> {
-        let (mut keys, mut values) = (Vec::new(), Vec::new());
-        if let Some(key) = message.key {
-            self.key.decode(key, &mut keys).map_err(in_part::<DecodeError>("key"))?;
-        }
-        if let Some(value) = message.value {
-            self.value.decode(value, &mut values).map_err(in_part::<DecodeError>("value"))?;
-        }
-        let key = keys.into_iter().next();
+        let key = decode_part("key", self.key.as_mut(), message.key)?.into_iter().next();
+        let values = decode_part("value", self.value.as_mut(), message.value)?;
         let record = |value| KafkaRecord {
             partition: message.partition.clone(),
             offset: message.offset,

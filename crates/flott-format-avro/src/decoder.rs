@@ -35,9 +35,14 @@ impl<T: DeserializeOwned> MessageDecoder<T> for Prepared {
 }
 
 impl Prepared {
-    fn read<T: DeserializeOwned>(&self, message: &[u8]) -> Result<T, String> {
+    /// Says what is wrong with a message before it is read.
+    pub(crate) fn scan(&self, message: &[u8]) -> Result<(), String> {
         let depth_max = if self.is_same { DEPTH_MAX } else { DEPTH_RESOLVED_MAX };
-        scan(message, self.writer, self.names.get_names(), depth_max)?;
+        scan(message, self.writer, self.names.get_names(), depth_max)
+    }
+
+    fn read<T: DeserializeOwned>(&self, message: &[u8]) -> Result<T, String> {
+        self.scan(message)?;
         let mut unread = message;
         let read = if self.is_same {
             self.reader.read_deser(&mut unread)

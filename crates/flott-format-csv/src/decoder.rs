@@ -17,8 +17,8 @@ impl<T: DeserializeOwned + 'static> DeserializationSchema<T> for CsvFormat {
     }
 }
 
-struct CsvDecoder {
-    format: CsvFormat,
+pub(crate) struct CsvDecoder {
+    pub(crate) format: CsvFormat,
     core: csv_core::Reader,
     /// The text of the fields so far, one behind the other, `n_text` bytes of it.
     text: Vec<u8>,
@@ -26,7 +26,7 @@ struct CsvDecoder {
     /// Where each field ends in the text, `n_ends` of them.
     ends: Vec<usize>,
     n_ends: usize,
-    fields: ByteRecord,
+    pub(crate) fields: ByteRecord,
 }
 
 /// A record, and how many fields stand behind it.
@@ -63,7 +63,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for RowVisitor<T> {
 
 impl<T: DeserializeOwned> MessageDecoder<T> for CsvDecoder {
     fn decode(&mut self, message: &[u8], out: &mut Vec<T>) -> Result<(), DecodeError> {
-        if message.is_empty() || (self.format.allow_comments && message.starts_with(b"#")) {
+        if is_nothing(&self.format, message) {
             return Ok(());
         }
         self.split(message).map_err(DecodeError::Malformed)?;
@@ -79,6 +79,11 @@ impl<T: DeserializeOwned> MessageDecoder<T> for CsvDecoder {
     }
 }
 
+/// Whether a message is a tombstone or a comment.
+pub(crate) fn is_nothing(format: &CsvFormat, message: &[u8]) -> bool {
+    message.is_empty() || (format.allow_comments && message.starts_with(b"#"))
+}
+
 fn is_line_end(byte: u8) -> bool {
     matches!(byte, b'\r' | b'\n')
 }
@@ -87,7 +92,7 @@ fn is_line_end(byte: u8) -> bool {
 const TEXT_BYTES_KEPT: usize = 1 << 20;
 
 impl CsvDecoder {
-    fn new(format: CsvFormat) -> Self {
+    pub(crate) fn new(format: CsvFormat) -> Self {
         let mut builder = csv_core::ReaderBuilder::new();
         builder.delimiter(format.field_delimiter);
         builder.quote(format.quote_character.unwrap_or(b'"')).quoting(format.quote_character.is_some());
@@ -97,7 +102,7 @@ impl CsvDecoder {
     }
 
     /// Finds the fields of the one row.
-    fn split(&mut self, message: &[u8]) -> Result<(), String> {
+    pub(crate) fn split(&mut self, message: &[u8]) -> Result<(), String> {
         if message.iter().all(|byte| is_line_end(*byte)) {
             return Err("only line ends, no row".to_owned());
         }

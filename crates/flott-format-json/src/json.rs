@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 /// for all formats: [`OnError::Skip`](flott_api::OnError).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct JsonFormat {
-    rules: FieldRules,
+    pub(crate) rules: FieldRules,
     ignore_null_fields: bool,
 }
 

@@ -6,10 +6,12 @@
 //! (128 levels), so that no message overflows the stack.
 //!
 //! Reading order: `json`, `debezium` (what users see), `parse` (bytes to values, and what is wrong with them), `strict` (fields that lack
-//! or that nobody knows), `null_fields`.
+//! or that nobody knows), `null_fields`; `arrow` (with the feature of that name: rows of Arrow batches).
 
 #![deny(missing_docs)]
 
+#[cfg(feature = "arrow")]
+mod arrow;
 mod debezium;
 mod json;
 mod null_fields;

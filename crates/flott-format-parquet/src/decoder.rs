@@ -20,18 +20,23 @@ use std::path::{Path, PathBuf};
 const BATCH_ROWS: usize = 1024;
 
 pub(crate) struct ParquetDecoder<T> {
-    path: PathBuf,
-    rows: ParquetRecordBatchReader,
+    rows: RangeRows,
     /// Rows that were decoded, and how many of them are records already.
     batch: Option<(RecordBatch, usize)>,
-    /// The columns of the file and of the record type, to explain errors.
-    file_schema: SchemaRef,
+    /// The columns of the record type, to explain errors.
     expected: Vec<FieldRef>,
+    records: PhantomData<fn() -> T>,
+}
+
+/// The rows of a range of a file, in batches.
+pub(crate) struct RangeRows {
+    pub(crate) path: PathBuf,
+    reader: ParquetRecordBatchReader,
+    pub(crate) file_schema: SchemaRef,
     /// The row of the file at which the range begins.
     first_row: u64,
     n_rows: u64,
-    n_read: u64,
-    records: PhantomData<fn() -> T>,
+    pub(crate) n_read: u64,
 }
 
 fn damaged(path: &Path, what: &str) -> Error {
@@ -68,6 +73,59 @@ fn start_of(row_group: &RowGroupMetaData) -> u64 {
 
 impl<T: DeserializeOwned> ParquetDecoder<T> {
     pub(crate) fn open(input: &DecodeInput) -> Result<Self> {
+        // What serde does not show is not checked.
+        let expected = schema::columns_of::<T>().unwrap_or_default();
+        let rows = RangeRows::open(input, |file| {
+            Ok(schema::projection_of::<T>(&expected, file).filter(|_| !expected.is_empty()))
+        })?;
+        Ok(Self { rows, batch: None, expected, records: PhantomData })
+    }
+
+    /// Makes records of rows that were decoded; errors of the file as a whole are returned.
+    fn decode_rows(&mut self, rows_max: usize, out: &mut SplitOutput<T>) -> Result<usize> {
+        let Some((batch, first)) = &self.batch else { return Ok(0) };
+        let rows = Deserializer::from_record_batch(batch).map_err(|error| {
+            damaged(&self.rows.path, "has columns that cannot be read").with_source(error)
+        })?;
+        let end = rows.len().min(first.saturating_add(rows_max));
+        let mut n_read = 0;
+        for idx in *first..end {
+            let Some(row) = rows.get(idx) else { break };
+            match T::deserialize(row) {
+                Ok(record) => out.collect(record),
+                Err(error) => {
+                    let row = format!("row {}", self.rows.row() + n_read + 1);
+                    match schema::explain(
+                        &self.rows.path,
+                        &self.expected,
+                        &self.rows.file_schema,
+                        error.message(),
+                    ) {
+                        Some(error) => return Err(error),
+                        None => out.bad_record(row, b"", describe(&error)),
+                    }
+                }
+            }
+            n_read += 1;
+        }
+        let (n_rows, first) = (rows.len(), *first);
+        self.rows.n_read += n_read;
+        let next = first + n_read as usize;
+        if next >= n_rows {
+            self.batch = None;
+        } else if let Some((_, first)) = &mut self.batch {
+            *first = next;
+        }
+        Ok(n_read as usize)
+    }
+}
+
+impl RangeRows {
+    /// Opens a range; `choose` says which columns of a file are read, by their indices, or `None` for all.
+    pub(crate) fn open(
+        input: &DecodeInput,
+        choose: impl FnOnce(&SchemaRef) -> Result<Option<Vec<usize>>>,
+    ) -> Result<Self> {
         let path = input.path.clone();
         let file = ParquetFile::open(input).map_err(|error| {
             Error::user(format!("cannot open file '{}'", path.display())).with_source(error)
@@ -76,11 +134,9 @@ impl<T: DeserializeOwned> ParquetDecoder<T> {
             "is no Parquet file, a damaged one, or truncated: its end, which is the index, cannot be read";
         let builder = guarded(&path, what, || ParquetRecordBatchReaderBuilder::try_new(file))?;
         let file_schema = builder.schema().clone();
-        // What serde does not show is not checked.
-        let expected = schema::columns_of::<T>().unwrap_or_default();
-        let projection = match schema::projection_of::<T>(&expected, &file_schema) {
-            Some(columns) if !expected.is_empty() => ProjectionMask::roots(builder.parquet_schema(), columns),
-            Some(_) | None => ProjectionMask::all(),
+        let projection = match choose(&file_schema)? {
+            Some(columns) => ProjectionMask::roots(builder.parquet_schema(), columns),
+            None => ProjectionMask::all(),
         };
         let range = input.range;
         let in_range = |start: u64| range.start <= start && range.end.is_none_or(|end| start < end);
@@ -104,7 +160,7 @@ impl<T: DeserializeOwned> ParquetDecoder<T> {
             return Err(damaged(&path, "has become shorter since it was first read"));
         }
         let offset = usize::try_from(n_read).unwrap_or(usize::MAX);
-        let rows = guarded(&path, "cannot be read", || {
+        let reader = guarded(&path, "cannot be read", || {
             builder
                 .with_batch_size(BATCH_ROWS)
                 .with_row_groups(chosen)
@@ -112,70 +168,24 @@ impl<T: DeserializeOwned> ParquetDecoder<T> {
                 .with_offset(offset)
                 .build()
         })?;
-        Ok(Self {
-            path,
-            rows,
-            batch: None,
-            file_schema,
-            expected,
-            first_row,
-            n_rows: n_chosen,
-            n_read,
-            records: PhantomData,
-        })
+        Ok(Self { path, reader, file_schema, first_row, n_rows: n_chosen, n_read })
     }
 
-    fn row(&self) -> u64 {
+    pub(crate) fn row(&self) -> u64 {
         self.first_row + self.n_read
     }
 
-    /// Makes records of rows that were decoded; errors of the file as a whole are returned.
-    fn decode_rows(&mut self, rows_max: usize, out: &mut SplitOutput<T>) -> Result<usize> {
-        let Some((batch, first)) = &self.batch else { return Ok(0) };
-        let rows = Deserializer::from_record_batch(batch)
-            .map_err(|error| damaged(&self.path, "has columns that cannot be read").with_source(error))?;
-        let end = rows.len().min(first.saturating_add(rows_max));
-        let mut n_read = 0;
-        for idx in *first..end {
-            let Some(row) = rows.get(idx) else { break };
-            match T::deserialize(row) {
-                Ok(record) => out.collect(record),
-                Err(error) => {
-                    let row = format!("row {}", self.row() + n_read + 1);
-                    match schema::explain(&self.path, &self.expected, &self.file_schema, error.message()) {
-                        Some(error) => return Err(error),
-                        None => out.bad_record(row, b"", describe(&error)),
-                    }
-                }
-            }
-            n_read += 1;
-        }
-        let (n_rows, first) = (rows.len(), *first);
-        self.n_read += n_read;
-        let next = first + n_read as usize;
-        if next >= n_rows {
-            self.batch = None;
-        } else if let Some((_, first)) = &mut self.batch {
-            *first = next;
-        }
-        Ok(n_read as usize)
-    }
-}
-
-impl<T: DeserializeOwned + 'static> RecordDecoder<T> for ParquetDecoder<T> {
-    fn decode(&mut self, records_max: usize, out: &mut SplitOutput<T>) -> Result<InputStatus> {
-        if out.batch.is_empty() {
-            out.position = Some(format!("row {}", self.row() + 1));
-        }
-        while self.batch.is_none() {
-            let rows = &mut self.rows;
+    /// The next rows, if there are any; `n_read` is told by the caller.
+    pub(crate) fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            let reader = &mut self.reader;
             let next = guarded(
                 &self.path,
                 &format!("is damaged after row {}", self.first_row + self.n_read),
-                || Ok(rows.next().transpose()?),
+                || Ok(reader.next().transpose()?),
             )?;
             match next {
-                None if self.n_read == self.n_rows => return Ok(InputStatus::EndOfInput),
+                None if self.n_read == self.n_rows => return Ok(None),
                 None => {
                     let (n_read, n_rows) = (self.n_read, self.n_rows);
                     return Err(damaged(
@@ -184,14 +194,26 @@ impl<T: DeserializeOwned + 'static> RecordDecoder<T> for ParquetDecoder<T> {
                     ));
                 }
                 Some(batch) if batch.num_rows() == 0 => {}
-                Some(batch) => self.batch = Some((batch, 0)),
+                Some(batch) => return Ok(Some(batch)),
             }
+        }
+    }
+}
+
+impl<T: DeserializeOwned + 'static> RecordDecoder<T> for ParquetDecoder<T> {
+    fn decode(&mut self, records_max: usize, out: &mut SplitOutput<T>) -> Result<InputStatus> {
+        if out.batch.is_empty() {
+            out.position = Some(format!("row {}", self.rows.row() + 1));
+        }
+        if self.batch.is_none() {
+            let Some(batch) = self.rows.next_batch()? else { return Ok(InputStatus::EndOfInput) };
+            self.batch = Some((batch, 0));
         }
         self.decode_rows(records_max.max(1), out)?;
         Ok(InputStatus::MoreAvailable)
     }
 
     fn position(&self) -> ReadPosition {
-        ReadPosition { offset: 0, records: self.n_read, lines: 0 }
+        ReadPosition { offset: 0, records: self.rows.n_read, lines: 0 }
     }
 }

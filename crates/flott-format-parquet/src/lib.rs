@@ -4,13 +4,14 @@
 //! and [`EncodeFormat`](flott_api::format::EncodeFormat):
 //! `FileSource::<Flight>::format(path, ParquetFormat::new())`, `FileSink::format(path, ParquetFormat::new())`.
 //!
-//! It is *not* a columnar execution path: records are rows of a Rust type.
+//! It is *not* a columnar execution path: records are rows of a Rust type, or whole batches ([`ParquetFormat::arrow`]).
 //!
 //! Reading order: `format` (what users see), `schema` (columns of a type), `file` (bytes of a file), `decoder`,
-//! `encoder`.
+//! `batches` (files to Arrow batches), `encoder`.
 
 #![deny(missing_docs)]
 
+mod batches;
 mod decoder;
 mod encoder;
 mod file;
@@ -19,4 +20,5 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
+pub use batches::ParquetArrowFormat;
 pub use format::{ParquetCompression, ParquetFormat};

@@ -1,3 +1,5 @@
+mod batches;
+
 use crate::{ParquetCompression, ParquetFormat};
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use expect_test::{Expect, expect};

@@ -14,9 +14,7 @@ impl<M: Message + Default + 'static> DeserializationSchema<M> for ProtobufFormat
     fn create_decoder(&self) -> Result<Box<dyn MessageDecoder<M>>> {
         Ok(match &self.framing {
             Framing::None => Box::new(PlainDecoder),
-            Framing::Registry(framing) => {
-                Box::new(FramedDecoder { framing: framing.clone(), known: BTreeSet::new() })
-            }
+            Framing::Registry(framing) => Box::new(FramedDecoder::new(framing.clone())),
         })
     }
 }
@@ -37,7 +35,7 @@ impl<M: Message + Default> MessageDecoder<M> for PlainDecoder {
 /// Messages that say what they were written with.
 ///
 /// The schema is asked for, once, so that bytes that only look like a message are told from one; what it says is not needed.
-struct FramedDecoder {
+pub(crate) struct FramedDecoder {
     framing: RegistryFraming,
     known: BTreeSet<u32>,
 }
@@ -47,17 +45,30 @@ impl<M: Message + Default> MessageDecoder<M> for FramedDecoder {
         if message.is_empty() {
             return Ok(());
         }
+        self.read(message, |payload| read(payload, out))
+    }
+}
+
+impl FramedDecoder {
+    pub(crate) fn new(framing: RegistryFraming) -> Self {
+        Self { framing, known: BTreeSet::new() }
+    }
+
+    /// Gives what is in the frame to `read`.
+    pub(crate) fn read(
+        &mut self,
+        message: &[u8],
+        read: impl FnOnce(&[u8]) -> Result<(), String>,
+    ) -> Result<(), DecodeError> {
         let (id, rest) = decode_frame(message).map_err(DecodeError::Malformed)?;
         if !self.known.contains(&id) {
             self.look_up(id)?;
         }
         self.unframe(rest)
-            .and_then(|payload| read(payload, out))
+            .and_then(read)
             .map_err(|why| DecodeError::Malformed(format!("written with schema {id}: {why}")))
     }
-}
 
-impl FramedDecoder {
     fn look_up(&mut self, id: u32) -> Result<(), DecodeError> {
         match self.framing.registry.schema(id)? {
             None => Err(DecodeError::malformed(format!(

@@ -5,10 +5,13 @@
 //!
 //! Invariants: nesting is limited (100 levels, by prost); a registry that does not answer is no property of a message.
 //!
-//! Reading order: `format` (what users see), `frame`, `decoder`, `encoder`.
+//! Reading order: `format` (what users see), `frame`, `decoder`, `encoder`; `arrow` (with the feature of that name: rows of
+//! Arrow batches).
 
 #![deny(missing_docs)]
 
+#[cfg(feature = "arrow")]
+mod arrow;
 mod decoder;
 mod encoder;
 mod format;

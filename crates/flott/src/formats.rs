@@ -2,6 +2,12 @@
 //!
 //! [`RawFormat`](crate::message::RawFormat) and [`StringFormat`](crate::message::StringFormat) need none and are in [`crate::message`].
 
+/// Arrow batches as records, which the other formats make by their method `arrow`.
+#[cfg(feature = "arrow")]
+pub mod arrow {
+    pub use flott_format_arrow::*;
+}
+
 /// Avro, plain or with a schema registry.
 #[cfg(feature = "avro")]
 pub mod avro {

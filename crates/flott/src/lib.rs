@@ -49,6 +49,7 @@
 //! |---|---|---|
 //! | `file` | [`connectors::file`]: text lines, CSV, JSON lines, gzip and zstd | yes |
 //! | `json`, `csv`, `avro`, `protobuf` | [`mod@formats`]: JSON, Debezium JSON, CSV, Avro and Protocol Buffers in messages | no |
+//! | `arrow` | `formats::arrow`: those formats to Arrow batches | no |
 //! | `http` | `connectors::http`: records that clients post, acknowledged when they are in a durable log | no |
 //! | `nexmark` | `connectors::nexmark`: the generator of the Nexmark benchmark | no |
 //! | `parquet` | `connectors::parquet`: Parquet files for the file source and sink; builds Arrow | no |

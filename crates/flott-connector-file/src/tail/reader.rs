@@ -5,7 +5,7 @@ use super::follow::{Found, Lost, Opened, find, open};
 use super::names::{Kind, Names};
 use super::split::TailSplit;
 use crate::format::too_long;
-use flott_api::message::{DecodeError, MessageDecoder};
+use flott_api::message::{MessageCollector, MessageDecoder};
 use flott_api::{InputStatus, SplitOutput, SplitReader};
 use flott_env::{Env, FileSystem};
 use flott_types::{Data, Error, ErrorKind, Result};
@@ -43,7 +43,7 @@ pub struct TailReader<T> {
     pub(super) has_waited: bool,
     /// So many looks are [`SETTLED`].
     settled_looks: u32,
-    decoded: Vec<T>,
+    collector: MessageCollector<T, String>,
 }
 
 impl<T> fmt::Debug for TailReader<T> {
@@ -67,7 +67,7 @@ impl<T: Data> TailReader<T> {
                 .max(SETTLED_LOOKS_MIN)
                 .try_into()
                 .unwrap_or(u32::MAX),
-            decoded: Vec::new(),
+            collector: MessageCollector::default(),
             split,
         })
     }
@@ -169,22 +169,13 @@ impl<T: Data> TailReader<T> {
                 file.is_in_long_line = end.is_none() && !is_final;
                 n_lines += 1;
             } else {
-                if out.batch.is_empty() {
-                    out.position = Some(position.clone());
-                }
-                match self.decoder.decode(text, &mut self.decoded) {
-                    Ok(()) => self.decoded.drain(..).for_each(|record| out.collect(record)),
-                    Err(DecodeError::Malformed(why)) => {
-                        self.decoded.clear();
-                        out.bad_record(position, text, why);
-                    }
-                    Err(DecodeError::Failed(error)) => return Err(error),
-                }
+                self.collector.decode(self.decoder.as_mut(), text, position, None, out)?;
                 n_lines += 1;
             }
             offset += len as u64;
             rest = behind;
         }
+        self.collector.flush(self.decoder.as_mut(), out)?;
         Ok(offset)
     }
 }

@@ -293,3 +293,24 @@ fn many_clients_at_once_are_all_acknowledged_and_read_once() {
     }
     assert_eq!(job.read.len(), 800);
 }
+
+#[test]
+fn posted_records_become_rows_of_batches_and_a_bad_one_is_named_by_its_line() {
+    use flott_format_arrow::ArrowBatch;
+    use flott_format_arrow::schema::{DataType, Field, Schema};
+    let directory = tempfile::tempdir().unwrap();
+    let address = free_address();
+    let schema = Schema::new(vec![Field::new("value", DataType::UInt64, false)]);
+    let format = flott_format_json::JsonFormat::new().arrow(std::sync::Arc::new(schema));
+    let source = HttpSource::<ArrowBatch>::format(&address, directory.path().join("log"), format);
+    let env = Env::real().unwrap();
+    let mut driver = SourceDriver::start(&source, &env, 1).unwrap();
+    assert!(driver.read_available(1_024).unwrap().into_records().is_empty());
+    let head = "POST / HTTP/1.1";
+    assert_eq!(post(&address, head, "{\"value\":1}\n{\"value\":2}\n\n{\"value\":3}").0, 200);
+    let (status, why) = post(&address, head, "{\"value\":4}\n\n{\"value\":\"5\"}");
+    assert_eq!(status, 400);
+    assert!(why.starts_with("line 3: field 'value': invalid type"), "{why}");
+    let batches = driver.read_available(1_024).unwrap().into_records();
+    assert_eq!(batches.iter().map(|batch| batch.num_rows()).collect::<Vec<_>>(), [3]);
+}

@@ -1,5 +1,7 @@
 //! The contracts of sources and sinks, by the kit for connectors.
 
+mod batches;
+
 use super::model::{GROUP, MESSAGE_BYTES_MAX, SimClient};
 use crate::{DeliveryGuarantee, KafkaPartitioner, KafkaSink, KafkaSource, OffsetsInitializer};
 use flott_api::UserResult;
@@ -132,6 +134,18 @@ struct KafkaSourceSubject {
 }
 
 impl KafkaSourceSubject {
+    fn new(configure: fn(KafkaSource<String>) -> KafkaSource<String>, start: SourceStart) -> Self {
+        Self {
+            world: Simulation::new(1),
+            client: cluster(0),
+            configure,
+            start,
+            n_partitions: 3,
+            n_transactions: 0,
+            numbers: BTreeMap::new(),
+        }
+    }
+
     /// Offsets without records.
     fn gap(&mut self, partition: i32) -> UserResult {
         let id = format!("transaction-{}", self.n_transactions);
@@ -227,17 +241,10 @@ impl SourceSubject for KafkaSourceSubject {
 }
 
 fn check_source(start: SourceStart, configure: fn(KafkaSource<String>) -> KafkaSource<String>) {
-    let subject = || {
-        Ok(KafkaSourceSubject {
-            world: Simulation::new(1),
-            client: cluster(0),
-            configure,
-            start,
-            n_partitions: 3,
-            n_transactions: 0,
-            numbers: BTreeMap::new(),
-        })
-    };
+    check_source_of(|| Ok(KafkaSourceSubject::new(configure, start)));
+}
+
+fn check_source_of<S: SourceSubject>(subject: impl FnMut() -> UserResult<S>) {
     let report = SourceContract::new().run(subject).unwrap_or_else(|failure| panic!("{failure}"));
     assert!(report.cases.len() > 300, "{}", report.cases.len());
 }
