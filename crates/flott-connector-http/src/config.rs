@@ -1,5 +1,6 @@
 //! What users see: the source and its options.
 
+use crate::keys::KeyLimits;
 use crate::reader::HttpReader;
 use crate::split::HttpSplit;
 use flott_api::message::DeserializationSchema;
@@ -27,7 +28,11 @@ impl fmt::Debug for Secret {
 /// The answer is 200 when all records of a request are in the log and synced; then they are read exactly once. A request with a record that
 /// cannot be read (400), that is too large (413) or not allowed (401) is refused as a whole, and so is one while the log is full or the
 /// job stops (503, with `Retry-After`). A client that got no answer, or 503, does not know and tries again; then records may be there
-/// twice.
+/// twice, unless the request has an `Idempotency-Key`.
+///
+/// A request with a key that was seen before is answered as before and appended no second time, after a restart, too; with another body it
+/// is refused (422), and while the first is not answered (409). How long keys are known is said by
+/// [`HttpSource::idempotency_keys_max`] and [`HttpSource::idempotency_retention`]; one that was forgotten is new.
 ///
 /// One subtask listens, whatever the parallelism, while the job runs. What lies in the log is deleted when a checkpoint is past it; a job
 /// without checkpoints deletes nothing.
@@ -48,6 +53,7 @@ pub(crate) struct Options {
     pub(crate) segment_bytes: u64,
     pub(crate) max_connections: usize,
     pub(crate) request_timeout: Duration,
+    pub(crate) key_limits: KeyLimits,
 }
 
 impl<T> Clone for HttpSource<T> {
@@ -85,6 +91,7 @@ impl<T: Data> HttpSource<T> {
             segment_bytes: 16 << 20,
             max_connections: 64,
             request_timeout: Duration::from_secs(30),
+            key_limits: KeyLimits { n_max: 10_000, retention: Duration::from_secs(24 * 60 * 60) },
         };
         Self { options, format: Arc::new(format) }
     }
@@ -140,6 +147,19 @@ impl<T: Data> HttpSource<T> {
     #[must_use]
     pub fn request_timeout(self, request_timeout: Duration) -> Self {
         self.with(|options| options.request_timeout = request_timeout)
+    }
+
+    /// How many keys of requests are known: the last 10,000 unless said otherwise. They are in memory, and at the start of each file of
+    /// the log.
+    #[must_use]
+    pub fn idempotency_keys_max(self, n_max: usize) -> Self {
+        self.with(|options| options.key_limits.n_max = n_max)
+    }
+
+    /// How long keys of requests are known: a day unless said otherwise.
+    #[must_use]
+    pub fn idempotency_retention(self, retention: Duration) -> Self {
+        self.with(|options| options.key_limits.retention = retention)
     }
 }
 

@@ -1,6 +1,7 @@
 //! From requests to the log: appends of several requests are synced together.
 
-use crate::log::{Log, Shared, bytes_of_records};
+use crate::keys::{Claim, Claimed, KeyEntry, KeyLimits, claim};
+use crate::log::{Entry, Log, Shared, bytes_of_records};
 use flott_env::sync::{mpsc, oneshot};
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ const GROUP_BYTES_MAX: u64 = 4 << 20;
 /// Records of a request.
 struct Append {
     records: Vec<Vec<u8>>,
+    /// The key of the request. It stays in use until the records are in the log, whether the client waits or not.
+    key: Option<(Claim, KeyEntry)>,
     done: oneshot::Sender<Result<(), Refused>>,
 }
 
@@ -40,14 +43,23 @@ impl Ingest {
         (Self { sender, shared, log_bytes_max }, write(log, receiver))
     }
 
-    /// Returns when the records are durable.
-    pub(crate) async fn append(&self, records: Vec<Vec<u8>>) -> Result<(), Refused> {
+    /// Asks for a key at a time, in milliseconds since the epoch.
+    pub(crate) fn claim(&self, key: &str, fingerprint: u128, time: i64, limits: &KeyLimits) -> Claimed {
+        claim(&self.shared, key, fingerprint, time, limits)
+    }
+
+    /// Returns when the records are durable, and the key with them.
+    pub(crate) async fn append(&self, records: Vec<Vec<u8>>, key: Option<Claim>) -> Result<(), Refused> {
         let n_bytes = bytes_of_records(records.iter().map(Vec::as_slice));
         if self.shared.n_bytes().saturating_add(n_bytes) > self.log_bytes_max {
             return Err(Refused::Full);
         }
         let (done, appended) = oneshot::channel();
-        self.sender.send(Append { records, done }).await.map_err(|_| Refused::Stopping)?;
+        let key = key.map(|claim| {
+            let entry = claim.entry(records.len());
+            (claim, entry)
+        });
+        self.sender.send(Append { records, key, done }).await.map_err(|_| Refused::Stopping)?;
         appended.await.unwrap_or(Err(Refused::Stopping))
     }
 }
@@ -62,11 +74,16 @@ async fn write(mut log: Log, mut receiver: mpsc::Receiver<Append>) {
             n_bytes += bytes_of_records(next.records.iter().map(Vec::as_slice));
             group.push(next);
         }
-        let appended = log.append(group.iter().flat_map(|append| &append.records).map(Vec::as_slice));
+        let appended = log.append(group.iter().flat_map(|Append { records, key, .. }| {
+            let key = key.iter().map(|(_, entry)| Entry::Key(entry));
+            key.chain(records.iter().map(|record| Entry::Record(record)))
+        }));
         let answer = appended.map_err(|error| Refused::Failed(error.to_string()));
-        for append in group {
+        for Append { key, done, .. } in group {
+            // The log knows the key before it is free.
+            drop(key);
             // A client that has gone does not hear it.
-            drop(append.done.send(answer.clone()));
+            drop(done.send(answer.clone()));
         }
     }
 }

@@ -9,12 +9,13 @@
 //! it; one process writes to a log at a time.
 //!
 //! Reading order: `config` (what users see), `split`, `reader`; `log` (with `log::segment` and `log::reader`) is what nothing is lost in;
-//! `ingest` (requests to the log), `server` (HTTP).
+//! `keys` (requests that come again), `ingest` (requests to the log), `server` (HTTP).
 
 #![deny(missing_docs)]
 
 mod config;
 mod ingest;
+mod keys;
 mod log;
 mod reader;
 mod server;

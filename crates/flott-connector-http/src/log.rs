@@ -3,17 +3,25 @@
 //! An append is durable when it returns. Opening the log finds what was appended, without what a crash has cut off at the end; and writes the last
 //! file anew, so that what is read from then on is durable, too: otherwise a checkpoint could be past records that the next power failure takes away,
 //! and their numbers would be given a second time.
+//!
+//! A request with a key is in the log with all its records or not at all: what a crash has cut short is taken away when the log is opened. Each file begins with the keys that are known,
+//! so that the older ones can go.
 
 pub(crate) mod reader;
 mod segment;
 
+use crate::keys::{KeyEntry, KeyLimits, Keys};
 use flott_env::{FileLock, FileSystem, FileWrite};
 use flott_types::{Error, ErrorKind, Result};
-use segment::{HEADER_BYTES, RECORD_HEADER_BYTES, SegmentReader, encode_header, encode_record};
+use segment::{
+    EntryKind, HEADER_BYTES, Place, RECORD_HEADER_BYTES, SegmentReader, decode_key, encode_header,
+    encode_key, encode_record,
+};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 /// What writer and reader share.
 pub(crate) struct Shared {
@@ -32,6 +40,21 @@ pub(crate) struct State {
     pub(crate) failed: Option<String>,
     /// Who waits for records.
     pub(crate) waker: Option<Waker>,
+    pub(crate) keys: Keys,
+}
+
+/// What is appended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Entry<'a> {
+    Record(&'a [u8]),
+    /// The key of a request, whose records follow.
+    Key(&'a KeyEntry),
+}
+
+impl<'a> From<&'a [u8]> for Entry<'a> {
+    fn from(record: &'a [u8]) -> Self {
+        Self::Record(record)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +109,9 @@ pub(crate) struct Log {
     /// The file that is written to, if one was begun since the log was opened.
     file: Option<Box<dyn FileWrite>>,
     buffer: Vec<u8>,
+    /// Bytes at the start of the file that are no entries of its own.
+    carried_bytes: u64,
+    key_limits: KeyLimits,
     _lock: FileLock,
 }
 
@@ -126,16 +152,26 @@ impl Log {
             segment_bytes,
             file: None,
             buffer: Vec::new(),
+            carried_bytes: 0,
+            key_limits: KeyLimits { n_max: usize::MAX, retention: Duration::MAX },
             _lock: lock,
         }))
+    }
+
+    /// Forgets keys beyond these limits, from the next one on; by default none.
+    pub(crate) fn with_key_limits(self, key_limits: KeyLimits) -> Self {
+        Self { key_limits, ..self }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
-    /// Appends records. They are durable when this returns; after an error nobody knows, and nothing can be appended any more.
-    pub(crate) fn append<'a>(&mut self, records: impl IntoIterator<Item = &'a [u8]>) -> io::Result<()> {
+    /// Appends records and keys. They are durable when this returns; after an error nobody knows, and nothing can be appended any more.
+    pub(crate) fn append<'a, E: Into<Entry<'a>>>(
+        &mut self,
+        entries: impl IntoIterator<Item = E>,
+    ) -> io::Result<()> {
         let (mut end, mut segments) = {
             let state = self.shared.state();
             if let Some(why) = &state.failed {
@@ -143,10 +179,19 @@ impl Log {
             }
             (state.end, state.segments.clone())
         };
-        let appended = self.append_to(&mut segments, &mut end, records);
+        let mut keys = Vec::new();
+        let entries = entries.into_iter().map(|entry| {
+            let entry = entry.into();
+            if let Entry::Key(key) = entry {
+                keys.push(key.clone());
+            }
+            entry
+        });
+        let appended = self.append_to(&mut segments, &mut end, entries);
         let mut state = self.shared.state();
         match &appended {
             Ok(()) => {
+                keys.into_iter().for_each(|key| state.keys.insert(key, &self.key_limits));
                 // The reader may have deleted what it has read.
                 let oldest = state.segments.first().map_or(0, |segment| segment.base);
                 segments.retain(|segment| segment.base >= oldest);
@@ -164,19 +209,30 @@ impl Log {
         &mut self,
         segments: &mut Vec<Segment>,
         end: &mut u64,
-        records: impl IntoIterator<Item = &'a [u8]>,
+        entries: impl IntoIterator<Item = Entry<'a>>,
     ) -> io::Result<()> {
         self.buffer.clear();
-        let is_full = segments.last().is_none_or(|segment| segment.n_bytes >= self.segment_bytes);
+        let bytes_max = self.segment_bytes.saturating_add(self.carried_bytes);
+        let is_full = segments.last().is_none_or(|segment| segment.n_bytes >= bytes_max);
         let is_new = is_full || self.file.is_none();
         if is_new {
             self.file = Some(self.shared.fs.create(&self.shared.path(*end))?);
             segments.push(Segment { base: *end, n_bytes: 0 });
             encode_header(*end, &mut self.buffer);
+            let n_before = self.buffer.len();
+            for key in self.shared.state().keys.known() {
+                encode_key(*end, key, Place::Earlier, &mut self.buffer)?;
+            }
+            self.carried_bytes = (self.buffer.len() - n_before) as u64;
         }
-        for record in records {
-            encode_record(*end, record, &mut self.buffer)?;
-            *end += 1;
+        for entry in entries {
+            match entry {
+                Entry::Key(key) => encode_key(*end, key, Place::Here, &mut self.buffer)?,
+                Entry::Record(record) => {
+                    encode_record(*end, record, &mut self.buffer)?;
+                    *end += 1;
+                }
+            }
         }
         let file = self.file.as_mut().ok_or_else(|| io::Error::other("no file was begun"))?;
         file.write_all(&self.buffer)?;
@@ -225,32 +281,90 @@ fn recover(shared: &Shared) -> Result<State> {
     segments.sort_by_key(|segment| segment.base);
     let Some(last) = segments.last_mut() else { return Ok(State::default()) };
     let path = shared.path(last.base);
-    let rewrite = || rewrite(shared, last.base, &path);
-    let (end, n_bytes) = rewrite().map_err(|error| failed("recover", &path, error))?;
-    last.n_bytes = n_bytes;
+    let mut recovered = rewrite(shared, last.base, &path).map_err(|error| failed("recover", &path, error))?;
+    let end = recovered.end;
+    last.n_bytes = recovered.bytes.len() as u64;
     if end == last.base {
         fs.remove(&path).map_err(|error| failed("remove", &path, error))?;
         segments.pop();
+        // It had not become the one that all keys are in.
+        if let Some(last) = segments.last() {
+            let path = shared.path(last.base);
+            recovered =
+                whole_entries(shared, last.base, &path).map_err(|error| failed("read", &path, error))?;
+        }
     }
-    Ok(State { segments, end, failed: None, waker: None })
+    let mut keys = Keys::default();
+    let all = KeyLimits { n_max: usize::MAX, retention: Duration::MAX };
+    recovered.keys.into_iter().for_each(|key| keys.insert(key, &all));
+    Ok(State { segments, end, failed: None, waker: None, keys })
 }
 
-/// Returns the end of the file, and how large it is.
-fn rewrite(shared: &Shared, base: u64, path: &Path) -> io::Result<(u64, u64)> {
-    let Shared { fs, directory, .. } = shared;
-    let mut buffer = Vec::with_capacity(HEADER_BYTES);
-    encode_header(base, &mut buffer);
-    let mut end = base;
-    let mut records = SegmentReader::start(fs.open(path)?, base);
-    while let Some(record) = records.next_record(end)? {
-        encode_record(end, record, &mut buffer)?;
-        end += 1;
+/// What a file holds.
+struct Recovered {
+    bytes: Vec<u8>,
+    /// The number behind its last record.
+    end: u64,
+    keys: Vec<KeyEntry>,
+}
+
+/// A request of which not all records were found yet.
+struct Unfinished {
+    key: KeyEntry,
+    n_left: u32,
+    /// What the file holds without it.
+    end: u64,
+    n_bytes: usize,
+}
+
+/// The entries of a file that are whole, without a request at the end that is not.
+fn whole_entries(shared: &Shared, base: u64, path: &Path) -> io::Result<Recovered> {
+    let mut recovered = Recovered { bytes: Vec::with_capacity(HEADER_BYTES), end: base, keys: Vec::new() };
+    let Recovered { bytes, end, keys } = &mut recovered;
+    encode_header(base, bytes);
+    let mut unfinished: Option<Unfinished> = None;
+    let mut reader = SegmentReader::start(shared.fs.open(path)?, base);
+    while let Some(kind) = reader.next_entry(*end)? {
+        match kind {
+            EntryKind::Key => {
+                let unknown = || io::Error::other("a key that another version has written");
+                let (key, place) = decode_key(&reader.entry).ok_or_else(unknown)?;
+                let n_bytes = bytes.len();
+                encode_key(*end, &key, place, bytes)?;
+                match place {
+                    Place::Earlier => keys.push(key),
+                    Place::Here => {
+                        let n_left = key.n_records;
+                        unfinished = Some(Unfinished { key, n_left, end: *end, n_bytes });
+                    }
+                }
+            }
+            EntryKind::Record => {
+                encode_record(*end, &reader.entry, bytes)?;
+                *end += 1;
+                if let Some(request) = &mut unfinished {
+                    request.n_left = request.n_left.saturating_sub(1);
+                }
+                keys.extend(unfinished.take_if(|request| request.n_left == 0).map(|request| request.key));
+            }
+        }
     }
+    if let Some(request) = unfinished {
+        bytes.truncate(request.n_bytes);
+        *end = request.end;
+    }
+    Ok(recovered)
+}
+
+/// Writes a file anew.
+fn rewrite(shared: &Shared, base: u64, path: &Path) -> io::Result<Recovered> {
+    let Shared { fs, directory, .. } = shared;
+    let recovered = whole_entries(shared, base, path)?;
     let unfinished = directory.join(UNFINISHED);
     let mut file = fs.create(&unfinished)?;
-    file.write_all(&buffer)?;
+    file.write_all(&recovered.bytes)?;
     file.sync()?;
     fs.rename(&unfinished, path)?;
     fs.sync_dir(directory)?;
-    Ok((end, buffer.len() as u64))
+    Ok(recovered)
 }

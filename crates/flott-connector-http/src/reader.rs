@@ -83,7 +83,7 @@ impl<T: Data> HttpReader<T> {
 
     /// Returns why it cannot start now.
     fn try_start(&mut self) -> Result<Option<Error>> {
-        let Options { directory, segment_bytes, max_log_bytes, .. } = &self.options;
+        let Options { directory, segment_bytes, max_log_bytes, key_limits, .. } = &self.options;
         let Some(log) = Log::open(self.env.fs(), directory, *segment_bytes)? else {
             let message =
                 format!("the log in '{}' is in use: one source writes to a log", directory.display());
@@ -96,6 +96,7 @@ impl<T: Data> HttpReader<T> {
                 return Ok(Some(Error::new(ErrorKind::Retry, message).with_source(error)));
             }
         };
+        let log = log.with_key_limits(*key_limits);
         let shared = Arc::clone(log.shared());
         let reader = LogReader::new(Arc::clone(&shared), self.split.position)?;
         self.split.position = Some(reader.position());

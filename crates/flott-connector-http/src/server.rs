@@ -2,6 +2,7 @@
 
 use crate::config::{Options, Secret};
 use crate::ingest::{Ingest, Refused};
+use crate::keys::{Claim, Claimed};
 use bytes::Bytes;
 use flott_api::message::{DecodeError, DeserializationSchema, MessageDecoder};
 use flott_env::Env;
@@ -10,7 +11,9 @@ use flott_types::{Error, Result};
 use futures_util::future::{Either, select};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{
+    AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use twox_hash::XxHash3_64;
 
 /// What requests are answered by.
 pub(crate) struct Server<T> {
@@ -108,6 +112,10 @@ impl<T: 'static> Server<T> {
             return *refused;
         }
         let is_single = is_single_json(&request);
+        let key = match idempotency_key(&request) {
+            Ok(key) => key,
+            Err(why) => return response(StatusCode::BAD_REQUEST, &why),
+        };
         let body = match Limited::new(request.into_body(), self.options.max_body_bytes).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<http_body_util::LengthLimitError>() => return self.too_large(),
@@ -115,14 +123,18 @@ impl<T: 'static> Server<T> {
                 return response(StatusCode::BAD_REQUEST, &format!("the request broke off: {error}"));
             }
         };
+        let claim = match key.map(|key| self.claim(&key, &body, is_single)).transpose() {
+            Ok(claim) => claim,
+            Err(answer) => return *answer,
+        };
         let records = match self.records(&body, is_single) {
             Ok(records) => records,
             Err(answer) => return *answer,
         };
         let n_records = records.len();
-        let appended = if records.is_empty() { Ok(()) } else { self.ingest.append(records).await };
+        let appended = if records.is_empty() { Ok(()) } else { self.ingest.append(records, claim).await };
         match appended {
-            Ok(()) => response(StatusCode::OK, &format!("{{\"accepted\":{n_records}}}")),
+            Ok(()) => accepted(n_records),
             Err(refused) => {
                 let why = match refused {
                     Refused::Full => "the log is full: the job is behind".to_owned(),
@@ -134,6 +146,27 @@ impl<T: 'static> Server<T> {
                 answer
             }
         }
+    }
+
+    /// Claims the key of a request, or says what it is answered because of that.
+    fn claim(&self, key: &str, body: &[u8], is_single: bool) -> Result<Claim, Box<Response<Full<Bytes>>>> {
+        let hash = |seed: u64| u128::from(XxHash3_64::oneshot_with_seed(seed, body));
+        let fingerprint = hash(u64::from(is_single)) << 64 | hash(2);
+        let time = self.env.processing_time();
+        Err(Box::new(match self.ingest.claim(key, fingerprint, time, &self.options.key_limits) {
+            Claimed::New(claim) => return Ok(claim),
+            Claimed::Answered(n_records) => accepted(n_records as usize),
+            Claimed::InProgress => {
+                let mut answer =
+                    response(StatusCode::CONFLICT, "a request with this Idempotency-Key is being answered");
+                answer.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+                answer
+            }
+            Claimed::OtherBody => response(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "this Idempotency-Key was said with another body: each request has a key of its own",
+            ),
+        }))
     }
 
     fn check(&self, request: &Request<Incoming>) -> Result<(), Box<Response<Full<Bytes>>>> {
@@ -219,6 +252,29 @@ fn first_malformed<T>(
         first.get_or_insert((malformed.idx, malformed.why));
     })?;
     Ok(first)
+}
+
+/// The name of the header, and how long a key may be.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const KEY_BYTES_MAX: usize = 255;
+
+/// What the client calls the request: a string in quotes, by the draft of the header, or without.
+fn idempotency_key<B>(request: &Request<B>) -> Result<Option<String>, String> {
+    let mut values = request.headers().get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let text = value.to_str().ok().map(str::trim).filter(|_| values.next().is_none());
+    let unquoted =
+        text.map(|text| text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text));
+    match unquoted {
+        Some(key) if (1..=KEY_BYTES_MAX).contains(&key.len()) => Ok(Some(key.to_owned())),
+        Some(_) | None => {
+            Err(format!("Idempotency-Key must be said once, and be 1 to {KEY_BYTES_MAX} ASCII characters"))
+        }
+    }
+}
+
+fn accepted(n_records: usize) -> Response<Full<Bytes>> {
+    response(StatusCode::OK, &format!("{{\"accepted\":{n_records}}}"))
 }
 
 fn is_single_json<B>(request: &Request<B>) -> bool {

@@ -1,2 +1,3 @@
+mod keys;
 mod log;
 mod server;

@@ -295,6 +295,51 @@ fn many_clients_at_once_are_all_acknowledged_and_read_once() {
 }
 
 #[test]
+fn a_request_that_comes_again_with_its_key_is_answered_as_before_and_taken_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = free_address();
+    let source = source(&address, directory.path());
+    let post =
+        |key: &str, body: &str| post(&address, &format!("POST / HTTP/1.1\r\nIdempotency-Key: {key}"), body);
+    let body = "{\"value\":1}\n{\"value\":2}";
+    let mut job = Job::start(&source, None);
+    assert_eq!(post("\"a\"", body), (200, "{\"accepted\":2}\n".to_owned()));
+    assert_eq!(post("\"a\"", body), (200, "{\"accepted\":2}\n".to_owned()));
+    assert_eq!(post("a", body).0, 200, "quotes are no part of it");
+    let (status, why) = post("\"a\"", "{\"value\":3}");
+    assert_eq!((status, why.contains("with another body")), (422, true), "{why}");
+    // What was refused may be mended.
+    assert_eq!(post("b", "{\"value\":\"4\"}").0, 400);
+    assert_eq!(post("b", "{\"value\":4}").0, 200);
+    assert_eq!(post("", body).0, 400);
+    assert_eq!(post(&"k".repeat(256), body).0, 400);
+    assert_eq!(job.read(), [1, 2, 4]);
+    let snapshot = job.driver.snapshot().unwrap();
+    job.driver.checkpoint_complete(&snapshot).unwrap();
+    drop(job);
+
+    let mut job = Job::start(&source, Some(snapshot));
+    assert_eq!(post("a", body).0, 200);
+    assert_eq!(post("b", body).0, 422);
+    assert_eq!(post("c", "{\"value\":5}").0, 200);
+    assert_eq!(job.read(), [5]);
+}
+
+#[test]
+fn keys_beyond_the_limits_are_new() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = free_address();
+    let source = source(&address, directory.path()).idempotency_keys_max(2);
+    let post =
+        |key: &str| post(&address, &format!("POST / HTTP/1.1\r\nIdempotency-Key: {key}"), "{\"value\":1}").0;
+    let mut job = Job::start(&source, None);
+    for (key, n_read) in [("a", 1), ("b", 2), ("a", 2), ("c", 3), ("b", 3), ("a", 4), ("a", 4)] {
+        assert_eq!(post(key), 200);
+        assert_eq!(job.read().len(), n_read, "{key}");
+    }
+}
+
+#[test]
 fn posted_records_become_rows_of_batches_and_a_bad_one_is_named_by_its_line() {
     use flott_format_arrow::ArrowBatch;
     use flott_format_arrow::schema::{DataType, Field, Schema};
