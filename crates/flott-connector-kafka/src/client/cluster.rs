@@ -73,6 +73,15 @@ impl Cluster {
         Self { properties, asking: Mutex::new(None), coordinators }
     }
 
+    /// Waits until no transaction whose id begins with `prefix` is being ended any more: what was decided before is then seen. For tests, which read
+    /// right behind a commit.
+    ///
+    /// # Errors
+    /// If one of the brokers does not answer, or an end takes longer than `request.timeout.ms`.
+    pub fn await_ends(&self, prefix: &str) -> Result<()> {
+        self.coordinators.await_ends(prefix)
+    }
+
     fn asking(&self) -> Result<std::sync::Arc<BaseConsumer>> {
         let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(consumer) = &*asking {

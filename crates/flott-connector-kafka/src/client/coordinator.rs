@@ -83,14 +83,10 @@ impl Coordinators {
             let brokers = self.loaded_brokers()?;
             let mut found = Vec::new();
             for broker in &brokers {
-                let states = ["Ongoing", "Empty"].map(StrBytes::from_static_str).to_vec();
-                let request = ListTransactionsRequest::default().with_state_filters(states);
-                let answer = self.ask(broker, &request, 0)?;
-                refused(answer.error_code, "list transactions")?;
-                let told = answer.transaction_states.into_iter();
-                let told = told.map(|it| (it.transactional_id.to_string(), it.transaction_state.to_string()));
-                let (open, empty): (Vec<_>, Vec<_>) =
-                    told.filter(|(id, _)| id.starts_with(prefix)).partition(|(_, state)| state == "Ongoing");
+                let (open, empty): (Vec<_>, Vec<_>) = self
+                    .list(broker, prefix, ["Ongoing", "Empty"])?
+                    .into_iter()
+                    .partition(|(_, state)| state == "Ongoing");
                 found.extend(open.into_iter().map(|(id, _)| id));
                 found.extend(self.to_begin(broker, empty.into_iter().map(|(id, _)| id))?);
             }
@@ -101,6 +97,33 @@ impl Coordinators {
             found.dedup();
             Ok(found)
         })
+    }
+
+    /// Waits until no transaction whose id begins with `prefix` is being ended.
+    pub(super) fn await_ends(&self, prefix: &str) -> Result<()> {
+        self.patiently("wait for the ends of transactions", || {
+            for broker in self.loaded_brokers()? {
+                if let Some((id, _)) = self.list(&broker, prefix, ["PrepareCommit", "PrepareAbort"])?.pop() {
+                    return Err(Refusal::Passes(format!("transaction '{id}' is being ended")));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The ids that begin with `prefix` and are in one of these states, and in which, as one broker knows them.
+    fn list(
+        &self,
+        broker: &str,
+        prefix: &str,
+        states: [&'static str; 2],
+    ) -> std::result::Result<Vec<(String, String)>, Refusal> {
+        let states = states.map(StrBytes::from_static_str).to_vec();
+        let answer = self.ask(broker, &ListTransactionsRequest::default().with_state_filters(states), 0)?;
+        refused(answer.error_code, "list transactions")?;
+        let told = answer.transaction_states.into_iter();
+        let told = told.map(|it| (it.transactional_id.to_string(), it.transaction_state.to_string()));
+        Ok(told.filter(|(id, _)| id.starts_with(prefix)).collect())
     }
 
     /// Those of the ids under which nothing is open whose producers may begin yet: they may only stand still, or have their requests on their way.

@@ -11,6 +11,7 @@
     reason = "a test harness: it starts real processes, waits for them and prints"
 )]
 
+mod contract;
 mod jobs;
 mod kills;
 mod mistakes;
@@ -49,6 +50,17 @@ const TESTS: &[Test] = &[
     ),
     ("a_transaction_that_was_aborted_is_a_loud_loss", sinks::a_transaction_that_was_aborted_is_a_loud_loss),
     ("a_cancelled_job_leaves_nothing_open", sinks::a_cancelled_job_leaves_nothing_open),
+    ("the_sink_keeps_its_contract_exactly_once", contract::the_sink_keeps_its_contract_exactly_once),
+    ("the_sink_keeps_its_contract_at_least_once", contract::the_sink_keeps_its_contract_at_least_once),
+    (
+        "the_source_keeps_its_contract_from_the_first_record",
+        contract::the_source_keeps_its_contract_from_the_first_record,
+    ),
+    (
+        "the_source_keeps_its_contract_from_the_newest_record",
+        contract::the_source_keeps_its_contract_from_the_newest_record,
+    ),
+    ("the_bounded_source_keeps_its_contract", contract::the_bounded_source_keeps_its_contract),
     ("mistakes_are_named", mistakes::mistakes_are_named),
     ("a_job_that_is_killed_goes_on_exactly_once", kills::a_job_that_is_killed_goes_on_exactly_once),
     (

@@ -1,7 +1,7 @@
 //! Where the source starts, where it ends, what it finds and what it tells.
 
 use crate::jobs::environment;
-use crate::topics::{LIMIT, Topics, name};
+use crate::topics::{LIMIT, Topics, committed_offsets, name};
 use flott::connectors::kafka::{
     DeadLetter, KafkaSource, OffsetResetStrategy, OffsetsInitializer, TopicPartition,
 };
@@ -10,9 +10,9 @@ use flott::prelude::*;
 use flott::sinks::collect_sink;
 use flott::{BadRecord, OnError};
 use flott_services::{Kafka, wait_until};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::producer::BaseRecord;
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rdkafka::{Offset, TopicPartitionList};
 use std::time::Duration;
 
 fn source(servers: &str, topic: &str) -> KafkaSource<String> {
@@ -61,8 +61,7 @@ pub(crate) fn every_start_and_every_end_is_found(broker: &mut Kafka) {
     assert_eq!(from(specific), expected);
 
     let group = name("group");
-    let consumer: BaseConsumer =
-        ClientConfig::new().set("bootstrap.servers", &servers).set("group.id", &group).create().unwrap();
+    let consumer = topics.of_group(&group);
     let mut offsets = TopicPartitionList::new();
     offsets.add_partition_offset(&topic, 0, Offset::Offset(9)).unwrap();
     consumer.commit(&offsets, CommitMode::Sync).unwrap();
@@ -141,17 +140,9 @@ pub(crate) fn committed_offsets_follow_checkpoints(broker: &mut Kafka) {
     env.from_source(source(&servers, &topic).group_id(&group), WatermarkStrategy::no_watermarks(), "kafka")
         .sink_to(sink);
     let job = env.execute_async("offsets").unwrap();
-    let consumer: BaseConsumer =
-        ClientConfig::new().set("bootstrap.servers", &servers).set("group.id", &group).create().unwrap();
-    let mut asked = TopicPartitionList::new();
-    asked.add_partition(&topic, 0);
-    asked.add_partition(&topic, 1);
-    let committed = || {
-        let told = consumer.committed_offsets(asked.clone(), LIMIT).unwrap();
-        told.elements().iter().map(|it| it.offset()).collect::<Vec<_>>()
-    };
-    let expected = [Offset::Offset(7), Offset::Offset(3)];
-    assert!(wait_until(LIMIT, || committed() == expected), "{:?}", committed());
+    let consumer = topics.of_group(&group);
+    let committed = || committed_offsets(&consumer, &topic, 2);
+    assert!(wait_until(LIMIT, || committed() == [(0, 7), (1, 3)]), "{:?}", committed());
     assert!(job.canceler().try_cancel());
     job.wait().unwrap();
 }

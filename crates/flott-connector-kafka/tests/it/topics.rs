@@ -4,9 +4,11 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -102,16 +104,31 @@ impl Topics {
         partition: i32,
         values: impl IntoIterator<Item = String>,
     ) {
-        let mut config = self.config();
-        let producer: BaseProducer = config.set("transactional.id", name("aborts")).create().unwrap();
+        self.aborts().write(topic, values.into_iter().map(|value| (partition, value)));
+    }
+
+    /// A producer of transactions that are aborted.
+    pub(crate) fn aborts(&self) -> Aborts {
+        let id = name("aborts");
+        let producer: BaseProducer = self.config().set("transactional.id", &id).create().unwrap();
         producer.init_transactions(LIMIT).unwrap();
-        producer.begin_transaction().unwrap();
-        for value in values {
-            let record = BaseRecord::<(), str>::to(topic).partition(partition).payload(&value);
-            producer.send(record).map_err(|(error, _)| error).unwrap();
-        }
-        flush(&producer);
-        producer.abort_transaction(LIMIT).unwrap();
+        Aborts { producer, id }
+    }
+
+    /// Who reads all of a topic, again and again.
+    pub(crate) fn all_committed(&self, topic: &str) -> Committed {
+        let mut config = self.config();
+        config
+            .set("group.id", "test")
+            .set("isolation.level", "read_committed")
+            .set("enable.auto.commit", "false");
+        config.set("fetch.wait.max.ms", "5").set("enable.partition.eof", "true");
+        Committed { consumer: config.create().unwrap(), topic: topic.to_owned() }
+    }
+
+    /// Who knows what a consumer group has committed.
+    pub(crate) fn of_group(&self, group: &str) -> BaseConsumer {
+        self.config().set("group.id", group).create().unwrap()
     }
 
     /// A reader of everything in a topic that can be read under `isolation`.
@@ -133,6 +150,68 @@ impl Topics {
     pub(crate) fn committed(&self, topic: &str, n: usize) -> Vec<String> {
         self.reader(topic, "read_committed").values(n)
     }
+}
+
+/// Writes in transactions that are aborted.
+pub(crate) struct Aborts {
+    producer: BaseProducer,
+    /// The transactional id.
+    pub(crate) id: String,
+}
+
+impl Aborts {
+    /// Writes records, each to its partition.
+    pub(crate) fn write(&self, topic: &str, records: impl IntoIterator<Item = (i32, String)>) {
+        self.producer.begin_transaction().unwrap();
+        for (partition, value) in records {
+            let record = BaseRecord::<(), str>::to(topic).partition(partition).payload(&value);
+            self.producer.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        flush(&self.producer);
+        self.producer.abort_transaction(LIMIT).unwrap();
+    }
+}
+
+/// Reads what of a topic is committed.
+pub(crate) struct Committed {
+    consumer: BaseConsumer,
+    topic: String,
+}
+
+impl Committed {
+    /// All that is there now in so many partitions: partition, offset and value.
+    pub(crate) fn read(&self, n_partitions: i32) -> Vec<(i32, i64, String)> {
+        let mut all = TopicPartitionList::new();
+        for partition in 0..n_partitions {
+            all.add_partition_offset(&self.topic, partition, Offset::Beginning).unwrap();
+        }
+        self.consumer.assign(&all).unwrap();
+        let (mut records, mut at_end) = (Vec::new(), BTreeSet::new());
+        let started = Instant::now();
+        while at_end.len() < n_partitions as usize {
+            assert!(started.elapsed() < LIMIT, "topic '{}' is not read to its end", self.topic);
+            match self.consumer.poll(Duration::from_millis(50)) {
+                Some(Ok(it)) => records.push((it.partition(), it.offset(), text(it.payload()))),
+                Some(Err(KafkaError::PartitionEOF(partition))) => drop(at_end.insert(partition)),
+                // The broker may be away for a while.
+                Some(Err(_)) | None => {}
+            }
+        }
+        self.consumer.unassign().unwrap();
+        // What is on its way of this read is none of the next one's.
+        while self.consumer.poll(Duration::from_millis(1)).is_some() {}
+        records.sort();
+        records
+    }
+}
+
+/// The offsets that a group has committed, by partition.
+pub(crate) fn committed_offsets(group: &BaseConsumer, topic: &str, n_partitions: i32) -> Vec<(i32, i64)> {
+    let mut asked = TopicPartitionList::new();
+    asked.add_partition_range(topic, 0, n_partitions - 1);
+    let told = group.committed_offsets(asked, LIMIT).unwrap();
+    let told = told.elements().into_iter().map(|it| (it.partition(), it.offset().to_raw()));
+    told.filter_map(|(partition, offset)| offset.filter(|it| *it >= 0).map(|it| (partition, it))).collect()
 }
 
 pub(crate) fn flush(producer: &BaseProducer) {

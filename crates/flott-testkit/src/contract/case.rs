@@ -112,8 +112,11 @@ impl std::error::Error for ContractFailure {}
 
 impl ContractFailure {
     pub(super) fn before_the_first_case(message: String) -> Self {
-        let steps = Vec::new();
-        Self { violations: vec![ContractViolation { case: "(preparation)".to_owned(), message, steps }] }
+        Self::of_case("(preparation)".to_owned(), message, CaseLog::default())
+    }
+
+    pub(super) fn of_case(case: String, message: String, log: CaseLog) -> Self {
+        Self { violations: vec![ContractViolation { case, message, steps: log.steps }] }
     }
 }
 

@@ -186,8 +186,7 @@ fn measure<S: SinkSubject>(make: &mut impl FnMut() -> UserResult<S>) -> Result<M
     let case = SinkCase::undisturbed();
     let before = subject.requests();
     let n_steps = Job::new(&mut subject, &case, &mut log).and_then(Job::run);
-    // What is wrong here is found again, and told with its steps, by the first case.
-    let n_steps = n_steps.unwrap_or(0);
+    let n_steps = n_steps.map_err(|message| ContractFailure::of_case(case.name(), message, log))?;
     let n_requests = subject.requests().zip(before).map(|(after, before)| after.saturating_sub(before));
     let (faults, promise) = (subject.faults(), subject.promise());
     Ok(Measured { n_steps, n_requests, faults, promise, rejects: subject.bad_record().is_some() })

@@ -84,6 +84,11 @@ pub trait SourceSubject {
         Ok(None)
     }
 
+    /// Whether what the source tells the outside of a checkpoint can get lost, so that only a later checkpoint puts it right.
+    fn acknowledges_late(&self) -> bool {
+        false
+    }
+
     /// What [`SourceSubject::happen`] can make happen.
     fn events(&self) -> Vec<SourceEvent> {
         Vec::new()
@@ -158,9 +163,8 @@ fn measure<S: SourceSubject>(make: &mut impl FnMut() -> UserResult<S>) -> Result
         let mut subject = make().map_err(failed)?;
         let mut log = CaseLog::default();
         let case = SourceCase::undisturbed(batch);
-        // What is wrong here is found again, and told with its steps, by the first cases.
         let run = Run::new(&mut subject, &case, &mut log).and_then(Run::run);
-        n_polls.insert(batch, run.unwrap_or(0));
+        n_polls.insert(batch, run.map_err(|message| ContractFailure::of_case(case.name(), message, log))?);
         events = subject.events();
     }
     Ok(Measured { n_polls, events })

@@ -17,6 +17,10 @@ const PUT_FIRST: u64 = 9;
 const PUT_LATER: u64 = 5;
 /// Turns without anything to read, after which nothing comes any more.
 const PATIENCE: u32 = 200;
+/// Turns after which what is on its way from a real server has come.
+const SILENT: u32 = 20;
+/// Turns after which what was not acknowledged is told again by another checkpoint, if that may be.
+const LATE: u32 = 10;
 /// Turns after which nothing comes that nobody expects.
 const QUIET: u32 = 3;
 /// Calls without an end, whatever they bring.
@@ -282,7 +286,10 @@ impl<'a, S: SourceSubject> Run<'a, S> {
                 return Ok(true);
             }
             let has_all = self.expected.iter().all(|record| self.progress.has(record));
-            let is_quiet = n_idle >= QUIET && (until == Until::Quiet || has_all && !self.is_bounded());
+            let is_quiet = match until {
+                Until::Expected => n_idle >= QUIET && has_all && !self.is_bounded(),
+                Until::Quiet => n_idle >= SILENT,
+            };
             if is_quiet || n_idle >= PATIENCE {
                 return Ok(true);
             }
@@ -565,7 +572,7 @@ impl<'a, S: SourceSubject> Run<'a, S> {
     fn check_all_acknowledged(&mut self, engine: &mut Engine<S::Source>) -> Result<(), String> {
         let ends = self.progress.ends();
         let mut missing = None;
-        for _ in 0..PATIENCE {
+        for turn in 1..=PATIENCE {
             let acknowledged = self.subject.acknowledged();
             let acknowledged =
                 acknowledged.map_err(|error| format!("cannot read what is acknowledged: {error}"))?;
@@ -578,6 +585,9 @@ impl<'a, S: SourceSubject> Run<'a, S> {
             self.subject.wait(&self.wakeup);
             // It may need to be polled to say so.
             self.poll_times(engine, engine.readers.len() as u64)?;
+            if self.subject.acknowledges_late() && turn.is_multiple_of(LATE) {
+                self.needed_checkpoint(engine)?;
+            }
         }
         missing.map_or(Ok(()), |partition| {
             Err(format!(
