@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 
 use crate::guard::{self, TestReport};
-use crate::metadata::{Metadata, cargo};
+use crate::metadata::{Metadata, Package, cargo};
 use crate::tidy;
 
 /// The gate. A new step is one line; cheap steps come first.
@@ -19,6 +19,13 @@ const STEPS: &[Step] = &[
     Step::cargo("s3", "test --workspace --test s3").env("FLOTT_TEST_SERVICES", "1"),
     // A broker from Maven Central, likewise.
     Step::cargo("kafka", "test --workspace --test kafka").env("FLOTT_TEST_SERVICES", "1"),
+    // Its listeners for TLS and SASL, with the client library built once more: it is then linked with the system's OpenSSL.
+    Step::cargo(
+        "kafka-ssl",
+        "test --workspace --features flott-connector-kafka/kafka-ssl --test kafka -- secured",
+    )
+    .env("FLOTT_TEST_SERVICES", "1")
+    .needs("pkg-config --exists openssl", "OpenSSL to build with (Debian: libssl-dev and pkg-config)"),
     // The same with Debian's PostgreSQL.
     Step::cargo("postgres", "test -p flott-connector-postgres --test postgres")
         .env("FLOTT_TEST_SERVICES", "1"),
@@ -46,6 +53,8 @@ struct Step {
     name: &'static str,
     work: Work,
     env: Option<(&'static str, &'static str)>,
+    /// A command that succeeds if there is what the step needs beside the toolchain, and what that is.
+    needs: Option<(&'static str, &'static str)>,
 }
 
 enum Work {
@@ -59,7 +68,7 @@ enum Work {
 
 impl Step {
     const fn new(name: &'static str, work: Work) -> Self {
-        Self { name, work, env: None }
+        Self { name, work, env: None, needs: None }
     }
 
     const fn cargo(name: &'static str, args: &'static str) -> Self {
@@ -71,7 +80,19 @@ impl Step {
         self
     }
 
+    const fn needs(mut self, command: &'static str, what: &'static str) -> Self {
+        self.needs = Some((command, what));
+        self
+    }
+
     fn run(&self) -> Result<TestReport> {
+        if let Some((command, what)) = self.needs
+            && !succeeds(command)
+        {
+            let mut report = TestReport::default();
+            report.skipped.push(format!("the step {}: there is no {what}", self.name));
+            return Ok(report);
+        }
         match self.work {
             Work::Cargo(args) => self.run_cargo(&args.split(' ').collect::<Vec<_>>()),
             Work::Tidy => tidy::run().map(|()| TestReport::default()),
@@ -82,7 +103,7 @@ impl Step {
                     println!("no crate runs its documentation examples");
                     return Ok(TestReport::default());
                 }
-                self.run_cargo(&args)
+                self.run_cargo(&args.iter().map(String::as_str).collect::<Vec<_>>())
             }
         }
     }
@@ -145,10 +166,25 @@ pub(crate) fn run(names: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Whether there is such a command, and it succeeds.
+fn succeeds(command: &str) -> bool {
+    let mut words = command.split(' ');
+    let program = words.next().unwrap_or_default();
+    std::process::Command::new(program).args(words).status().is_ok_and(|status| status.success())
+}
+
+/// Builds a second client library for Kafka, and needs OpenSSL: no example wants it.
+const HEAVY_FEATURE: &str = "kafka-ssl";
+
 /// The arguments that run the examples of every crate whose manifest leaves them on, or none.
-fn doctest_args(metadata: &Metadata) -> Vec<&str> {
-    let packages =
-        metadata.packages.iter().filter(|package| package.targets.iter().any(|target| target.doctest));
-    let flags: Vec<&str> = packages.flat_map(|package| ["-p", package.name.as_str()]).collect();
-    if flags.is_empty() { flags } else { [vec!["test", "--doc", "--all-features"], flags].concat() }
+fn doctest_args(metadata: &Metadata) -> Vec<String> {
+    let packages = metadata.packages.iter().filter(|package| package.targets.iter().any(|it| it.doctest));
+    let mut args = vec!["test".to_owned(), "--doc".to_owned()];
+    for Package { name, features, .. } in packages {
+        args.extend(["-p".to_owned(), name.clone()]);
+        for feature in features.keys().filter(|feature| *feature != HEAVY_FEATURE) {
+            args.extend(["--features".to_owned(), format!("{name}/{feature}")]);
+        }
+    }
+    if args.len() > 2 { args } else { Vec::new() }
 }

@@ -4,9 +4,13 @@
 //! traits are public for that model and for no other use.
 
 mod cluster;
+mod connection;
 mod consumer;
 mod coordinator;
+mod error;
 mod producer;
+#[cfg(feature = "kafka-ssl")]
+mod tls;
 
 pub use cluster::Cluster;
 

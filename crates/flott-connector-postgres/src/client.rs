@@ -10,7 +10,6 @@ mod startup;
 mod stream;
 mod tls;
 
-pub(crate) use auth::Scram;
 pub(crate) use copy::CopyBoth;
 pub(crate) use error::{PgError, ServerError};
 pub(crate) use message::{Column, Reader, Row, columns, frame_len};

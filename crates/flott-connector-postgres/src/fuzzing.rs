@@ -1,8 +1,9 @@
 //! Decoders of what a server sends, for the fuzz targets of the workspace and for nobody else.
 
 use crate::cdc::pgoutput;
-use crate::client::{PgError, Row, Scram, columns, frame_len};
+use crate::client::{PgError, Row, columns, frame_len};
 use crate::decode::record;
+use flott_scram::{Scram, ScramHash};
 use serde::de::DeserializeOwned;
 
 /// Reads `bytes` as what a server sends, one message behind the other: rows as records of type `T`, errors, challenges, and what the log streams.
@@ -38,7 +39,7 @@ fn challenge(text: &str) -> Result<(), PgError> {
     if text.split(',').any(|part| part.strip_prefix("i=").is_some_and(|n| n.len() > 3)) {
         return Ok(());
     }
-    let mut scram = Scram::new("password", b"nonce");
+    let mut scram = Scram::with_nonce(ScramHash::Sha256, "", "password", b"nonce");
     scram.answer(text)?;
-    scram.check(text)
+    Ok(scram.check(text)?)
 }

@@ -9,13 +9,14 @@
 
 #![expect(clippy::disallowed_methods, reason = "starts real processes and waits for them")]
 
+mod certificates;
 mod kafka;
 mod postgres;
 mod process;
 mod proxy;
 mod s3;
 
-pub use kafka::Kafka;
+pub use kafka::{KAFKA_PASSWORD, Kafka, Listener};
 pub use postgres::{POSTGRES_PASSWORD, Postgres, url_at};
 pub use process::{Signal, free_port, services_dir, wait_until};
 pub use proxy::Proxy;

@@ -1,5 +1,6 @@
 //! A PostgreSQL server: Debian's binaries, data in a temporary directory, a free port; never the cluster of the machine.
 
+use crate::certificates::certify;
 use crate::process::{Signal, free_port, run};
 use crate::proxy::Proxy;
 use std::fmt;
@@ -236,20 +237,6 @@ impl Drop for Postgres {
 /// Where a database is, of the server or a proxy at `host:port`.
 pub fn url_at(address: &str, database: &str) -> String {
     format!("postgres://flott:{POSTGRES_PASSWORD}@{address}/{database}?sslmode=disable")
-}
-
-/// A certificate for `localhost`, and one of who signed it.
-fn certify(directory: &Path) -> Result<(), String> {
-    let write = std::fs::write(directory.join("names"), "subjectAltName=DNS:localhost");
-    write.map_err(|error| format!("no file: {error}"))?;
-    for arguments in [
-        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority",
-        "req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost",
-        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out server.pem -extfile names",
-    ] {
-        run(Command::new("openssl").args(arguments.split(' ')).current_dir(directory), "openssl")?;
-    }
-    Ok(())
 }
 
 fn is_root() -> bool {

@@ -1,7 +1,8 @@
 //! A real cluster.
 
-use super::consumer::{RdConsumer, cannot};
+use super::consumer::{Context, RdConsumer};
 use super::coordinator::Coordinators;
+use super::error::{FIRST_WAIT, cannot, passes};
 use super::producer::RdProducer;
 use super::{Client, CommitOutcome, Consumer, OffsetPosition, Producer, TransactionHandle};
 use crate::offsets::TopicPartition;
@@ -9,16 +10,20 @@ use crate::properties::Properties;
 use crate::source::TopicSelection;
 use flott_types::{Error, ErrorKind, Result};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// The group of consumers that nobody named: the client wants one, and nothing is committed to it.
 const NO_GROUP: &str = "flott";
+
+/// How long the client may take to hand over what it has to tell: without any time it stops at the first event that is nobody's business.
+const HANDOVER: Duration = Duration::from_millis(5);
 
 /// What is read ahead, unless the user says otherwise. The client's own limits are made for few consumers in a process, and its pause when the limit
 /// is reached for a world in which that is an exception.
@@ -50,7 +55,7 @@ const PRODUCER_DEFAULTS: &[(&str, &str)] = &[
 pub struct Cluster {
     properties: Properties,
     /// For questions about metadata and offsets, made when the first is asked.
-    asking: Mutex<Option<std::sync::Arc<BaseConsumer>>>,
+    asking: Mutex<Option<Arc<BaseConsumer<Context>>>>,
     coordinators: Coordinators,
 }
 
@@ -82,17 +87,39 @@ impl Cluster {
         self.coordinators.await_ends(prefix)
     }
 
-    fn asking(&self) -> Result<std::sync::Arc<BaseConsumer>> {
+    fn asking(&self) -> Result<Arc<BaseConsumer<Context>>> {
         let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(consumer) = &*asking {
-            return Ok(std::sync::Arc::clone(consumer));
+            return Ok(Arc::clone(consumer));
         }
-        let config = self.properties.config(CONSUMER_DEFAULTS, CONSUMER_FIXED);
-        let consumer: BaseConsumer =
-            config.create().map_err(|error| self.cannot("connect to the Kafka cluster", error))?;
-        let consumer = std::sync::Arc::new(consumer);
-        *asking = Some(std::sync::Arc::clone(&consumer));
+        let config = self.properties.config(CONSUMER_DEFAULTS, CONSUMER_FIXED)?;
+        let consumer: BaseConsumer<Context> = config
+            .create_with_context(Context::default())
+            .map_err(|error| self.cannot("connect to the Kafka cluster", error))?;
+        let consumer = Arc::new(consumer);
+        *asking = Some(Arc::clone(&consumer));
         Ok(consumer)
+    }
+
+    /// Asks the cluster, for no longer than a request may take.
+    fn ask<T>(
+        &self,
+        what: &str,
+        call: impl Fn(&BaseConsumer<Context>, Duration) -> KafkaResult<T>,
+    ) -> Result<T> {
+        let asking = self.asking()?;
+        let timeout = self.properties.request_timeout();
+        let mut answer = call(&asking, timeout.min(FIRST_WAIT));
+        if answer.as_ref().is_err_and(passes) {
+            // The client hands over what it has to tell.
+            while asking.poll(HANDOVER).is_some() {}
+            let what = format!("{what} at {}", self.properties.bootstrap_servers());
+            if let Some(trouble) = asking.context().trouble.take(&what) {
+                return Err(trouble);
+            }
+            answer = call(&asking, timeout);
+        }
+        answer.map_err(|error| self.cannot(what, error))
     }
 
     fn cannot(&self, what: &str, error: KafkaError) -> Error {
@@ -147,8 +174,6 @@ fn list(partitions: &[TopicPartition], offset: Offset) -> Result<TopicPartitionL
 
 impl Client for Cluster {
     fn partitions(&self, topics: &TopicSelection) -> Result<Vec<TopicPartition>> {
-        let timeout = self.properties.request_timeout();
-        let asking = self.asking()?;
         let names: Vec<Option<&str>> = match topics {
             TopicSelection::Topics(topics) => topics.iter().map(|topic| Some(topic.as_str())).collect(),
             TopicSelection::Pattern(_) => vec![None],
@@ -156,9 +181,8 @@ impl Client for Cluster {
         };
         let mut found = Vec::new();
         for name in names {
-            let metadata = asking.fetch_metadata(name, timeout);
-            let metadata =
-                metadata.map_err(|error| self.cannot("find the topics of the Kafka cluster", error))?;
+            let what = "find the topics of the Kafka cluster";
+            let metadata = self.ask(what, |asking, timeout| asking.fetch_metadata(name, timeout))?;
             for topic in metadata.topics().iter().filter(|topic| topics.contains(topic.name())) {
                 found.extend(self.partitions_of(topic)?);
             }
@@ -175,14 +199,15 @@ impl Client for Cluster {
         if partitions.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let timeout = self.properties.request_timeout();
         let at = match position {
             OffsetPosition::Earliest => Offset::Beginning,
             OffsetPosition::Latest => Offset::End,
             OffsetPosition::Timestamp(timestamp) => Offset::Offset(timestamp.max(0)),
         };
-        let answer = self.asking()?.offsets_for_times(list(partitions, at)?, timeout);
-        let answer = answer.map_err(|error| self.cannot("find offsets of Kafka partitions", error))?;
+        let asked = list(partitions, at)?;
+        let answer = self.ask("find offsets of Kafka partitions", |asking, timeout| {
+            asking.offsets_for_times(asked.clone(), timeout)
+        })?;
         let (mut found, mut at_end) = (BTreeMap::new(), Vec::new());
         for (partition, offset) in told(&answer)? {
             match offset {
@@ -214,10 +239,10 @@ impl Client for Cluster {
                 "no consumer group has committed offsets to start at: name it with group_id()",
             ));
         };
-        let timeout = self.properties.request_timeout();
-        let answer = self.asking()?.committed_offsets(list(partitions, Offset::Invalid)?, timeout);
+        let asked = list(partitions, Offset::Invalid)?;
         let what = format!("find the offsets that group '{group}' has committed");
-        let answer = told(&answer.map_err(|error| self.cannot(&what, error))?)?;
+        let answer = self.ask(&what, |asking, timeout| asking.committed_offsets(asked.clone(), timeout))?;
+        let answer = told(&answer)?;
         let offset = |(partition, offset)| match offset {
             Offset::Offset(offset) => Some((partition, offset)),
             _ => None,
@@ -226,11 +251,11 @@ impl Client for Cluster {
     }
 
     fn consumer(&self) -> Result<Box<dyn Consumer>> {
-        Ok(Box::new(RdConsumer::new(&self.properties.config(CONSUMER_DEFAULTS, CONSUMER_FIXED))?))
+        Ok(Box::new(RdConsumer::new(&self.properties.config(CONSUMER_DEFAULTS, CONSUMER_FIXED)?)?))
     }
 
     fn producer(&self, transactional_id: Option<&str>) -> Result<Box<dyn Producer>> {
-        let mut config = self.properties.config(PRODUCER_DEFAULTS, &[]);
+        let mut config = self.properties.config(PRODUCER_DEFAULTS, &[])?;
         if let Some(id) = transactional_id {
             config.set("transactional.id", id);
         }

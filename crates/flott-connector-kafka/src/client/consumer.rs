@@ -1,9 +1,10 @@
 //! Reads partitions with `rdkafka`: each has a queue of its own.
 
+use super::error::{Trouble, cannot, passes};
 use super::{Consumer, Fetched, PartitionHandle};
 use crate::offsets::TopicPartition;
 use crate::record::{Header, Message};
-use flott_types::{Error, ErrorKind, Result};
+use flott_types::{Error, Result};
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
@@ -21,7 +22,9 @@ use tracing::{debug, warn};
 
 /// What the client tells between calls.
 #[derive(Debug, Default)]
-pub(super) struct Context;
+pub(super) struct Context {
+    pub(super) trouble: Trouble,
+}
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
@@ -31,6 +34,7 @@ impl ClientContext for Context {
         }
         // Brokers go and come back; what does not heal is told when something is read or written.
         debug!(%error, reason, "Kafka client");
+        self.trouble.note(&error, reason);
     }
 }
 
@@ -86,8 +90,9 @@ impl fmt::Debug for RdConsumer {
 
 impl RdConsumer {
     pub(super) fn new(config: &ClientConfig) -> Result<Self> {
-        let mut consumer: BaseConsumer<Context> =
-            config.create_with_context(Context).map_err(|error| cannot("read from Kafka", error))?;
+        let mut consumer: BaseConsumer<Context> = config
+            .create_with_context(Context::default())
+            .map_err(|error| cannot("read from Kafka", error))?;
         let wake = Arc::new(Wake::default());
         let wakes = Arc::clone(&wake);
         consumer.set_nonempty_callback(move || wakes.wake());
@@ -118,75 +123,6 @@ fn list(partitions: impl IntoIterator<Item = (TopicPartition, Offset)>) -> Kafka
         list.add_partition_offset(&topic, partition, offset)?;
     }
     Ok(list)
-}
-
-/// An error of the client as ours. What may pass with time is tried again by a restart.
-pub(super) fn cannot(what: &str, error: KafkaError) -> Error {
-    let (kind, remedy) = match error.rdkafka_error_code() {
-        Some(Code::Authentication | Code::SaslAuthenticationFailed) => {
-            (ErrorKind::UserError, ": check sasl.username, sasl.password and security.protocol")
-        }
-        Some(
-            Code::TopicAuthorizationFailed
-            | Code::GroupAuthorizationFailed
-            | Code::ClusterAuthorizationFailed
-            | Code::TransactionalIdAuthorizationFailed,
-        ) => (ErrorKind::UserError, ": the user of the job needs an ACL for that"),
-        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
-            (ErrorKind::UserError, ": the topic or partition does not exist, or does not any more")
-        }
-        Some(Code::OffsetOutOfRange | Code::AutoOffsetReset) => (
-            ErrorKind::FailJob,
-            ": the records at this offset are gone, because the topic was truncated, made anew, or keeps records for a shorter time than the job was away; to skip them \
-             start from nothing, or set the property auto.offset.reset",
-        ),
-        Some(Code::InvalidTransactionTimeout) => (
-            ErrorKind::UserError,
-            ": transaction.timeout.ms is longer than the brokers allow: raise their transaction.max.timeout.ms, or lower it",
-        ),
-        Some(Code::MessageSizeTooLarge) => (
-            ErrorKind::UserError,
-            ": the brokers take no record of this size; set the property message.max.bytes of the sink to what they and the topic take (message.max.bytes, \
-             max.message.bytes), so that on_error of the sink decides about such records before they are sent",
-        ),
-        Some(Code::ProducerFenced | Code::Fenced | Code::InvalidProducerEpoch) => {
-            (ErrorKind::Fenced, ": another attempt has taken over")
-        }
-        _ => match &error {
-            KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) => {
-                (ErrorKind::UserError, ": check the properties of the client")
-            }
-            _ => (ErrorKind::Retry, ""),
-        },
-    };
-    Error::new(kind, format!("cannot {what}{remedy}")).with_source(error)
-}
-
-/// Whether the client goes on by itself.
-fn passes(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            Code::AllBrokersDown
-                | Code::BrokerTransportFailure
-                | Code::Resolve
-                | Code::OperationTimedOut
-                | Code::MessageTimedOut
-                | Code::NotLeaderForPartition
-                | Code::LeaderNotAvailable
-                | Code::UnknownLeaderEpoch
-                | Code::FencedLeaderEpoch
-                | Code::RequestTimedOut
-                | Code::BrokerNotAvailable
-                | Code::NetworkException
-                | Code::NotCoordinator
-                | Code::CoordinatorNotAvailable
-                | Code::CoordinatorLoadInProgress
-                | Code::ReplicaNotAvailable
-                | Code::OffsetNotAvailable
-                | Code::PollExceeded
-        )
-    )
 }
 
 /// Shows a message to `take` as it lies in the client's memory.
@@ -282,7 +218,10 @@ impl Consumer for RdConsumer {
                 Some(Err(error)) if passes(&error) || matches!(error, KafkaError::PartitionEOF(_)) => {
                     debug!(%error, "Kafka client");
                 }
-                Some(Err(error)) => return Err(cannot("read from Kafka", error)),
+                Some(Err(error)) => {
+                    let trouble = self.consumer.context().trouble.take("read from Kafka");
+                    return Err(trouble.unwrap_or_else(|| cannot("read from Kafka", error)));
+                }
                 // All partitions have queues of their own: a record here would be lost.
                 Some(Ok(message)) => {
                     let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());

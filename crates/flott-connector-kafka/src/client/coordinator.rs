@@ -5,26 +5,21 @@
 
 #![expect(clippy::disallowed_methods, reason = "waits for real brokers, in calls that may take their time")]
 
+use super::connection::{Connection, Refusal};
 use super::{CommitOutcome, TransactionHandle};
 use crate::properties::Properties;
-use bytes::{Buf, Bytes, BytesMut};
 use flott_types::{Error, ErrorKind, Result};
 use kafka_protocol::messages::describe_transactions_response::TransactionState;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
     DescribeTransactionsRequest, EndTxnRequest, FindCoordinatorRequest, InitProducerIdRequest,
-    ListTransactionsRequest, MetadataRequest, ProducerId, RequestHeader, ResponseHeader, TopicName,
-    TransactionalId,
+    ListTransactionsRequest, MetadataRequest, ProducerId, TopicName, TransactionalId,
 };
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use kafka_protocol::protocol::{Request, StrBytes};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// An answer longer than this is none.
-const ANSWER_BYTES_MAX: u32 = 64 << 20;
 /// Between two tries of what passes: a coordinator that moves, a transaction that is being ended.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
@@ -51,24 +46,10 @@ mod code {
     pub(super) const TRANSACTIONAL_ID_NOT_FOUND: i16 = 105;
 }
 
-/// What an answer with an error means.
-enum Refusal {
-    /// It passes: the coordinator moves, or has not ended what was there before.
-    Passes(String),
-    /// It does not.
-    Final(Error),
-}
-
-impl From<io::Error> for Refusal {
-    fn from(error: io::Error) -> Self {
-        Self::Passes(error.to_string())
-    }
-}
-
 /// The brokers of a cluster, one connection each.
 pub(super) struct Coordinators {
     properties: Properties,
-    connections: Mutex<BTreeMap<String, TcpStream>>,
+    connections: Mutex<BTreeMap<String, Connection>>,
 }
 
 impl Coordinators {
@@ -318,42 +299,18 @@ impl Coordinators {
     {
         let open = self.connections.lock().unwrap_or_else(PoisonError::into_inner).remove(server);
         let is_new = open.is_none();
-        let mut stream = open.map_or_else(|| self.connect(server), Ok)?;
-        let answer = match exchange(&mut stream, request, version) {
+        let mut connection = open.map_or_else(|| Connection::open(server, &self.properties), Ok)?;
+        let answer = match connection.ask(request, version) {
             // The broker may have closed it since it was used last.
             Err(_) if !is_new => {
-                stream = self.connect(server)?;
-                exchange(&mut stream, request, version)?
+                connection = Connection::open(server, &self.properties)?;
+                connection.ask(request, version)?
             }
             answer => answer?,
         };
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        connections.insert(server.to_owned(), stream);
+        connections.insert(server.to_owned(), connection);
         Ok(answer)
-    }
-
-    fn connect(&self, server: &str) -> std::result::Result<TcpStream, Refusal> {
-        let protocol = self.properties.get("security.protocol").unwrap_or("plaintext");
-        if !protocol.eq_ignore_ascii_case("plaintext") {
-            return Err(Refusal::Final(Error::user(format!(
-                "exactly-once needs connections to transaction coordinators, which are plaintext only in this version, and security.protocol is '{protocol}': \
-                 write at least once, or to a plaintext listener"
-            ))));
-        }
-        let timeout = self.properties.request_timeout();
-        let mut last = io::Error::other(format!("'{server}' has no address"));
-        for address in server.to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, timeout) {
-                Ok(stream) => {
-                    stream.set_read_timeout(Some(timeout))?;
-                    stream.set_write_timeout(Some(timeout))?;
-                    stream.set_nodelay(true)?;
-                    return Ok(stream);
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(Refusal::from(last))
     }
 }
 
@@ -394,47 +351,6 @@ fn refused(error_code: i16, what: &str) -> std::result::Result<(), Refusal> {
             )))
         }
     }
-}
-
-/// Sends a request and reads the answer: a length, a header, a body each way.
-fn exchange<R>(stream: &mut TcpStream, request: &R, version: i16) -> io::Result<R::Response>
-where
-    R: Request,
-{
-    const CORRELATION_ID: i32 = 1;
-    let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-    let header = RequestHeader::default()
-        .with_request_api_key(R::KEY)
-        .with_request_api_version(version)
-        .with_correlation_id(CORRELATION_ID)
-        .with_client_id(Some(StrBytes::from_static_str("flott")));
-    let mut body = BytesMut::new();
-    let encoded = header
-        .encode(&mut body, R::header_version(version))
-        .and_then(|()| request.encode(&mut body, version));
-    encoded.map_err(|error| invalid(&format!("cannot encode the request: {error}")))?;
-    let mut message =
-        u32::try_from(body.len()).map_err(|_| invalid("the request is too long"))?.to_be_bytes().to_vec();
-    message.extend_from_slice(&body);
-    stream.write_all(&message)?;
-
-    let mut len = [0; 4];
-    stream.read_exact(&mut len)?;
-    let len = u32::from_be_bytes(len);
-    if len > ANSWER_BYTES_MAX {
-        return Err(invalid(&format!("an answer of {len} bytes: is this a Kafka broker?")));
-    }
-    let mut answer = vec![0; len as usize];
-    stream.read_exact(&mut answer)?;
-    let mut answer = Bytes::from(answer);
-    let decoded = ResponseHeader::decode(&mut answer, R::Response::header_version(version))
-        .and_then(|header| Ok((header, R::Response::decode(&mut answer, version)?)));
-    let (header, response) =
-        decoded.map_err(|error| invalid(&format!("cannot decode the answer: {error}")))?;
-    if header.correlation_id != CORRELATION_ID || answer.has_remaining() {
-        return Err(invalid("the answer is of another request"));
-    }
-    Ok(response)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Writes records with `rdkafka`.
 
-use super::consumer::cannot;
+use super::error::{FIRST_WAIT, Trouble, cannot};
 use super::{OutgoingRecord, Producer, SendOutcome};
 use crate::record::Header;
 use flott_types::{Error, ErrorKind, Result};
@@ -19,9 +19,13 @@ const WAIT: Duration = Duration::from_millis(1);
 /// Answers of brokers are looked at after so many records.
 const SERVE_EVERY: u32 = 256;
 
-/// The first record that was not written.
+/// What the client tells between calls.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Context(Arc<Mutex<Option<Failure>>>);
+pub(super) struct Context {
+    /// The first record that was not written.
+    failure: Arc<Mutex<Option<Failure>>>,
+    trouble: Trouble,
+}
 
 #[derive(Debug)]
 struct Failure {
@@ -33,6 +37,7 @@ struct Failure {
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         debug!(%error, reason, "Kafka client");
+        self.trouble.note(&error, reason);
     }
 }
 
@@ -41,7 +46,7 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, message)) = result {
-            let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
             first.get_or_insert_with(|| Failure {
                 topic: message.topic().to_owned(),
                 partition: message.partition(),
@@ -54,7 +59,7 @@ impl ProducerContext for Context {
 /// A producer of a real cluster.
 pub(super) struct RdProducer {
     producer: BaseProducer<Context>,
-    failure: Context,
+    context: Context,
     /// Since answers were looked at.
     n_sent: u32,
 }
@@ -67,20 +72,26 @@ impl fmt::Debug for RdProducer {
 
 impl RdProducer {
     pub(super) fn new(config: &ClientConfig) -> Result<Self> {
-        let failure = Context::default();
-        let producer = config.create_with_context(failure.clone());
+        let context = Context::default();
+        let producer = config.create_with_context(context.clone());
         let producer = producer.map_err(|error| cannot("write to Kafka", error))?;
-        Ok(Self { producer, failure, n_sent: 0 })
+        Ok(Self { producer, context, n_sent: 0 })
     }
 
     /// Takes the transactional id over and begins a transaction.
     pub(super) fn begin_transaction(&mut self, transactional_id: &str, timeout: Duration) -> Result<()> {
-        let begun = self.producer.init_transactions(timeout).and_then(|()| self.producer.begin_transaction());
+        let mut taken = self.producer.init_transactions(timeout.min(FIRST_WAIT));
+        if matches!(&taken, Err(KafkaError::Transaction(error)) if error.is_retriable()) {
+            self.serve(Duration::ZERO)?;
+            // It goes on where it was.
+            taken = self.producer.init_transactions(timeout);
+        }
+        let begun = taken.and_then(|()| self.producer.begin_transaction());
         begun.map_err(|error| cannot(&format!("begin transaction '{transactional_id}'"), error))
     }
 
     fn check(&self) -> Result<()> {
-        let failure = self.failure.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let failure = self.context.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Failure { topic, partition, error }) = failure else { return Ok(()) };
         let place =
             if partition < 0 { format!("'{topic}'") } else { format!("'{topic}', partition {partition}") };
@@ -90,6 +101,9 @@ impl RdProducer {
     fn serve(&mut self, wait: Duration) -> Result<()> {
         self.n_sent = 0;
         self.producer.poll(wait);
+        if let Some(trouble) = self.context.trouble.take("write to Kafka") {
+            return Err(trouble);
+        }
         // A producer that was fenced or that has lost a record in a transaction does not come back.
         if let Some((code, reason)) = self.producer.client().fatal_error() {
             let kind = match code {

@@ -13,6 +13,8 @@ pub(crate) const N_KEYS: u64 = 7;
 /// Which topics, and where the checkpoints are.
 pub(crate) struct Job<'a> {
     pub(crate) servers: &'a str,
+    /// Of source and sink.
+    pub(crate) properties: &'a [(String, String)],
     pub(crate) input: &'a str,
     pub(crate) output: &'a str,
     pub(crate) checkpoints: &'a Path,
@@ -31,6 +33,9 @@ impl Job<'_> {
             .topic(self.output)
             .key(|record: &String| record.clone(), StringFormat)
             .delivery_guarantee(DeliveryGuarantee::ExactlyOnce);
+        let source =
+            self.properties.iter().fold(source, |source, (name, value)| source.property(name, value));
+        let sink = self.properties.iter().fold(sink, |sink, (name, value)| sink.property(name, value));
         env.from_source(source, WatermarkStrategy::no_watermarks(), "input")
             .stream()
             .uid("input")
@@ -50,7 +55,8 @@ impl Job<'_> {
     pub(crate) fn start(&self) -> Child {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["child", self.servers, self.input, self.output]).arg(self.checkpoints);
-        command.arg(self.parallelism.to_string()).spawn().unwrap()
+        command.arg(self.parallelism.to_string());
+        command.args(self.properties.iter().map(|(name, value)| format!("{name}={value}"))).spawn().unwrap()
     }
 }
 
@@ -62,11 +68,18 @@ pub(crate) fn environment(checkpoints: &Path, parallelism: u32) -> StreamExecuti
     env
 }
 
-/// `child SERVERS INPUT OUTPUT CHECKPOINTS PARALLELISM`
+/// `child SERVERS INPUT OUTPUT CHECKPOINTS PARALLELISM [NAME=VALUE…]`
 pub(crate) fn child(arguments: &[String]) -> ExitCode {
-    let [servers, input, output, checkpoints, parallelism] = arguments else { return ExitCode::from(2) };
+    let [servers, input, output, checkpoints, parallelism, properties @ ..] = arguments else {
+        return ExitCode::from(2);
+    };
+    let property = |text: &String| {
+        let (name, value) = text.split_once('=').expect("a name and a value");
+        (name.to_owned(), value.to_owned())
+    };
     let job = Job {
         servers,
+        properties: &properties.iter().map(property).collect::<Vec<_>>(),
         input,
         output,
         checkpoints: Path::new(checkpoints),

@@ -14,14 +14,14 @@ use std::time::Duration;
 const N_PARTITIONS: i32 = 3;
 
 /// What a reader under `read_committed` has seen so far, beside the job.
-struct Watch {
+pub(crate) struct Watch {
     seen: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
 impl Watch {
-    fn start(servers: &str, topic: &str) -> Self {
+    pub(crate) fn start(servers: &str, topic: &str) -> Self {
         let (seen, stop) = (Arc::<Mutex<Vec<String>>>::default(), Arc::new(AtomicBool::new(false)));
         let reader = Topics::at(servers).reader(topic, "read_committed");
         let (all, ends) = (Arc::clone(&seen), Arc::clone(&stop));
@@ -35,11 +35,11 @@ impl Watch {
         Self { seen, stop, thread }
     }
 
-    fn n_seen(&self) -> usize {
+    pub(crate) fn n_seen(&self) -> usize {
         self.seen.lock().unwrap().len()
     }
 
-    fn end(self) -> Vec<String> {
+    pub(crate) fn end(self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap();
         self.seen.lock().unwrap().clone()
@@ -47,7 +47,7 @@ impl Watch {
 }
 
 /// Writes `0..n` into the topic, about `per_second` of them, beside the job.
-fn write(servers: &str, topic: &str, n: u64, per_second: u64) -> (Arc<AtomicU64>, JoinHandle<()>) {
+pub(crate) fn write(servers: &str, topic: &str, n: u64, per_second: u64) -> (Arc<AtomicU64>, JoinHandle<()>) {
     let written = Arc::new(AtomicU64::new(0));
     let (count, producer, topic) = (Arc::clone(&written), Topics::at(servers).producer(), topic.to_owned());
     let thread = std::thread::spawn(move || {
@@ -72,7 +72,7 @@ fn write(servers: &str, topic: &str, n: u64, per_second: u64) -> (Arc<AtomicU64>
 }
 
 /// Each number once, and for each key the counts 1, 2, 3, ….
-fn check(n: u64, seen: &[String]) {
+pub(crate) fn check(n: u64, seen: &[String]) {
     let mut numbers = BTreeSet::new();
     let mut counts: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
     for line in seen {
@@ -95,7 +95,7 @@ fn check(n: u64, seen: &[String]) {
     }
 }
 
-fn waits(what: &str, holds: impl FnMut() -> bool) {
+pub(crate) fn waits(what: &str, holds: impl FnMut() -> bool) {
     assert!(wait_until(2 * LIMIT, holds), "waited for {what} for too long");
 }
 
@@ -109,6 +109,7 @@ pub(crate) fn a_job_that_is_killed_goes_on_exactly_once(broker: &mut Kafka) {
     let (written, writer) = write(&servers, &input, N, 1_000);
     let job = |parallelism| Job {
         servers: &servers,
+        properties: &[],
         input: &input,
         output: &output,
         checkpoints: dir.path(),
@@ -144,8 +145,14 @@ pub(crate) fn a_job_that_stands_still_does_no_harm_when_it_wakes(broker: &mut Ka
     topics.create(&output, 2);
     let watch = Watch::start(&servers, &output);
     let (_, writer) = write(&servers, &input, N, 1_000);
-    let job =
-        Job { servers: &servers, input: &input, output: &output, checkpoints: dir.path(), parallelism: 2 };
+    let job = Job {
+        servers: &servers,
+        properties: &[],
+        input: &input,
+        output: &output,
+        checkpoints: dir.path(),
+        parallelism: 2,
+    };
     let mut sleeper = job.start();
     waits("a commit", || watch.n_seen() > 100);
     Signal::Stop.send(&sleeper).unwrap();
@@ -171,8 +178,14 @@ pub(crate) fn a_job_outlives_a_broker_that_is_killed(broker: &mut Kafka) {
     topics.create(&output, 2);
     let watch = Watch::start(&servers, &output);
     let (_, writer) = write(&servers, &input, N, 1_000);
-    let job =
-        Job { servers: &servers, input: &input, output: &output, checkpoints: dir.path(), parallelism: 2 };
+    let job = Job {
+        servers: &servers,
+        properties: &[],
+        input: &input,
+        output: &output,
+        checkpoints: dir.path(),
+        parallelism: 2,
+    };
     let mut child = job.start();
     for signal in [Signal::Kill, Signal::Term] {
         let before = watch.n_seen();

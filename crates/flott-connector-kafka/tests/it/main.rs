@@ -15,6 +15,7 @@ mod contract;
 mod jobs;
 mod kills;
 mod mistakes;
+mod secured;
 mod sinks;
 mod sources;
 mod topics;
@@ -62,6 +63,16 @@ const TESTS: &[Test] = &[
     ),
     ("the_bounded_source_keeps_its_contract", contract::the_bounded_source_keeps_its_contract),
     ("mistakes_are_named", mistakes::mistakes_are_named),
+    (
+        "secured_records_come_and_go_through_every_listener",
+        secured::secured_records_come_and_go_through_every_listener,
+    ),
+    ("secured_listeners_say_why_they_refuse", secured::secured_listeners_say_why_they_refuse),
+    ("secured_properties_are_never_shown", secured::secured_properties_are_never_shown),
+    (
+        "secured_jobs_that_are_killed_go_on_exactly_once",
+        secured::secured_jobs_that_are_killed_go_on_exactly_once,
+    ),
     ("a_job_that_is_killed_goes_on_exactly_once", kills::a_job_that_is_killed_goes_on_exactly_once),
     (
         "a_job_that_stands_still_does_no_harm_when_it_wakes",
@@ -90,7 +101,7 @@ fn main() -> ExitCode {
         println!("{} tests with an Apache Kafka are run by `cargo xtask ci kafka`", tests.len());
         return ExitCode::SUCCESS;
     }
-    let mut broker = match Kafka::start(SETTINGS) {
+    let mut broker = match Kafka::start_secured(SETTINGS) {
         Ok(broker) => broker,
         Err(reason) => {
             println!("skipped: {} tests with an Apache Kafka: {reason}", tests.len());

@@ -1,6 +1,7 @@
 //! What goes wrong between client and server.
 
 use super::message::Reader;
+use flott_scram::ScramError;
 use std::fmt;
 use std::io;
 
@@ -55,6 +56,12 @@ impl PgError {
             }
         }
         Self::Server(Box::new(error))
+    }
+}
+
+impl From<ScramError> for PgError {
+    fn from(error: ScramError) -> Self {
+        Self::Protocol(error.to_string())
     }
 }
 

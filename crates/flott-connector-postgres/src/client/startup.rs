@@ -1,17 +1,16 @@
 //! How a connection begins: address, encryption, password, settings of the session.
 
-use super::auth::{Scram, md5_answer};
+use super::auth::md5_answer;
 use super::message::{Reader, put, put_text, put_untagged};
 use super::stream::Stream;
 use super::{Client, PgError, tls};
 use crate::options::{ConnectionOptions, SslMode};
-use ring::rand::{SecureRandom, SystemRandom};
+use flott_scram::{Scram, ScramHash};
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 
 const PROTOCOL: u32 = 3 << 16;
 const SSL_REQUEST: u32 = 80_877_103;
-const NONCE_BYTES: usize = 18;
 
 /// What every session has: texts that do not depend on the server's place, and no limit that ends a transaction behind our back.
 const SETTINGS: &[(&str, &str)] = &[
@@ -114,9 +113,8 @@ fn answer(
         3 => terminated(password),
         5 => terminated(&md5_answer(&options.username, password, reader.bytes(4)?)),
         10 => {
-            let mut nonce = [0; NONCE_BYTES];
-            SystemRandom::new().fill(&mut nonce).map_err(|_| io::Error::other("no randomness"))?;
-            let first = scram.insert(Scram::new(password, &nonce)).first();
+            // The server knows the user from the first message of the connection.
+            let first = scram.insert(Scram::new(ScramHash::Sha256, "", password)?).first();
             let mut reply = terminated("SCRAM-SHA-256");
             reply.extend((first.len() as u32).to_be_bytes());
             reply.extend(first.as_bytes());
@@ -128,7 +126,7 @@ fn answer(
         },
         12 => {
             return match scram {
-                Some(scram) => scram.check(&text(reader.0)),
+                Some(scram) => Ok(scram.check(&text(reader.0))?),
                 None => Err(PgError::Protocol("an end without a request".to_owned())),
             };
         }

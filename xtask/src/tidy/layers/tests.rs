@@ -19,6 +19,7 @@ fn problems(workspace: &[&str]) -> Vec<String> {
                 "manifest_path": format!("/repo/crates/{name}/Cargo.toml"),
                 "dependencies": deps.collect::<Vec<_>>(),
                 "targets": [],
+                "features": {},
             })
         })
         .collect();
