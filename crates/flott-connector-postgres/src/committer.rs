@@ -1,8 +1,8 @@
 //! Commits what writers have prepared.
 
-use crate::mark::{Owner, number};
 use crate::peer::{Peer, Session};
 use flott_api::{Committable, Committer, SinkContext, UserResult};
+use flott_connector_sql::{Owner, number};
 use flott_types::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;

@@ -18,7 +18,7 @@
 //! session broke is never begun again, but the job is. What the server keeps for a replication slot it may forget when a complete checkpoint has
 //! it, not before.
 //!
-//! Reading order: `config` (what users see), `value`, `mark`, `peer` (the steps), `writer`, `committer`, `session` and `schema` (the steps as
+//! Reading order: `config` (what users see), `value`, `gid`, `peer` (the steps), `writer`, `committer`, `session` and `schema` (the steps as
 //! statements); `scan`, `lookup`, `cdc`, with `decode` (rows as records) and `catalog`; `client` (the connection), `options` (where to), `describe` (errors).
 
 #![deny(missing_docs)]
@@ -32,9 +32,9 @@ mod decode;
 mod describe;
 #[doc(hidden)]
 pub mod fuzzing;
+mod gid;
 mod link;
 mod lookup;
-mod mark;
 mod options;
 mod peer;
 mod scan;
@@ -46,7 +46,8 @@ mod value;
 mod writer;
 
 pub use cdc::{ChangelogMode, PostgresCdcReader, PostgresCdcSource, PostgresCdcSplit, StartupMode};
-pub use config::{PostgresSink, WriteMode};
+pub use config::PostgresSink;
+pub use flott_connector_sql::WriteMode;
 pub use lookup::{LookupFunction, PostgresLookup};
 pub use scan::{PostgresReader, PostgresSource, PostgresSplit};
 pub use value::PostgresValue;

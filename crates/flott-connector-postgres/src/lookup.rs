@@ -4,7 +4,7 @@ mod cache;
 mod worker;
 
 use crate::PostgresValue;
-use crate::options::Address;
+use crate::options::{Address, credentials};
 use cache::Cache;
 use flott_api::{AsyncFunction, UserResult};
 use flott_env::Env;
@@ -79,19 +79,7 @@ impl<T: Data + Sync> PostgresLookup<T> {
         }
     }
 
-    /// The user, if the URL does not name one.
-    #[must_use]
-    pub fn username(mut self, username: impl Into<String>) -> Self {
-        self.address.username = Some(username.into());
-        self
-    }
-
-    /// The password, which is better not in a URL. It is never shown.
-    #[must_use]
-    pub fn password(mut self, password: impl Into<String>) -> Self {
-        self.address.password = Some(password.into());
-        self
-    }
+    credentials!(address);
 
     /// Reads only these columns.
     #[must_use]

@@ -51,6 +51,26 @@ impl fmt::Debug for ConnectionOptions {
     }
 }
 
+/// The methods of a builder that say who connects. The argument is where the builder has its [`Address`].
+macro_rules! credentials {
+    ($($address:ident).+) => {
+        /// The user, if the URL does not name one.
+        #[must_use]
+        pub fn username(mut self, username: impl Into<String>) -> Self {
+            self.$($address).+.username = Some(username.into());
+            self
+        }
+
+        /// The password, which is better not in a URL. It is never shown.
+        #[must_use]
+        pub fn password(mut self, password: impl Into<String>) -> Self {
+            self.$($address).+.password = Some(password.into());
+            self
+        }
+    };
+}
+pub(crate) use credentials;
+
 /// What a builder collects: a URL, and what is said beside it. Wrong ones are refused when a job starts.
 #[derive(Clone, Default)]
 pub(crate) struct Address {

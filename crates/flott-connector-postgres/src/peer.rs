@@ -2,8 +2,9 @@
 //! simulated one that loses requests and replies.
 
 use crate::PostgresValue;
-use crate::mark::{Gid, Owner};
-use flott_types::{Error, Result};
+use crate::gid::Gid;
+use flott_connector_sql::{OnBadRow, Owner, RefusedRows};
+use flott_types::Result;
 use std::fmt;
 
 /// A row on its way, and what is to become of it.
@@ -19,23 +20,6 @@ pub(crate) struct RowOp {
 pub(crate) struct Backend {
     pub(crate) pid: i32,
     pub(crate) started: String,
-}
-
-/// What becomes of the others if there is a row that the table does not take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OnBadRow {
-    /// None is written, and the call fails.
-    Fail,
-    /// They are written, and the call returns the row.
-    Refuse,
-}
-
-/// A row that the table does not take, whatever is tried.
-#[derive(Debug)]
-pub(crate) struct RefusedRow {
-    /// Which of those that were to be written.
-    pub(crate) idx: usize,
-    pub(crate) error: Error,
 }
 
 /// What becomes of rows that are not prepared.
@@ -83,7 +67,7 @@ pub(crate) trait Session: Send {
     fn begin(&mut self) -> Result<()>;
 
     /// Writes rows in the transaction.
-    fn write(&mut self, rows: &[RowOp], on_bad_row: OnBadRow) -> Result<Vec<RefusedRow>>;
+    fn write(&mut self, rows: &[RowOp], on_bad_row: OnBadRow) -> Result<RefusedRows>;
 
     /// Prepares the transaction, with a note in it that it has been committed.
     fn prepare(&mut self, owner: &Owner, gid: &Gid, n_rows: u64) -> Result<()>;
@@ -107,7 +91,7 @@ pub(crate) trait Session: Send {
         how: &Visible,
         rows: &[RowOp],
         on_bad_row: OnBadRow,
-    ) -> Result<Vec<RefusedRow>>;
+    ) -> Result<RefusedRows>;
 
     /// Deletes rows of the eager mode of `owner`, and of those for which it stands, whose mark is not less than `from`.
     fn delete_marked(&mut self, owner: &Owner, from: i64) -> Result<()>;

@@ -1,6 +1,6 @@
 //! The statements of the sink. Everything that it adds to a database begins with `flott_`, but for the view of committed rows.
 
-use crate::config::WriteMode;
+use flott_connector_sql::WriteMode;
 
 /// The columns that mark rows of the eager mode, with their types.
 pub(crate) const MARKS: [(&str, &str); 4] = [

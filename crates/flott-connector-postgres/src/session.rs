@@ -3,21 +3,18 @@
 mod steps;
 
 use crate::client::{Answer, Client, PgError};
-use crate::config::WriteMode;
 use crate::describe::{PREPARED_REMEDY, describe, describe_connect};
 use crate::options::ConnectionOptions;
 use crate::peer::{Peer, Session};
 use crate::schema::{self, MARKS, beside, quoted_table};
+use flott_connector_sql::{TableOptions, WriteMode};
 use flott_types::{Error, Result};
 use std::time::Duration;
 
 /// What the sink writes to.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
-    pub(crate) table: String,
-    pub(crate) columns: Vec<String>,
-    pub(crate) mode: WriteMode,
-    pub(crate) create_table: Option<String>,
+    pub(crate) options: TableOptions,
     pub(crate) lock_timeout: Duration,
 }
 
@@ -65,7 +62,7 @@ impl RealSession {
     }
 
     fn describe(&self, statement: &str, error: PgError) -> Error {
-        describe(&self.options, &self.target.table, statement, error)
+        describe(&self.options, &self.target.options.table, statement, error)
     }
 
     fn batch(&mut self, sql: &str) -> Result<Answer> {
@@ -100,7 +97,7 @@ impl RealSession {
 
     fn create(&mut self) -> Result<()> {
         self.batch(schema::LOCK)?;
-        if let Some(sql) = self.target.create_table.clone() {
+        if let Some(sql) = self.target.options.create_table.clone() {
             self.batch(&sql)?;
         }
         for name in ["flott_owners", "flott_sessions", "flott_commits", "flott_completed"] {
@@ -108,7 +105,7 @@ impl RealSession {
                 self.batch(schema::TABLES)?;
             }
         }
-        let Target { table, columns, mode, .. } = self.target.clone();
+        let TableOptions { table, columns, mode, .. } = self.target.options.clone();
         let target = quoted_table(&table);
         let names = schema::quoted_list(columns.iter().map(String::as_str));
         // Fails now if there is no such table or column, and not with the first record.
@@ -168,7 +165,7 @@ impl RealSession {
             return Err(Error::user(format!(
                 "PostgreSQL database {} cannot be written to transactionally (table '{}'): {problem}; {PREPARED_REMEDY}, or choose \
                  PostgresSink::eager or PostgresSink::upsert_by",
-                self.options, self.target.table
+                self.options, self.target.options.table
             )));
         }
         Ok(())

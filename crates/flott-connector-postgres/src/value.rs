@@ -97,14 +97,9 @@ pub(crate) fn put_line<'a>(out: &mut Vec<u8>, values: impl IntoIterator<Item = &
 
 /// The row of a record whose fields have the names of the columns. Lists and nested structures become JSON text.
 pub(crate) fn row_of_fields<T: Serialize>(record: &T, columns: &[String]) -> UserResult<Vec<PostgresValue>> {
-    let serde_json::Value::Object(mut fields) = serde_json::to_value(record)? else {
-        return Err("a record without fields has no columns: use PostgresSink::with_row".into());
-    };
-    let field = |column: &String| {
-        let value = fields.remove(column).ok_or_else(|| format!("the record has no field '{column}'"))?;
+    flott_connector_sql::row_of_fields(record, columns, "PostgresSink::with_row", |value| {
         Ok(from_json(value))
-    };
-    columns.iter().map(field).collect()
+    })
 }
 
 fn from_json(value: serde_json::Value) -> PostgresValue {

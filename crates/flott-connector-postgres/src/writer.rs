@@ -2,11 +2,12 @@
 
 use crate::PostgresValue;
 use crate::committer::Prepared;
-use crate::config::{PostgresSinkConfig, WriteMode};
-use crate::mark::{Gid, Owner, number};
-use crate::peer::{OnBadRow, Peer, RefusedRow, RowOp, Session, Visible};
-use flott_api::{BoxError, SinkContext, SinkWriter, UserResult};
-use flott_types::{CheckpointId, ErrorKind, RecordBatch, Result, duration_ms};
+use crate::config::PostgresSinkConfig;
+use crate::gid::Gid;
+use crate::peer::{Peer, RowOp, Session, Visible};
+use flott_api::{SinkContext, SinkWriter, UserResult};
+use flott_connector_sql::{Owner, RefusedRows, RowBuffer, WriteMode, number};
+use flott_types::{CheckpointId, ErrorKind, RecordBatch, Result};
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,24 +19,19 @@ pub struct PostgresWriter<T> {
     peer: Arc<dyn Peer>,
     session: Option<Box<dyn Session>>,
     /// Rows that the database does not have yet.
-    rows: Vec<RowOp>,
-    /// The records that they were made of, if the database may refuse some.
-    records: Vec<T>,
+    buffer: RowBuffer<T, RowOp>,
     /// Rows of the open transaction, if there is one.
     n_in_transaction: Option<u64>,
     /// The last checkpoint whose barrier has come.
     mark: CheckpointId,
     has_written_since_barrier: bool,
-    /// Milliseconds since the epoch at which rows in the buffer are to be written.
-    flush_at: Option<i64>,
-    flushed_at: i64,
 }
 
 impl<T> fmt::Debug for PostgresWriter<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresWriter")
             .field("address", &self.config.address)
-            .field("table", &self.config.table)
+            .field("table", &self.config.options.table)
             .finish_non_exhaustive()
     }
 }
@@ -48,18 +44,15 @@ impl<T: Send + 'static> PostgresWriter<T> {
         session: Box<dyn Session>,
     ) -> Self {
         Self {
+            buffer: RowBuffer::new(&config.options, ctx),
             owner: Owner::new(ctx),
             mark: ctx.restored_checkpoint.unwrap_or(CheckpointId(0)),
             ctx: ctx.clone(),
             config,
             peer,
             session: Some(session),
-            rows: Vec::new(),
-            records: Vec::new(),
             n_in_transaction: None,
             has_written_since_barrier: false,
-            flush_at: None,
-            flushed_at: i64::MIN,
         }
     }
 
@@ -81,42 +74,25 @@ impl<T: Send + 'static> PostgresWriter<T> {
 
     /// Hands the rows of the buffer to the database.
     fn write_rows(&mut self) -> UserResult {
-        self.flush_at = None;
-        if self.rows.is_empty() {
+        let rows = self.buffer.take();
+        if rows.is_empty() {
             return Ok(());
         }
-        let rows = std::mem::take(&mut self.rows);
-        let refused = match &self.config.mode {
+        let refused = match &self.config.options.mode {
             WriteMode::Transactional => self.write_in_transaction(&rows)?,
             // When the reply is lost nobody knows whether rows are there twice if they are written again, and a restart deletes them.
             WriteMode::Eager => {
                 let (owner, how) = (self.owner.clone(), Visible::Marked { checkpoint: number(self.mark) });
-                let on_bad_row = self.on_bad_row();
+                let on_bad_row = self.buffer.on_bad_row();
                 self.session()?.write_visible(&owner, &how, &rows, on_bad_row)?
             }
             WriteMode::Upsert { .. } => self.upsert(&rows)?,
         };
         self.has_written_since_barrier = true;
-        self.flushed_at = self.ctx.env.processing_time();
-        self.rows = rows;
-        self.rows.clear();
-        let records = std::mem::take(&mut self.records);
-        for RefusedRow { idx, error } in refused {
-            let record = records.get(idx).ok_or("the database refuses a row that it was not given")?;
-            self.reject(record, error)?;
-        }
-        Ok(())
+        self.buffer.written(rows, refused)
     }
 
-    fn on_bad_row(&self) -> OnBadRow {
-        if self.ctx.bad_records.are_tolerated() { OnBadRow::Refuse } else { OnBadRow::Fail }
-    }
-
-    fn reject(&self, record: &T, error: impl Into<BoxError>) -> UserResult {
-        self.ctx.bad_records.reject(format_args!("table '{}'", self.config.table), record, error)
-    }
-
-    fn write_in_transaction(&mut self, rows: &[RowOp]) -> Result<Vec<RefusedRow>> {
+    fn write_in_transaction(&mut self, rows: &[RowOp]) -> Result<RefusedRows> {
         if self.n_in_transaction.is_none() {
             // A connection may have ended unnoticed while nothing was written.
             match self.session()?.begin() {
@@ -127,7 +103,7 @@ impl<T: Send + 'static> PostgresWriter<T> {
             }
             self.n_in_transaction = Some(0);
         }
-        let on_bad_row = self.on_bad_row();
+        let on_bad_row = self.buffer.on_bad_row();
         // Never on another session than that of the transaction: with its session it is gone, and the rows in it. Only a restart brings them again.
         let Some(session) = self.session.as_mut().filter(|session| session.is_open()) else {
             return Err(self.lost_transaction());
@@ -144,14 +120,14 @@ impl<T: Send + 'static> PostgresWriter<T> {
     fn lost_transaction(&self) -> flott_types::Error {
         let message = format!(
             "the connection broke in the middle of a transaction on table '{}': its rows are written again after a restart",
-            self.config.table
+            self.config.options.table
         );
         flott_types::Error::new(ErrorKind::Retry, message)
     }
 
     /// Rows that are written twice are as if they were written once, so a lost connection or a deadlock is no reason to fail.
-    fn upsert(&mut self, rows: &[RowOp]) -> Result<Vec<RefusedRow>> {
-        let (on_bad_row, mut n_retries) = (self.on_bad_row(), 0);
+    fn upsert(&mut self, rows: &[RowOp]) -> Result<RefusedRows> {
+        let (on_bad_row, mut n_retries) = (self.buffer.on_bad_row(), 0);
         loop {
             let owner = self.owner.clone();
             let written = match self.session() {
@@ -174,20 +150,12 @@ impl<T: Send + 'static> PostgresWriter<T> {
             return Err(self.lost_transaction());
         };
         session.prepare(&self.owner, &gid, n_rows)?;
-        Ok(Some(Prepared::Transaction { gid: gid.text, table: self.config.table.clone(), n_rows }))
-    }
-
-    /// Whether readers see rows before they are committed.
-    fn is_visible_at_once(&self) -> bool {
-        match self.config.mode {
-            WriteMode::Transactional => false,
-            WriteMode::Eager | WriteMode::Upsert { .. } => true,
-        }
+        Ok(Some(Prepared::Transaction { gid: gid.text, table: self.config.options.table.clone(), n_rows }))
     }
 
     fn row(&self, record: &T) -> UserResult<RowOp> {
-        let (values, is_delete) = (self.config.row_of)(record, &self.config.columns)?;
-        let has_key = matches!(self.config.mode, WriteMode::Upsert { .. });
+        let (values, is_delete) = (self.config.row_of)(record, &self.config.options.columns)?;
+        let has_key = matches!(self.config.options.mode, WriteMode::Upsert { .. });
         if is_delete && !has_key {
             return Err("a row can only be deleted by its key: use PostgresSink::upsert_by".into());
         }
@@ -201,22 +169,12 @@ impl<T: Send + 'static> PostgresWriter<T> {
 impl<T: Send + 'static> SinkWriter<T> for PostgresWriter<T> {
     fn write(&mut self, batch: RecordBatch<T>) -> UserResult {
         for (record, _) in batch {
-            let row = match self.row(&record) {
-                Ok(row) => row,
-                Err(error) => {
-                    self.reject(&record, error)?;
-                    continue;
-                }
-            };
+            let row = self.row(&record);
             // The half of an update that takes the old row away is not shown without the other.
-            let is_half = row.is_delete;
-            self.rows.push(row);
-            if self.ctx.bad_records.are_tolerated() {
-                self.records.push(record);
-            }
-            if self.rows.len() >= self.config.max_rows && !is_half
-                || self.rows.len() > 2 * self.config.max_rows
-            {
+            let is_half = row.as_ref().is_ok_and(|row| row.is_delete);
+            self.buffer.push(record, row)?;
+            let (len, max_rows) = (self.buffer.len(), self.config.options.max_rows);
+            if len >= max_rows && !is_half || len > 2 * max_rows {
                 self.write_rows()?;
             }
         }
@@ -224,27 +182,15 @@ impl<T: Send + 'static> SinkWriter<T> for PostgresWriter<T> {
     }
 
     fn flush(&mut self) -> UserResult {
-        // The input pauses after every record if records come slowly, and a transaction for each would sync the log for each.
-        if self.is_visible_at_once() && !self.rows.is_empty() && self.flush_at.is_none() {
-            let due = self.flushed_at.saturating_add(duration_ms(self.config.flush_interval));
-            if due <= self.ctx.env.processing_time() {
-                self.write_rows()?;
-            } else {
-                self.flush_at = Some(due);
-            }
-        }
-        Ok(())
+        if self.buffer.pause() { self.write_rows() } else { Ok(()) }
     }
 
     fn next_timer(&self) -> Option<i64> {
-        self.flush_at
+        self.buffer.flush_at()
     }
 
     fn on_processing_time(&mut self, now: i64) -> UserResult {
-        if self.flush_at.is_some_and(|at| at <= now) {
-            self.write_rows()?;
-        }
-        Ok(())
+        if self.buffer.flush_at().is_some_and(|at| at <= now) { self.write_rows() } else { Ok(()) }
     }
 
     fn finish(&mut self) -> UserResult {
@@ -255,9 +201,11 @@ impl<T: Send + 'static> SinkWriter<T> for PostgresWriter<T> {
         self.write_rows()?;
         self.mark = checkpoint_id;
         let has_written = std::mem::take(&mut self.has_written_since_barrier);
-        let prepared = match self.config.mode {
+        let prepared = match self.config.options.mode {
             WriteMode::Transactional => self.prepare(checkpoint_id)?,
-            WriteMode::Eager => has_written.then(|| Prepared::Completed { table: self.config.table.clone() }),
+            WriteMode::Eager => {
+                has_written.then(|| Prepared::Completed { table: self.config.options.table.clone() })
+            }
             WriteMode::Upsert { .. } => None,
         };
         Ok(prepared.iter().map(Prepared::encode).collect::<Result<_>>()?)
@@ -265,7 +213,7 @@ impl<T: Send + 'static> SinkWriter<T> for PostgresWriter<T> {
 
     fn restore(&mut self, _entries: Vec<Vec<u8>>, restored_checkpoint: Option<CheckpointId>) -> UserResult {
         let (owner, from) = (self.owner.clone(), restored_checkpoint.map_or(0, number));
-        let is_eager = matches!(self.config.mode, WriteMode::Eager);
+        let is_eager = matches!(self.config.options.mode, WriteMode::Eager);
         // Not by `session`: this one is not registered yet, claiming does that.
         let session = match &mut self.session {
             Some(session) if session.is_open() => session,

@@ -1,9 +1,9 @@
 //! Commits what writers have prepared.
 
 use crate::database::{Database, Statements};
-use crate::mark::{Owner, number};
 use crate::schema;
 use flott_api::{Committable, Committer, SinkContext, UserResult};
+use flott_connector_sql::{Owner, number};
 use flott_types::{Error, ErrorKind, Result};
 use rusqlite::params;
 use serde::{Deserialize, Serialize};

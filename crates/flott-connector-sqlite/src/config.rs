@@ -7,46 +7,24 @@ use crate::schema;
 use crate::value::row_of_fields;
 use crate::writer::SqliteWriter;
 use flott_api::{Committer, Sink, SinkContext, UserResult};
-use flott_types::{Error, Result};
+use flott_connector_sql::{TableOptions, WriteMode, of_columns, table_options};
+use flott_types::Result;
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Rows in a transaction. Flink's connector for JDBC has 100; SQLite syncs a file per transaction.
-const MAX_ROWS_DEFAULT: usize = 5_000;
-/// As in Flink's connector for JDBC.
-const FLUSH_INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
 /// How long a writer waits for the others, which write to the same file.
 const BUSY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
-
-/// How rows get into the table, and with that what is promised.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WriteMode {
-    /// When their checkpoint is complete: see [`SqliteSink::transactional`].
-    Transactional,
-    /// At once, and out again: see [`SqliteSink::eager`].
-    Eager,
-    /// At once, replacing others: see [`SqliteSink::upsert_by`].
-    Upsert {
-        /// The columns of the key.
-        key: Vec<String>,
-    },
-}
 
 type RowOf<T> = dyn Fn(&T, &[String]) -> UserResult<Vec<SqliteValue>> + Send + Sync;
 
 /// What a writer is made from.
 pub(crate) struct SqliteSinkConfig<T> {
     pub(crate) path: PathBuf,
-    pub(crate) table: String,
-    pub(crate) columns: Vec<String>,
+    pub(crate) options: TableOptions,
     pub(crate) row_of: Arc<RowOf<T>>,
-    pub(crate) mode: WriteMode,
-    pub(crate) create_table: Option<String>,
-    pub(crate) max_rows: usize,
-    pub(crate) flush_interval: Duration,
     pub(crate) busy_timeout: Duration,
 }
 
@@ -54,19 +32,16 @@ impl<T> Clone for SqliteSinkConfig<T> {
     fn clone(&self) -> Self {
         Self {
             path: self.path.clone(),
-            table: self.table.clone(),
-            columns: self.columns.clone(),
+            options: self.options.clone(),
             row_of: Arc::clone(&self.row_of),
-            mode: self.mode.clone(),
-            create_table: self.create_table.clone(),
-            ..*self
+            busy_timeout: self.busy_timeout,
         }
     }
 }
 
 impl<T> SqliteSinkConfig<T> {
     pub(crate) fn open(&self) -> Result<Database> {
-        Database::open(&self.path, &self.table, self.busy_timeout)
+        Database::open(&self.path, &self.options.table, self.busy_timeout)
     }
 }
 
@@ -88,8 +63,7 @@ impl<T> fmt::Debug for SqliteSink<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqliteSink")
             .field("path", &self.config.path)
-            .field("table", &self.config.table)
-            .field("mode", &self.config.mode)
+            .field("options", &self.config.options)
             .finish_non_exhaustive()
     }
 }
@@ -114,13 +88,7 @@ impl<T: 'static> SqliteSink<T> {
         columns: impl IntoIterator<Item = C>,
         row_of: impl Fn(&T) -> Vec<SqliteValue> + Send + Sync + 'static,
     ) -> Self {
-        let row_of = move |record: &T, columns: &[String]| {
-            let row = row_of(record);
-            if row.len() != columns.len() {
-                return Err(format!("the row has {} values for {} columns", row.len(), columns.len()).into());
-            }
-            Ok(row)
-        };
+        let row_of = move |record: &T, columns: &[String]| of_columns(row_of(record), columns);
         Self::from_parts(path.into(), table.into(), columns, Arc::new(row_of))
     }
 
@@ -133,13 +101,8 @@ impl<T: 'static> SqliteSink<T> {
         Self {
             config: SqliteSinkConfig {
                 path,
-                table,
-                columns: columns.into_iter().map(Into::into).collect(),
+                options: TableOptions::new(table, columns),
                 row_of,
-                mode: WriteMode::Transactional,
-                create_table: None,
-                max_rows: MAX_ROWS_DEFAULT,
-                flush_interval: FLUSH_INTERVAL_DEFAULT,
                 busy_timeout: BUSY_TIMEOUT_DEFAULT,
             },
         }
@@ -153,54 +116,12 @@ impl<T: 'static> SqliteSink<T> {
     ///
     /// Without checkpoints rows are in the table at the end of the input.
     #[must_use]
-    pub fn transactional(self) -> Self {
-        self.mode(WriteMode::Transactional)
-    }
-
-    /// Rows are in the table at once, and a restart deletes those that come after its checkpoint: exactly once for readers of the view
-    /// `<table>_committed`, and at the end for all.
-    ///
-    /// The table gets the columns `flott_job`, `flott_sink`, `flott_subtask` and `flott_checkpoint` if it lacks them. A job that starts from
-    /// nothing deletes all rows that an earlier run of the same job and sink has written.
-    #[must_use]
-    pub fn eager(self) -> Self {
-        self.mode(WriteMode::Eager)
-    }
-
-    /// A row replaces the one with the same values in the columns of the key, which the table has as primary key or declares unique.
-    ///
-    /// After a restart rows go back to older values and forth again until the job is where it was. If the last row of a key is a function of
-    /// the input, the table is in the end as if nothing had failed.
-    #[must_use]
-    pub fn upsert_by<C: Into<String>>(self, key: impl IntoIterator<Item = C>) -> Self {
-        self.mode(WriteMode::Upsert { key: key.into_iter().map(Into::into).collect() })
-    }
-
-    fn mode(mut self, mode: WriteMode) -> Self {
-        self.config.mode = mode;
+    pub fn transactional(mut self) -> Self {
+        self.config.options.mode = WriteMode::Transactional;
         self
     }
 
-    /// Statements to execute before the table is written, such as `CREATE TABLE IF NOT EXISTS …`; each subtask executes them.
-    #[must_use]
-    pub fn create_table(mut self, statements: impl Into<String>) -> Self {
-        self.config.create_table = Some(statements.into());
-        self
-    }
-
-    /// Rows in a transaction at most: `sink.buffer-flush.max-rows` of Flink's connector for JDBC.
-    #[must_use]
-    pub fn buffer_flush_max_rows(mut self, max_rows: usize) -> Self {
-        self.config.max_rows = max_rows.max(1);
-        self
-    }
-
-    /// How long a row waits for others, in modes that show it at once: `sink.buffer-flush.interval` of Flink's connector for JDBC.
-    #[must_use]
-    pub fn buffer_flush_interval(mut self, interval: Duration) -> Self {
-        self.config.flush_interval = interval;
-        self
-    }
+    table_options!(config.options);
 
     /// How long to wait for others who write to the database before that is an error; in place of `sink.max-retries` of Flink's connector for
     /// JDBC.
@@ -215,25 +136,15 @@ impl<T: Send + 'static> Sink<T> for SqliteSink<T> {
     type Writer = SqliteWriter<T>;
 
     fn create_writer(&self, ctx: SinkContext) -> Result<SqliteWriter<T>> {
-        let SqliteSinkConfig { table, columns, mode, create_table, .. } = &self.config;
-        if columns.is_empty() {
-            return Err(Error::user(format!("no columns to write to in table '{table}'")));
-        }
-        if let WriteMode::Upsert { key } = mode
-            && let Some(missing) =
-                key.iter().find(|it| !columns.iter().any(|name| name.eq_ignore_ascii_case(it)))
-        {
-            return Err(Error::user(format!(
-                "column '{missing}' of the key of table '{table}' is not written"
-            )));
-        }
+        let options = &self.config.options;
+        options.check(str::eq_ignore_ascii_case)?;
         let mut database = self.config.open()?;
-        database.transaction(|db| schema::create(db, mode, columns, create_table.as_deref()))?;
+        database.transaction(|db| schema::create(db, options))?;
         Ok(SqliteWriter::new(self.config.clone(), &ctx, database))
     }
 
     fn create_committer(&self, ctx: SinkContext) -> Result<Option<Box<dyn Committer>>> {
-        Ok(match self.config.mode {
+        Ok(match self.config.options.mode {
             WriteMode::Transactional | WriteMode::Eager => {
                 Some(Box::new(SqliteCommitter::new(&ctx, self.config.open()?)))
             }

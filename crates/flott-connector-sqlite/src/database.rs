@@ -1,22 +1,13 @@
 //! Connections, and errors that say what to do.
 
+use flott_connector_sql::{OnBadRow, RefusedRows};
 use flott_types::{Error, ErrorKind, Result};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How often somebody else may be in the way of the switch to WAL.
 const SWITCHES_MAX: usize = 100;
-
-/// What becomes of the others if there is a row that the table does not take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OnBadRow {
-    /// None is written, and the call fails.
-    Fail,
-    /// They are written, and the call returns the row.
-    Refuse,
-}
 
 /// A connection to the database, and what messages say about it.
 pub(crate) struct Database {
@@ -100,9 +91,9 @@ impl Statements<'_> {
         sql: &str,
         rows: impl Iterator<Item = (usize, P)>,
         on_bad_row: OnBadRow,
-    ) -> Result<BTreeMap<usize, Error>> {
+    ) -> Result<RefusedRows> {
         let mut statement = self.prepare(sql)?;
-        let mut refused = BTreeMap::new();
+        let mut refused = RefusedRows::new();
         for (idx, row) in rows {
             let Err(error) = statement.execute(row) else { continue };
             let is_of_the_row = matches!(

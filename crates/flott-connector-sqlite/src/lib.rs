@@ -13,20 +13,20 @@
 //! Invariants: a transaction is never open between two calls of the engine; what is prepared is in the database's log and synced; a
 //! writer whose subtask another attempt has taken over writes nothing any more.
 //!
-//! Reading order: `config` (what users see), `value`, `mark`, `schema`, `writer`, `committer`; `database` (connections and errors).
+//! Reading order: `config` (what users see), `value`, `schema`, `writer`, `committer`; `database` (connections and errors).
 
 #![deny(missing_docs)]
 
 mod committer;
 mod config;
 mod database;
-mod mark;
 mod schema;
 #[cfg(test)]
 mod tests;
 mod value;
 mod writer;
 
-pub use config::{SqliteSink, WriteMode};
+pub use config::SqliteSink;
+pub use flott_connector_sql::WriteMode;
 pub use value::SqliteValue;
 pub use writer::SqliteWriter;

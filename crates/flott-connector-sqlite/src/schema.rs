@@ -1,8 +1,7 @@
 //! The statements. Everything that the sink adds to a database begins with `flott_`, but for the view of committed rows.
 
-use crate::config::WriteMode;
 use crate::database::Statements;
-use crate::mark::{Owner, generation, number};
+use flott_connector_sql::{Owner, TableOptions, WriteMode, generation, number};
 use flott_types::{CheckpointId, Error, ErrorKind, Result};
 use rusqlite::params;
 
@@ -40,12 +39,8 @@ fn staged(table: &str) -> String {
 }
 
 /// Creates what is missing, and checks that the target accepts the statement of the mode.
-pub(crate) fn create(
-    db: &Statements<'_>,
-    mode: &WriteMode,
-    columns: &[String],
-    create_table: Option<&str>,
-) -> Result<()> {
+pub(crate) fn create(db: &Statements<'_>, options: &TableOptions) -> Result<()> {
+    let TableOptions { mode, columns, create_table, .. } = options;
     if let Some(sql) = create_table {
         db.batch(sql)?;
     }
@@ -72,12 +67,7 @@ pub(crate) fn create(
         }
         WriteMode::Upsert { .. } => Ok(()),
     }?;
-    db.query(
-        &format!("EXPLAIN {}", insert_statement(mode, db.table(), columns)),
-        nulls(mode, columns),
-        |_| Ok(()),
-    )
-    .map(|_| ())
+    db.query(&format!("EXPLAIN {}", insert_statement(options)), nulls(mode, columns), |_| Ok(())).map(|_| ())
 }
 
 /// As many parameters as the statement has.
@@ -128,7 +118,7 @@ pub(crate) fn insert_prefix(mode: &WriteMode) -> &'static [&'static str] {
 }
 
 /// Writes one row into the target as it will be written when it is committed.
-pub(crate) fn trial_statement(table: &str, columns: &[String]) -> String {
+pub(crate) fn trial_statement(TableOptions { table, columns, .. }: &TableOptions) -> String {
     let values = vec!["?"; columns.len()].join(", ");
     format!(
         "INSERT INTO {}({}) VALUES({values})",
@@ -138,7 +128,7 @@ pub(crate) fn trial_statement(table: &str, columns: &[String]) -> String {
 }
 
 /// Writes one row.
-pub(crate) fn insert_statement(mode: &WriteMode, table: &str, columns: &[String]) -> String {
+pub(crate) fn insert_statement(TableOptions { mode, table, columns, .. }: &TableOptions) -> String {
     let prefix = insert_prefix(mode);
     let all = || prefix.iter().copied().chain(columns.iter().map(String::as_str));
     let target = match mode {

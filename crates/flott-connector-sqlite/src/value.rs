@@ -65,14 +65,7 @@ impl SqliteValue {
 
 /// The row of a record whose fields have the names of the columns. Lists and nested structures become JSON text.
 pub(crate) fn row_of_fields<T: Serialize>(record: &T, columns: &[String]) -> UserResult<Vec<SqliteValue>> {
-    let serde_json::Value::Object(mut fields) = serde_json::to_value(record)? else {
-        return Err("a record without fields has no columns: use SqliteSink::with_row".into());
-    };
-    let field = |column: &String| {
-        let value = fields.remove(column).ok_or_else(|| format!("the record has no field '{column}'"))?;
-        from_json(value).map_err(|problem| format!("field '{column}': {problem}").into())
-    };
-    columns.iter().map(field).collect()
+    flott_connector_sql::row_of_fields(record, columns, "SqliteSink::with_row", from_json)
 }
 
 fn from_json(value: serde_json::Value) -> Result<SqliteValue, String> {

@@ -1,14 +1,13 @@
 //! Writes the rows of one subtask.
 
 use crate::committer::Prepared;
-use crate::config::{SqliteSinkConfig, WriteMode};
-use crate::database::{Database, OnBadRow, Statements};
-use crate::mark::{Owner, number};
+use crate::config::SqliteSinkConfig;
+use crate::database::{Database, Statements};
 use crate::schema;
-use flott_api::{BoxError, SinkContext, SinkWriter, UserResult};
-use flott_types::{CheckpointId, Error, RecordBatch, Result, duration_ms};
+use flott_api::{SinkContext, SinkWriter, UserResult};
+use flott_connector_sql::{OnBadRow, Owner, RefusedRows, RowBuffer, TableOptions, WriteMode, number};
+use flott_types::{CheckpointId, RecordBatch, Result};
 use rusqlite::types::Value;
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// What is written between two barriers in the transactional mode.
@@ -26,23 +25,18 @@ pub struct SqliteWriter<T> {
     database: Database,
     insert: String,
     /// Rows that are in no transaction yet.
-    rows: Vec<Vec<Value>>,
-    /// The records that they were made of, if the database may refuse some.
-    records: Vec<T>,
+    buffer: RowBuffer<T, Vec<Value>>,
     batch: Option<Batch>,
     /// The last checkpoint whose barrier has come.
     mark: CheckpointId,
     has_written_since_barrier: bool,
-    /// Milliseconds since the epoch at which rows in the buffer are to be written.
-    flush_at: Option<i64>,
-    flushed_at: i64,
 }
 
 impl<T> fmt::Debug for SqliteWriter<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqliteWriter")
             .field("path", &self.config.path)
-            .field("table", &self.config.table)
+            .field("table", &self.config.options.table)
             .finish_non_exhaustive()
     }
 }
@@ -50,18 +44,15 @@ impl<T> fmt::Debug for SqliteWriter<T> {
 impl<T: Send + 'static> SqliteWriter<T> {
     pub(crate) fn new(config: SqliteSinkConfig<T>, ctx: &SinkContext, database: Database) -> Self {
         Self {
-            insert: schema::insert_statement(&config.mode, &config.table, &config.columns),
+            insert: schema::insert_statement(&config.options),
+            buffer: RowBuffer::new(&config.options, ctx),
             owner: Owner::new(ctx),
             mark: ctx.restored_checkpoint.unwrap_or(CheckpointId(0)),
             ctx: ctx.clone(),
             config,
             database,
-            rows: Vec::new(),
-            records: Vec::new(),
             batch: None,
             has_written_since_barrier: false,
-            flush_at: None,
-            flushed_at: i64::MIN,
         }
     }
 
@@ -80,14 +71,10 @@ impl<T: Send + 'static> SqliteWriter<T> {
     }
 
     /// Which rows the target does not take. The table in which they wait takes every row, and when they are committed it is too late to refuse one.
-    fn try_rows(
-        db: &Statements<'_>,
-        config: &SqliteSinkConfig<T>,
-        rows: &[Vec<Value>],
-    ) -> Result<BTreeMap<usize, Error>> {
+    fn try_rows(db: &Statements<'_>, options: &TableOptions, rows: &[Vec<Value>]) -> Result<RefusedRows> {
         db.batch("SAVEPOINT flott_trial")?;
         let rows = rows.iter().enumerate().map(|(idx, row)| (idx, rusqlite::params_from_iter(row)));
-        let trial = schema::trial_statement(&config.table, &config.columns);
+        let trial = schema::trial_statement(options);
         let refused = db.execute_each(&trial, rows, OnBadRow::Refuse)?;
         db.batch("ROLLBACK TO flott_trial; RELEASE flott_trial")?;
         Ok(refused)
@@ -95,21 +82,20 @@ impl<T: Send + 'static> SqliteWriter<T> {
 
     /// Writes the rows of the buffer in one transaction, which is durable when this returns.
     fn write_rows(&mut self) -> UserResult {
-        self.flush_at = None;
-        if self.rows.is_empty() {
+        let (on_bad_row, rows) = (self.buffer.on_bad_row(), self.buffer.take());
+        if rows.is_empty() {
             return Ok(());
         }
-        let on_bad_row = if self.ctx.bad_records.are_tolerated() { OnBadRow::Refuse } else { OnBadRow::Fail };
-        let Self { database, config, owner, insert, rows, batch, mark, ctx, .. } = self;
+        let Self { database, config, owner, insert, batch, mark, ctx, .. } = self;
         let is_new = batch.is_none();
         let token = || format!("{:016x}", ctx.env.random_u64());
         let (id, refused) = database.transaction(|db| {
             schema::check_owner(db, owner)?;
-            let mut refused = match (&config.mode, on_bad_row) {
-                (WriteMode::Transactional, OnBadRow::Refuse) => Self::try_rows(db, config, rows)?,
-                _ => BTreeMap::new(),
+            let mut refused = match (&config.options.mode, on_bad_row) {
+                (WriteMode::Transactional, OnBadRow::Refuse) => Self::try_rows(db, &config.options, &rows)?,
+                _ => RefusedRows::new(),
             };
-            let id = match (&config.mode, batch.as_ref()) {
+            let id = match (&config.options.mode, batch.as_ref()) {
                 (WriteMode::Transactional, Some(batch)) => Some((batch.id, batch.token.clone())),
                 (WriteMode::Transactional, None) => {
                     let token = token();
@@ -117,7 +103,7 @@ impl<T: Send + 'static> SqliteWriter<T> {
                 }
                 (WriteMode::Eager | WriteMode::Upsert { .. }, _) => None,
             };
-            let prefix = Self::prefix(owner, &config.mode, *mark, id.as_ref().map(|(id, _)| *id));
+            let prefix = Self::prefix(owner, &config.options.mode, *mark, id.as_ref().map(|(id, _)| *id));
             let rest = rows.iter().enumerate().filter(|(idx, _)| !refused.contains_key(idx));
             let rest = rest.map(|(idx, row)| (idx, rusqlite::params_from_iter(prefix.iter().chain(row))));
             let late = db.execute_each(insert, rest, on_bad_row)?;
@@ -130,44 +116,18 @@ impl<T: Send + 'static> SqliteWriter<T> {
         if let Some(batch) = batch {
             batch.n_rows += (rows.len() - refused.len()) as u64;
         }
-        rows.clear();
         self.has_written_since_barrier = true;
-        self.flushed_at = self.ctx.env.processing_time();
-        let records = std::mem::take(&mut self.records);
-        for (idx, error) in refused {
-            let record = records.get(idx).ok_or("the database refuses a row that it was not given")?;
-            self.reject(record, error)?;
-        }
-        Ok(())
-    }
-
-    fn reject(&self, record: &T, error: impl Into<BoxError>) -> UserResult {
-        self.ctx.bad_records.reject(format_args!("table '{}'", self.config.table), record, error)
-    }
-
-    /// Whether readers see rows before they are committed.
-    fn is_visible_at_once(&self) -> bool {
-        match self.config.mode {
-            WriteMode::Transactional => false,
-            WriteMode::Eager | WriteMode::Upsert { .. } => true,
-        }
+        self.buffer.written(rows, refused)
     }
 }
 
 impl<T: Send + 'static> SinkWriter<T> for SqliteWriter<T> {
     fn write(&mut self, batch: RecordBatch<T>) -> UserResult {
         for (record, _) in batch {
-            match (self.config.row_of)(&record, &self.config.columns) {
-                Ok(row) => self.rows.push(row.into_iter().map(|value| value.into_parameter()).collect()),
-                Err(error) => {
-                    self.reject(&record, error)?;
-                    continue;
-                }
-            }
-            if self.ctx.bad_records.are_tolerated() {
-                self.records.push(record);
-            }
-            if self.rows.len() >= self.config.max_rows {
+            let row = (self.config.row_of)(&record, &self.config.options.columns);
+            let row = row.map(|row| row.into_iter().map(|value| value.into_parameter()).collect());
+            self.buffer.push(record, row)?;
+            if self.buffer.len() >= self.config.options.max_rows {
                 self.write_rows()?;
             }
         }
@@ -175,27 +135,15 @@ impl<T: Send + 'static> SinkWriter<T> for SqliteWriter<T> {
     }
 
     fn flush(&mut self) -> UserResult {
-        // The input pauses after every record if records come slowly, and a transaction for each would sync a file for each.
-        if self.is_visible_at_once() && !self.rows.is_empty() && self.flush_at.is_none() {
-            let due = self.flushed_at.saturating_add(duration_ms(self.config.flush_interval));
-            if due <= self.ctx.env.processing_time() {
-                self.write_rows()?;
-            } else {
-                self.flush_at = Some(due);
-            }
-        }
-        Ok(())
+        if self.buffer.pause() { self.write_rows() } else { Ok(()) }
     }
 
     fn next_timer(&self) -> Option<i64> {
-        self.flush_at
+        self.buffer.flush_at()
     }
 
     fn on_processing_time(&mut self, now: i64) -> UserResult {
-        if self.flush_at.is_some_and(|at| at <= now) {
-            self.write_rows()?;
-        }
-        Ok(())
+        if self.buffer.flush_at().is_some_and(|at| at <= now) { self.write_rows() } else { Ok(()) }
     }
 
     fn finish(&mut self) -> UserResult {
@@ -206,18 +154,12 @@ impl<T: Send + 'static> SinkWriter<T> for SqliteWriter<T> {
         self.write_rows()?;
         self.mark = checkpoint_id;
         let has_written = std::mem::take(&mut self.has_written_since_barrier);
-        let table = || self.config.table.clone();
-        let prepared = match self.config.mode {
-            WriteMode::Transactional => {
-                let columns = &self.config.columns;
-                self.batch.take().map(|Batch { id, token, n_rows }| Prepared::Batch {
-                    id,
-                    token,
-                    n_rows,
-                    table: table(),
-                    columns: columns.clone(),
-                })
-            }
+        let TableOptions { table, columns, mode, .. } = &self.config.options;
+        let table = || table.clone();
+        let prepared = match mode {
+            WriteMode::Transactional => self.batch.take().map(|Batch { id, token, n_rows }| {
+                Prepared::Batch { id, token, n_rows, table: table(), columns: columns.clone() }
+            }),
             WriteMode::Eager => has_written.then(|| Prepared::Completed { table: table() }),
             WriteMode::Upsert { .. } => None,
         };
@@ -226,6 +168,7 @@ impl<T: Send + 'static> SinkWriter<T> for SqliteWriter<T> {
 
     fn restore(&mut self, _entries: Vec<Vec<u8>>, restored_checkpoint: Option<CheckpointId>) -> UserResult {
         let Self { database, owner, config, .. } = self;
-        Ok(database.transaction(|db| schema::take_over(db, owner, &config.mode, restored_checkpoint))?)
+        Ok(database
+            .transaction(|db| schema::take_over(db, owner, &config.options.mode, restored_checkpoint))?)
     }
 }

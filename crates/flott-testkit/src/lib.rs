@@ -8,6 +8,7 @@
 //! * [`simulate`]: a small whole program in one simulated process.
 //! * [`broker`]: a model of Apache Kafka's brokers, with faults.
 //! * [`contract`]: what every source and sink must hold, as cases that a connector is put through.
+//! * [`sink_steps`]: the subtasks of a sink step by step, for what is special about one.
 //!
 //! It is for tests: what the operator, or the test, does wrong is an error or a panic that says so. It is *not* the
 //! simulator of clusters and faults, which is `flott-sim`.
@@ -27,6 +28,7 @@ mod log;
 mod random;
 mod route;
 mod simulate;
+pub mod sink_steps;
 mod subtask;
 mod subtasks;
 mod text;

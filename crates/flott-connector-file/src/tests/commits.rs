@@ -1,6 +1,6 @@
 //! Committing again, committing what is not there, zombies, and going back.
 
-use super::harness::{Attempt, BASE, hidden, lines, records, visible};
+use super::harness::{self, Attempt, BASE, hidden, lines, records, visible};
 use crate::{Compression, CsvFormat, FileSink, JsonFormat, RollingPolicy};
 use flott_api::SinkWriter;
 use flott_api::UserResult;
@@ -15,7 +15,7 @@ fn sink() -> FileSink<String> {
 }
 
 fn start(disk: &MemoryFs, run: u64) -> Attempt {
-    Attempt::start(&sink(), disk, 2, run, None).expect("starts")
+    harness::start(&sink(), disk, 2, run, None).expect("starts")
 }
 
 #[test]
@@ -51,11 +51,16 @@ fn committing_twice_is_committing_once() {
     attempt.commit().expect("committed");
     let files = visible(&disk);
     // By the same, by a second attempt after a restart, and by one from an older snapshot when more has been written.
-    attempt.subtasks[0].committer.commit(&checkpoint.committables).expect("committed again");
+    attempt.subtasks[0]
+        .committer
+        .as_mut()
+        .expect("it has one")
+        .commit(&checkpoint.committables)
+        .expect("committed again");
     assert_eq!(visible(&disk), files);
     for run in 2..4 {
         let mut attempt =
-            Attempt::start(&sink(), &disk, 1 + run as u32, run, Some(&checkpoint)).expect("starts");
+            harness::start(&sink(), &disk, 1 + run as u32, run, Some(&checkpoint)).expect("starts");
         assert_eq!(visible(&disk), files);
         attempt.write().expect("written");
     }
@@ -72,8 +77,8 @@ fn what_is_neither_committed_nor_waiting_is_an_error_that_names_it() {
     let error = attempt.commit().expect_err("a file is lost").to_string();
     let name = lost.rsplit_once('.').expect("a suffix").0;
     assert!(error.contains(&format!("file '{BASE}/{name}' is lost")), "{error}");
-    let restarted = Attempt::start(&sink(), &disk, 2, 2, Some(&checkpoint));
-    assert!(restarted.err().expect("it is still lost").to_string().contains("is lost"));
+    let restarted = harness::start(&sink(), &disk, 2, 2, Some(&checkpoint));
+    assert!(restarted.expect_err("it is still lost").to_string().contains("is lost"));
 }
 
 #[test]
@@ -92,7 +97,13 @@ fn a_file_that_somebody_has_changed_is_an_error_before_and_after_it_is_committed
     attempt.commit().expect("committed");
     let committed = Path::new(BASE).join(visible(&disk).keys().next().expect("a file"));
     disk.corrupt(&committed, Vec::new());
-    let error = attempt.subtasks[0].committer.commit(&committables).expect_err("it is empty").to_string();
+    let error = attempt.subtasks[0]
+        .committer
+        .as_mut()
+        .expect("it has one")
+        .commit(&committables)
+        .expect_err("it is empty")
+        .to_string();
     assert!(error.contains("has 0 bytes instead of"), "{error}");
 }
 
@@ -106,7 +117,7 @@ fn a_writer_that_is_believed_dead_changes_nothing_that_its_successor_writes() {
         if zombie_writes_before_restore {
             zombie.write().expect("written");
         }
-        let mut successor = Attempt::start(&sink(), &disk, 2, 2, Some(&checkpoint)).expect("starts");
+        let mut successor = harness::start(&sink(), &disk, 2, 2, Some(&checkpoint)).expect("starts");
         successor.write().expect("written");
         // The zombie commits what is committed already, and goes on writing.
         zombie.commit().expect("a commit that comes too late does no harm");
@@ -114,7 +125,7 @@ fn a_writer_that_is_believed_dead_changes_nothing_that_its_successor_writes() {
         let second = successor.barrier(2, false).expect("prepared");
         successor.commit().expect("committed");
         assert_eq!(lines(&disk), records(2));
-        let mut third = Attempt::start(&sink(), &disk, 3, 3, Some(&second)).expect("starts");
+        let mut third = harness::start(&sink(), &disk, 3, 3, Some(&second)).expect("starts");
         third.write().expect("written");
         third.barrier(3, true).expect("prepared");
         third.commit().expect("committed");
@@ -128,11 +139,11 @@ fn an_attempt_that_wakes_up_after_its_successor_began_deletes_nothing_of_it() {
     let mut first = start(&disk, 1);
     first.write().expect("written");
     let checkpoint = first.barrier(1, false).expect("prepared");
-    let mut successor = Attempt::start(&sink(), &disk, 2, 3, Some(&checkpoint)).expect("starts");
+    let mut successor = harness::start(&sink(), &disk, 2, 3, Some(&checkpoint)).expect("starts");
     successor.write().expect("written");
     successor.barrier(2, false).expect("prepared");
     // It was to restore its sinks when it was taken for dead.
-    Attempt::start(&sink(), &disk, 1, 2, Some(&checkpoint)).expect("nobody has told it");
+    harness::start(&sink(), &disk, 1, 2, Some(&checkpoint)).expect("nobody has told it");
     successor.commit().expect("its files are there");
     assert_eq!(lines(&disk), records(2));
 }
@@ -155,15 +166,15 @@ fn a_restore_deletes_what_this_sink_began_later_and_nothing_of_others() {
     assert_eq!(hidden(&disk).len(), 2 + 6);
     // All hidden names are durable or gone, wherever they are.
     disk.crash(CrashMode::KeepUnsynced);
-    Attempt::start(&sink(), &disk, 1, 2, Some(&first)).expect("starts");
+    harness::start(&sink(), &disk, 1, 2, Some(&first)).expect("starts");
     assert_eq!(hidden(&disk).len(), 2, "only those of others are left");
     assert_eq!(visible(&disk).len(), 2 + 1, "the files of the older checkpoint are committed");
     let mut other = FileSink::lines(BASE).rolling(RollingPolicy::never());
     other = other.file_prefix("other");
-    let mut again = Attempt::start(&other, &disk, 2, 3, None).expect("starts");
+    let mut again = harness::start(&other, &disk, 2, 3, None).expect("starts");
     again.write().expect("written");
     assert_eq!(hidden(&disk).len(), 4);
-    Attempt::start(&sink(), &disk, 2, 4, None).expect("starts from nothing");
+    harness::start(&sink(), &disk, 2, 4, None).expect("starts from nothing");
     let mut left = hidden(&disk);
     left.sort();
     assert_eq!(left, ["mine", "part-0-0-0.txt.0000000000000001-0-9"]);
@@ -177,14 +188,14 @@ fn going_back_to_an_older_checkpoint_makes_what_was_not_committed_disappear() {
     let older = attempt.barrier(1, false).expect("prepared");
     attempt.write().expect("written");
     let newer = attempt.barrier(2, false).expect("prepared");
-    let mut attempt = Attempt::start(&sink(), &disk, 2, 2, Some(&older)).expect("starts");
+    let mut attempt = harness::start(&sink(), &disk, 2, 2, Some(&older)).expect("starts");
     assert_eq!(lines(&disk), records(1));
     attempt.write().expect("written");
     attempt.barrier(3, true).expect("prepared");
     attempt.commit().expect("committed");
     assert_eq!(lines(&disk), records(2), "once, from the second attempt");
     // The way back to the newer one is cut off, and that is said.
-    let error = Attempt::start(&sink(), &disk, 2, 3, Some(&newer)).err().expect("its files are deleted");
+    let error = harness::start(&sink(), &disk, 2, 3, Some(&newer)).expect_err("its files are deleted");
     assert!(error.to_string().contains("is lost"), "{error}");
 }
 
@@ -232,13 +243,13 @@ fn files_of_every_format_are_whole_at_the_barrier() {
     ];
     for (ending, sink) in sinks {
         let disk = MemoryFs::default();
-        let mut attempt = Attempt::start(&sink, &disk, 2, 1, None).expect("starts");
+        let mut attempt = harness::start(&sink, &disk, 2, 1, None).expect("starts");
         attempt.write().expect("written");
         let checkpoint = attempt.barrier(1, false).expect("prepared");
         attempt.write().expect("written");
         drop(attempt);
         disk.crash(CrashMode::LoseUnsynced);
-        Attempt::start(&sink, &disk, 2, 2, Some(&checkpoint)).expect("committed");
+        harness::start(&sink, &disk, 2, 2, Some(&checkpoint)).expect("committed");
         let mut read = Vec::new();
         for (name, content) in visible(&disk) {
             assert!(name.ends_with(ending), "{name}");

@@ -1,11 +1,12 @@
 //! Small files become one before anybody sees them: each record once, whatever fails, whenever.
 
-use super::harness::{Attempt, BASE, Checkpoint, Deaths, Job, hidden, lines, records, visible};
+use super::harness::{self, Attempt, BASE, Job, hidden, lines, records, visible};
 use crate::{
     Compression, FileCompactStrategy, FileSink, FileSource, JsonFormat, PartitionCommit, RollingPolicy,
 };
 use flott_api::{Sink, SinkContext, SinkWriter};
 use flott_env::sim::{CrashMode, Fault, FaultEffect, MemoryFs, Simulation};
+use flott_testkit::sink_steps::SinkCheckpoint;
 use flott_types::{CheckpointId, JobId, RecordBatch, SubtaskIndex};
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,7 @@ fn partitioned() -> FileSink<String> {
         .partition_by(|record: &String| record.split('-').next().unwrap_or_default().to_owned())
 }
 
-fn job(strategy: FileCompactStrategy, disk: MemoryFs, deaths: Deaths) -> Job {
+fn job(strategy: FileCompactStrategy, disk: MemoryFs, deaths: &[u64]) -> Job {
     let mut job = Job::new(partitioned().enable_compact(strategy), disk, TOTAL, deaths);
     job.holds_back = true;
     job
@@ -48,11 +49,11 @@ fn run_to_end(job: &mut Job, mode: CrashMode, first_parallelism: u32) {
 #[test]
 fn a_death_between_any_two_steps_loses_and_doubles_nothing() {
     for strategy in STRATEGIES {
-        let mut undisturbed = job(strategy, MemoryFs::default(), Deaths::default());
+        let mut undisturbed = job(strategy, MemoryFs::default(), &[]);
         run_to_end(&mut undisturbed, CrashMode::LoseUnsynced, 2);
-        for first in 0..undisturbed.deaths.n_steps() {
+        for first in 0..undisturbed.steps.steps {
             for second in first + 1..first + 8 {
-                let mut job = job(strategy, MemoryFs::default(), Deaths::at(&[first, second]));
+                let mut job = job(strategy, MemoryFs::default(), &[first, second]);
                 run_to_end(&mut job, CrashMode::Random(first), 2);
             }
         }
@@ -62,7 +63,7 @@ fn a_death_between_any_two_steps_loses_and_doubles_nothing() {
 #[test]
 fn a_power_failure_at_any_operation_on_the_disk_loses_and_doubles_nothing() {
     for strategy in STRATEGIES {
-        let mut undisturbed = job(strategy, MemoryFs::default(), Deaths::default());
+        let mut undisturbed = job(strategy, MemoryFs::default(), &[]);
         run_to_end(&mut undisturbed, CrashMode::LoseUnsynced, 2);
         for at in 0..undisturbed.disk.operations() {
             for effect in [FaultEffect::Before, FaultEffect::After, FaultEffect::AppliedButError] {
@@ -76,7 +77,7 @@ fn a_power_failure_at_any_operation_on_the_disk_loses_and_doubles_nothing() {
                     }
                     let disk = MemoryFs::default();
                     disk.set_fault(Some(Fault { at, effect, halts }));
-                    run_to_end(&mut job(strategy, disk, Deaths::default()), mode, 2);
+                    run_to_end(&mut job(strategy, disk, &[]), mode, 2);
                 }
             }
         }
@@ -88,13 +89,13 @@ fn start(
     disk: &MemoryFs,
     parallelism: u32,
     run: u64,
-    from: Option<&Checkpoint>,
+    from: Option<&SinkCheckpoint>,
 ) -> Attempt {
-    Attempt::start(sink, disk, parallelism, run, from).expect("starts")
+    harness::start(sink, disk, parallelism, run, from).expect("starts")
 }
 
 /// Writes a chunk, and commits it with a checkpoint.
-fn step(attempt: &mut Attempt, id: u64) -> Checkpoint {
+fn step(attempt: &mut Attempt, id: u64) -> SinkCheckpoint {
     attempt.write().expect("written");
     let checkpoint = attempt.barrier(id, false).expect("prepared");
     attempt.commit().expect("committed");
@@ -142,7 +143,7 @@ fn an_older_snapshot_can_be_gone_back_to_after_its_files_have_become_one() {
         let name = visible(&disk).into_keys().next().expect("one");
         let env = Simulation::new(1).with_disk(disk.clone()).env();
         env.fs().remove(&std::path::Path::new(BASE).join(name)).expect("removed");
-        let error = Attempt::start(&sink, &disk, parallelism, 3, Some(&older)).err().expect("lost");
+        let error = harness::start(&sink, &disk, parallelism, 3, Some(&older)).expect_err("lost");
         assert!(error.to_string().contains("is lost"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! The sink dies everywhere; what it has committed is what complete checkpoints cover, no more and no less.
 
-use super::harness::{BASE, Deaths, Job, hidden, lines, records};
+use super::harness::{BASE, Job, hidden, lines, records};
 use crate::{FileSink, RollingPolicy};
 use flott_env::sim::{CrashMode, Fault, FaultEffect, MemoryFs};
 
@@ -30,14 +30,14 @@ fn run_to_end(job: &mut Job, mode: CrashMode, first_parallelism: u32) {
 
 #[test]
 fn a_death_between_any_two_steps_loses_and_doubles_nothing() {
-    let mut job = Job::new(sink(), MemoryFs::default(), TOTAL, Deaths::default());
+    let mut job = Job::new(sink(), MemoryFs::default(), TOTAL, &[]);
     run_to_end(&mut job, CrashMode::LoseUnsynced, 2);
-    let n_steps = job.deaths.n_steps();
+    let n_steps = job.steps.steps;
     assert!(n_steps > 20);
     for mode in [CrashMode::LoseUnsynced, CrashMode::KeepUnsynced, CrashMode::Random(3)] {
         for first in 0..n_steps {
             for second in first + 1..first + 12 {
-                let deaths = Deaths::at(&[first, second]);
+                let deaths = &[first, second];
                 run_to_end(&mut Job::new(sink(), MemoryFs::default(), TOTAL, deaths), mode, 2);
             }
         }
@@ -46,7 +46,7 @@ fn a_death_between_any_two_steps_loses_and_doubles_nothing() {
 
 #[test]
 fn a_power_failure_at_any_operation_on_the_disk_loses_and_doubles_nothing() {
-    let mut job = Job::new(sink(), MemoryFs::default(), TOTAL, Deaths::default());
+    let mut job = Job::new(sink(), MemoryFs::default(), TOTAL, &[]);
     run_to_end(&mut job, CrashMode::LoseUnsynced, 2);
     let n_operations = job.disk.operations();
     assert!(n_operations > 100);
@@ -55,7 +55,7 @@ fn a_power_failure_at_any_operation_on_the_disk_loses_and_doubles_nothing() {
             for mode in [CrashMode::LoseUnsynced, CrashMode::KeepUnsynced, CrashMode::Random(at)] {
                 let disk = MemoryFs::default();
                 disk.set_fault(Some(Fault { at, effect, halts: true }));
-                run_to_end(&mut Job::new(sink(), disk, TOTAL, Deaths::default()), mode, 2);
+                run_to_end(&mut Job::new(sink(), disk, TOTAL, &[]), mode, 2);
             }
         }
     }
@@ -63,14 +63,14 @@ fn a_power_failure_at_any_operation_on_the_disk_loses_and_doubles_nothing() {
 
 #[test]
 fn a_power_failure_during_the_recovery_from_a_power_failure_loses_and_doubles_nothing() {
-    let mut job = Job::new(sink(), MemoryFs::default(), TOTAL, Deaths::default());
+    let mut job = Job::new(sink(), MemoryFs::default(), TOTAL, &[]);
     run_to_end(&mut job, CrashMode::LoseUnsynced, 2);
     let n_operations = job.disk.operations();
     for at in 0..n_operations {
         for later in 0..25 {
             let disk = MemoryFs::default();
             disk.set_fault(Some(Fault { at, effect: FaultEffect::After, halts: true }));
-            let mut job = Job::new(sink(), disk.clone(), TOTAL, Deaths::default());
+            let mut job = Job::new(sink(), disk.clone(), TOTAL, &[]);
             if job.attempt(2).is_ok() {
                 // The fault came with the very last operation.
                 continue;
@@ -86,14 +86,14 @@ fn a_power_failure_during_the_recovery_from_a_power_failure_loses_and_doubles_no
 
 #[test]
 fn an_operation_that_fails_or_whose_answer_is_lost_fails_the_attempt_and_loses_nothing() {
-    let mut job = Job::new(sink(), MemoryFs::default(), TOTAL, Deaths::default());
+    let mut job = Job::new(sink(), MemoryFs::default(), TOTAL, &[]);
     run_to_end(&mut job, CrashMode::LoseUnsynced, 2);
     let n_operations = job.disk.operations();
     for at in 0..n_operations {
         for effect in [FaultEffect::Before, FaultEffect::AppliedButError] {
             let disk = MemoryFs::default();
             disk.set_fault(Some(Fault { at, effect, halts: false }));
-            run_to_end(&mut Job::new(sink(), disk, TOTAL, Deaths::default()), CrashMode::KeepUnsynced, 1);
+            run_to_end(&mut Job::new(sink(), disk, TOTAL, &[]), CrashMode::KeepUnsynced, 1);
         }
     }
 }

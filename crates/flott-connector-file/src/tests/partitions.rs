@@ -1,9 +1,10 @@
 //! `_SUCCESS` comes when all subtasks have passed the end of a partition and committed its files, not before.
 
-use super::harness::{Attempt, BASE, Checkpoint, visible};
+use super::harness::{self, Attempt, BASE, visible};
 use crate::{FileSink, PartitionCommit, RollingPolicy};
 use flott_api::{Committable, CommittableId, Sink, SinkContext, SinkWriter};
 use flott_env::sim::{CrashMode, MemoryFs, Simulation};
+use flott_testkit::sink_steps::SinkCheckpoint;
 use flott_types::{CheckpointId, RecordBatch, SubtaskIndex};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,8 +23,8 @@ fn sink() -> FileSink<String> {
         .partition_commit(PartitionCommit::on_watermark(end))
 }
 
-fn start(disk: &MemoryFs, parallelism: u32, run: u64, from: Option<&Checkpoint>) -> Attempt {
-    Attempt::start(&sink(), disk, parallelism, run, from).expect("starts")
+fn start(disk: &MemoryFs, parallelism: u32, run: u64, from: Option<&SinkCheckpoint>) -> Attempt {
+    harness::start(&sink(), disk, parallelism, run, from).expect("starts")
 }
 
 fn complete(disk: &MemoryFs) -> Vec<String> {
@@ -43,18 +44,18 @@ fn a_partition_is_complete_when_the_last_subtask_has_committed_it() {
     assert_eq!(complete(&disk), [""; 0]);
     attempt.watermark(1, 99).expect("passed");
     attempt.barrier(2, false).expect("prepared");
-    attempt.commit_one(0).expect("committed");
+    attempt.subtasks[0].commit().expect("committed");
     assert_eq!(
         complete(&disk),
         [""; 0],
         "the other has passed the end, but not committed what it had before"
     );
-    attempt.commit_one(1).expect("committed");
+    attempt.subtasks[1].commit().expect("committed");
     assert_eq!(complete(&disk), ["even"]);
     attempt.finish().expect("finished");
     attempt.barrier(3, true).expect("prepared");
-    attempt.commit_one(1).expect("committed");
-    attempt.commit_one(0).expect("committed");
+    attempt.subtasks[1].commit().expect("committed");
+    attempt.subtasks[0].commit().expect("committed");
     assert_eq!(complete(&disk), ["even", "odd"], "at the end all are, also if who waits was not the last");
     disk.crash(CrashMode::LoseUnsynced);
     assert_eq!(complete(&disk), ["even", "odd"]);
@@ -97,7 +98,7 @@ fn partitions_that_wait_are_remembered_whatever_fails_and_however_many_subtasks_
         assert_eq!(complete(&disk), ["even"], "from {before} to {after}");
         attempt.finish().expect("finished");
         let last = attempt.barrier(3, true).expect("prepared");
-        attempt.commit_one(0).expect("committed");
+        attempt.subtasks[0].commit().expect("committed");
         drop(attempt);
         disk.crash(CrashMode::LoseUnsynced);
         let mut attempt = start(&disk, after, 3, Some(&last));

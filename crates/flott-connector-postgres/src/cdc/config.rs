@@ -3,7 +3,7 @@
 use super::enumerator;
 use super::reader::PostgresCdcReader;
 use super::split::PostgresCdcSplit;
-use crate::options::Address;
+use crate::options::{Address, credentials};
 use flott_api::{Boundedness, SourceReaderContext, SplitSource};
 use flott_types::{Data, Result, RowChange};
 use std::fmt;
@@ -86,19 +86,7 @@ impl<T: Data> PostgresCdcSource<T> {
         }
     }
 
-    /// The user, if the URL does not name one.
-    #[must_use]
-    pub fn username(mut self, username: impl Into<String>) -> Self {
-        self.address.username = Some(username.into());
-        self
-    }
-
-    /// The password, which is better not in a URL. It is never shown.
-    #[must_use]
-    pub fn password(mut self, password: impl Into<String>) -> Self {
-        self.address.password = Some(password.into());
-        self
-    }
+    credentials!(address);
 
     /// The publication: `publication.name`. By default it has the name of the slot.
     #[must_use]

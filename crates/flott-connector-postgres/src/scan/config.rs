@@ -3,7 +3,7 @@
 use super::enumerator;
 use super::reader::PostgresReader;
 use super::split::PostgresSplit;
-use crate::options::Address;
+use crate::options::{Address, credentials};
 use flott_api::{Boundedness, SourceReaderContext, SplitSource};
 use flott_types::{Data, Result};
 use serde::de::DeserializeOwned;
@@ -69,19 +69,7 @@ impl<T: DeserializeOwned> PostgresSource<T> {
         }
     }
 
-    /// The user, if the URL does not name one.
-    #[must_use]
-    pub fn username(mut self, username: impl Into<String>) -> Self {
-        self.address.username = Some(username.into());
-        self
-    }
-
-    /// The password, which is better not in a URL. It is never shown.
-    #[must_use]
-    pub fn password(mut self, password: impl Into<String>) -> Self {
-        self.address.password = Some(password.into());
-        self
-    }
+    credentials!(address);
 
     /// Reads only these columns.
     #[must_use]

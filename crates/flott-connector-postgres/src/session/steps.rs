@@ -3,12 +3,12 @@
 use super::RealSession;
 use crate::PostgresValue;
 use crate::client::Row;
-use crate::config::WriteMode;
 use crate::describe::is_of_the_row;
-use crate::mark::{Gid, Owner, generation};
-use crate::peer::{Backend, OnBadRow, RefusedRow, RowOp, Session, Visible};
+use crate::gid::Gid;
+use crate::peer::{Backend, RowOp, Session, Visible};
 use crate::schema::{self, ADD_SESSION, LOCK, MINE, NEWER, literal, quoted_table};
 use crate::value::put_line;
+use flott_connector_sql::{OnBadRow, Owner, RefusedRows, WriteMode, generation};
 use flott_types::{Error, ErrorKind, Result};
 
 /// How often to look whether a session has ended, 20 ms apart: half a minute.
@@ -34,12 +34,16 @@ fn numbered_lines(rows: &[RowOp]) -> Vec<u8> {
 
 impl RealSession {
     fn copy(&mut self, data: &[u8], n_rows: usize) -> Result<()> {
-        let sql = schema::copy_statement(&self.target.mode, &self.target.table, &self.target.columns);
+        let sql = schema::copy_statement(
+            &self.target.options.mode,
+            &self.target.options.table,
+            &self.target.options.columns,
+        );
         let n_copied = self.client.copy_in(&sql, data).map_err(|error| self.describe(&sql, error))?;
         if n_copied != n_rows as u64 {
             let message = format!(
                 "table '{}' took {n_copied} of {n_rows} rows: a trigger of the table drops rows, which this sink does not support",
-                self.target.table
+                self.target.options.table
             );
             return Err(Error::user(message));
         }
@@ -58,7 +62,7 @@ impl RealSession {
         let Some(newer) = answer.first() else { return Ok(()) };
         let message = format!(
             "generation {} of the job cannot write to table '{}' any more with sink '{sink}': generation {newer} does",
-            of.subtask, self.target.table
+            of.subtask, self.target.options.table
         );
         Err(Error::new(ErrorKind::Fenced, message))
     }
@@ -107,7 +111,7 @@ impl RealSession {
 
     fn fenced(&self, owner: &Owner) -> Error {
         let Owner { subtask, sink, .. } = owner;
-        let table = &self.target.table;
+        let table = &self.target.options.table;
         let message = format!(
             "another attempt has taken over subtask {subtask} of sink '{sink}', which writes to table '{table}'"
         );
@@ -130,7 +134,7 @@ impl RealSession {
         let message = format!(
             "session {pid} of an earlier attempt, which writes to table '{}' of PostgreSQL database {}, does not end; end it with \
              pg_terminate_backend({pid})",
-            self.target.table, self.options
+            self.target.options.table, self.options
         );
         Err(Error::new(ErrorKind::Retry, message))
     }
@@ -142,32 +146,35 @@ impl RealSession {
         rows: &[RowOp],
         on_bad_row: OnBadRow,
         put: &impl Fn(&mut Self, &[RowOp]) -> Result<()>,
-    ) -> Result<Vec<RefusedRow>> {
+    ) -> Result<RefusedRows> {
         if on_bad_row == OnBadRow::Fail {
-            return put(self, rows).map(|()| Vec::new());
+            return put(self, rows).map(|()| RefusedRows::new());
         }
         self.batch("SAVEPOINT flott_rows")?;
         let error = match put(self, rows) {
-            Ok(()) => return self.batch("RELEASE SAVEPOINT flott_rows").map(|_| Vec::new()),
+            Ok(()) => return self.batch("RELEASE SAVEPOINT flott_rows").map(|_| RefusedRows::new()),
             Err(error) if is_of_the_row(&error) => error,
             Err(error) => return Err(error),
         };
         self.batch("ROLLBACK TO SAVEPOINT flott_rows; RELEASE SAVEPOINT flott_rows")?;
         let (first, second) = rows.split_at(rows.len() / 2);
         if first.is_empty() {
-            return Ok(vec![RefusedRow { idx: 0, error }]);
+            return Ok(RefusedRows::from([(0, error)]));
         }
         let mut refused = self.put(first, on_bad_row, put)?;
         let behind = self.put(second, on_bad_row, put)?.into_iter();
-        refused.extend(behind.map(|row| RefusedRow { idx: first.len() + row.idx, ..row }));
+        refused.extend(behind.map(|(idx, error)| (first.len() + idx, error)));
         Ok(refused)
     }
 
-    fn upsert(&mut self, rows: &[RowOp], on_bad_row: OnBadRow) -> Result<Vec<RefusedRow>> {
-        let WriteMode::Upsert { key } = self.target.mode.clone() else { return Ok(Vec::new()) };
+    fn upsert(&mut self, rows: &[RowOp], on_bad_row: OnBadRow) -> Result<RefusedRows> {
+        let WriteMode::Upsert { key } = self.target.options.mode.clone() else {
+            return Ok(RefusedRows::new());
+        };
         // A new connection does not have the table.
-        self.batch(&schema::create_upserted(&self.target.table, &self.target.columns))?;
-        let [delete, insert] = schema::upsert_statements(&self.target.table, &self.target.columns, &key);
+        self.batch(&schema::create_upserted(&self.target.options.table, &self.target.options.columns))?;
+        let [delete, insert] =
+            schema::upsert_statements(&self.target.options.table, &self.target.options.columns, &key);
         let put = |db: &mut Self, rows: &[RowOp]| {
             db.copy(&numbered_lines(rows), rows.len())?;
             if rows.iter().any(|row| row.is_delete) {
@@ -196,7 +203,7 @@ impl Session for RealSession {
     }
 
     fn set_up(&mut self, parallelism: i64) -> Result<()> {
-        if let WriteMode::Transactional = self.target.mode {
+        if let WriteMode::Transactional = self.target.options.mode {
             self.check_prepared(parallelism)?;
         }
         self.transaction(Self::create)
@@ -218,7 +225,7 @@ impl Session for RealSession {
         self.batch("BEGIN").map(|_| ())
     }
 
-    fn write(&mut self, rows: &[RowOp], on_bad_row: OnBadRow) -> Result<Vec<RefusedRow>> {
+    fn write(&mut self, rows: &[RowOp], on_bad_row: OnBadRow) -> Result<RefusedRows> {
         self.put(rows, on_bad_row, &|db, rows| db.copy(&lines(rows, &[]), rows.len()))
     }
 
@@ -230,7 +237,7 @@ impl Session for RealSession {
         let answer = self.batch(&format!("PREPARE TRANSACTION {}", literal(&gid.text)))?;
         // A transaction that has failed before is rolled back, and the server does not call that an error.
         if answer.tag != "PREPARE TRANSACTION" {
-            let table = &self.target.table;
+            let table = &self.target.options.table;
             let message = format!("the transaction on table '{table}' was rolled back instead of prepared");
             return Err(Error::new(ErrorKind::Retry, message));
         }
@@ -261,7 +268,7 @@ impl Session for RealSession {
         how: &Visible,
         rows: &[RowOp],
         on_bad_row: OnBadRow,
-    ) -> Result<Vec<RefusedRow>> {
+    ) -> Result<RefusedRows> {
         match how {
             Visible::Marked { checkpoint } => {
                 let marks = [
@@ -281,7 +288,7 @@ impl Session for RealSession {
     }
 
     fn delete_marked(&mut self, owner: &Owner, from: i64) -> Result<()> {
-        let target = quoted_table(&self.target.table);
+        let target = quoted_table(&self.target.options.table);
         let [subtask, parallelism, from] = [owner.subtask, owner.parallelism, from].map(|it| it.to_string());
         let parameters: [&str; 5] = [&owner.job, &owner.sink, &parallelism, &subtask, &from];
         self.transaction(|db| {

@@ -1,9 +1,10 @@
 use super::simulated::{Fault, SimulatedPeer};
-use super::{Attempt, Checkpoint, Row, records, rows, sink};
+use super::{Row, record, records, rows, sink};
 use crate::PostgresSink;
-use flott_api::UserResult;
+use flott_env::sim::Simulation;
+use flott_testkit::sink_steps::{SinkAttempt, SinkJob};
 
-const TOTAL: i64 = 3;
+const TOTAL: u64 = 3;
 
 /// Where an attempt dies by itself, and what the network does.
 #[derive(Clone, Debug, Default)]
@@ -14,102 +15,42 @@ struct Plan {
     has_zombies: bool,
 }
 
-struct Job {
-    sink: PostgresSink<Row>,
-    peer: SimulatedPeer,
-    /// Whether rows may be there that a restart would take back.
-    is_exact: bool,
-    completed: Option<Checkpoint>,
-    next_id: u64,
-    runs: u64,
-    steps: u64,
-    plan: Plan,
-    zombies: Vec<Attempt>,
-}
-
-impl Job {
-    fn step(&mut self) -> UserResult {
-        self.steps += 1;
-        if self.plan.deaths.contains(&(self.steps - 1)) { Err("died".into()) } else { Ok(()) }
-    }
-
-    /// All that they try is refused, or does no harm.
-    fn wake_zombies(&mut self) {
-        for zombie in &mut self.zombies {
-            drop(zombie.write());
-            drop(zombie.barrier(self.next_id, false));
-            self.next_id += 1;
-        }
-    }
-
-    fn attempt(&mut self, parallelism: u32) -> UserResult {
-        self.runs += 1;
-        let mut attempt = Attempt::start(&self.sink, parallelism, self.runs, self.completed.as_ref())?;
-        self.wake_zombies();
-        self.check();
-        let result = self.run(&mut attempt);
-        if result.is_err() && self.plan.has_zombies {
-            self.zombies.push(attempt);
-        }
-        result
-    }
-
-    fn run(&mut self, attempt: &mut Attempt) -> UserResult {
-        loop {
-            self.step()?;
-            let is_final = attempt.chunks >= TOTAL;
-            if is_final {
-                attempt.finish()?
-            } else {
-                attempt.write()?
-            }
-            self.step()?;
-            let checkpoint = attempt.barrier(self.next_id, is_final)?;
-            self.next_id += 1;
-            self.step()?;
-            // Every third is aborted.
-            if self.next_id.is_multiple_of(3) && !is_final {
-                continue;
-            }
-            self.completed = Some(checkpoint);
-            for idx in 0..attempt.subtasks.len() {
-                self.step()?;
-                attempt.subtasks[idx].commit()?;
-            }
-            self.wake_zombies();
-            self.check();
-            if is_final {
-                return Ok(());
-            }
-        }
-    }
-
-    fn check(&self) {
-        let committed = rows(&self.peer);
-        let covered = records(self.completed.as_ref().map_or(0, |checkpoint| checkpoint.chunks));
-        if self.is_exact {
-            assert_eq!(committed, covered, "{:?} after {:?}", self.plan, self.completed);
-        } else {
-            assert!(covered.iter().all(|row| committed.contains(row)), "after {:?}", self.completed);
-        }
-    }
-}
-
-/// Returns the steps of the job and the calls of the database.
+/// Returns the steps of the job and the calls of the database. `is_exact` says that no rows may be there that a restart would take back.
 fn run(make: &dyn Fn(&SimulatedPeer) -> PostgresSink<Row>, is_exact: bool, plan: &Plan) -> (u64, u64) {
     let peer = SimulatedPeer::default();
     peer.world().faults = plan.faults.iter().copied().collect();
-    let (sink, plan) = (make(&peer), plan.clone());
-    let zombies = Vec::new();
-    let mut job = Job { sink, peer, is_exact, completed: None, next_id: 1, runs: 0, steps: 0, plan, zombies };
+    let (sink, mut job) = (make(&peer), SinkJob::new(TOTAL, &plan.deaths));
+    let mut zombies = Vec::<SinkAttempt<Row, _>>::new();
     for parallelism in [2, 3, 1, 2, 3, 1] {
-        if job.attempt(parallelism).is_ok() {
-            assert_eq!(rows(&job.peer), records(TOTAL), "{:?}", job.plan);
-            assert!(job.peer.world().prepared.is_empty(), "{:?}", job.plan);
-            return (job.steps, job.peer.world().n_calls);
+        job.runs += 1;
+        let env = Simulation::new(job.runs).env();
+        let started =
+            SinkAttempt::start(&sink, &env, (parallelism, job.runs), job.completed.as_ref(), record);
+        let Ok(mut attempt) = started else { continue };
+        let look = |job: &mut SinkJob| {
+            // All that they try is refused, or does no harm.
+            for zombie in &mut zombies {
+                drop(zombie.write());
+                drop(zombie.barrier(job.next_id, false));
+                job.next_id += 1;
+            }
+            let (committed, covered) = (rows(&peer), records(job.covered()));
+            if is_exact {
+                assert_eq!(committed, covered, "{plan:?}, {job:?}");
+            } else {
+                assert!(covered.iter().all(|row| committed.contains(row)), "{plan:?}, {job:?}");
+            }
+        };
+        if job.run(&mut attempt, look).is_ok() {
+            assert_eq!(rows(&peer), records(TOTAL), "{plan:?}");
+            assert!(peer.world().prepared.is_empty(), "{plan:?}");
+            return (job.steps, peer.world().n_calls);
+        }
+        if plan.has_zombies {
+            zombies.push(attempt);
         }
     }
-    panic!("the job does not end: {:?}", job.plan);
+    panic!("the job does not end: {plan:?}");
 }
 
 fn check(make: impl Fn(&SimulatedPeer) -> PostgresSink<Row>, is_exact: bool) {

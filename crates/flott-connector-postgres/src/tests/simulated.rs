@@ -1,8 +1,9 @@
 //! A database in memory that keeps the contract of the real one, and a network that loses what it is told to lose.
 
 use crate::PostgresValue;
-use crate::mark::{Gid, Owner};
-use crate::peer::{Backend, OnBadRow, Peer, RefusedRow, RowOp, Session, Visible};
+use crate::gid::Gid;
+use crate::peer::{Backend, Peer, RowOp, Session, Visible};
+use flott_connector_sql::{OnBadRow, Owner, RefusedRows};
 use flott_types::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -147,14 +148,14 @@ fn is_owner(world: &World, owner: &Owner) -> Result<()> {
 }
 
 /// Takes rows apart: the table takes no value below 0.
-fn sift(rows: &[RowOp], on_bad_row: OnBadRow) -> Result<(Vec<RowOp>, Vec<RefusedRow>)> {
-    let (mut good, mut refused) = (Vec::new(), Vec::new());
+fn sift(rows: &[RowOp], on_bad_row: OnBadRow) -> Result<(Vec<RowOp>, RefusedRows)> {
+    let (mut good, mut refused) = (Vec::new(), RefusedRows::new());
     for (idx, row) in rows.iter().enumerate() {
         let is_bad = row.values.iter().any(|value| matches!(value, PostgresValue::Integer(..0)));
         match on_bad_row {
             _ if !is_bad => good.push(row.clone()),
             OnBadRow::Fail => return Err(Error::user("a value below 0")),
-            OnBadRow::Refuse => refused.push(RefusedRow { idx, error: Error::user("a value below 0") }),
+            OnBadRow::Refuse => drop(refused.insert(idx, Error::user("a value below 0"))),
         }
     }
     Ok((good, refused))
@@ -210,7 +211,7 @@ impl Session for SimulatedSession {
         })
     }
 
-    fn write(&mut self, rows: &[RowOp], on_bad_row: OnBadRow) -> Result<Vec<RefusedRow>> {
+    fn write(&mut self, rows: &[RowOp], on_bad_row: OnBadRow) -> Result<RefusedRows> {
         self.call(|_, transaction| {
             let (rows, refused) = sift(rows, on_bad_row)?;
             transaction.as_mut().expect("it has begun").extend(rows);
@@ -261,7 +262,7 @@ impl Session for SimulatedSession {
         how: &Visible,
         rows: &[RowOp],
         on_bad_row: OnBadRow,
-    ) -> Result<Vec<RefusedRow>> {
+    ) -> Result<RefusedRows> {
         let of = of(owner, owner.subtask);
         self.call(|world, _| {
             let (rows, refused) = sift(rows, on_bad_row)?;

@@ -1,10 +1,11 @@
 //! Errors name table, statement and remedy.
 
-use super::{Attempt, CREATE, Row, context, database, sink};
+use super::{CREATE, Row, database, sink, start};
 use crate::database::Database;
 use crate::{SqliteSink, SqliteValue};
 use flott_api::{Committable, CommittableId, OnError, Sink, SinkWriter};
 use flott_env::sim::Simulation;
+use flott_testkit::sink_steps::context;
 use flott_types::{CheckpointId, ErrorKind, RecordBatch};
 use rusqlite::Connection;
 use std::path::Path;
@@ -85,7 +86,7 @@ fn what_cannot_work_is_refused_before_the_first_record() {
 fn a_row_that_the_table_does_not_accept_is_an_error_and_nothing_is_written_in_part() {
     let (_directory, path) = database();
     let sink = sink(&path);
-    let mut attempt = Attempt::start(&sink, 1, 1, None).expect("starts");
+    let mut attempt = start(&sink, 1, 1, None).expect("starts");
     attempt.write().expect("written");
     Connection::open(&path)
         .and_then(|it| it.execute_batch("INSERT INTO results VALUES(2, 4, '')"))
@@ -104,7 +105,7 @@ fn a_row_that_the_table_does_not_accept_is_an_error_and_nothing_is_written_in_pa
 fn somebody_who_holds_a_lock_for_too_long_is_an_error_to_try_again() {
     let (_directory, path) = database();
     let sink = sink(&path).busy_timeout(Duration::from_millis(50));
-    let mut attempt = Attempt::start(&sink, 1, 1, None).expect("starts");
+    let mut attempt = start(&sink, 1, 1, None).expect("starts");
     let other = Connection::open(&path).expect("a database");
     other.execute_batch("BEGIN IMMEDIATE").expect("locked");
     let error =
@@ -115,7 +116,7 @@ fn somebody_who_holds_a_lock_for_too_long_is_an_error_to_try_again() {
         "{error}"
     );
     other.execute_batch("COMMIT").expect("unlocked");
-    let mut attempt = Attempt::start(&sink, 1, 2, None).expect("starts");
+    let mut attempt = start(&sink, 1, 2, None).expect("starts");
     attempt.write().expect("written");
 }
 

@@ -1,7 +1,8 @@
-use super::{Attempt, CHUNK, SOURCES, count, database, records, rows, sink};
+use super::{count, database, records, rows, sink, start};
 use crate::{SqliteSink, SqliteValue};
 use flott_api::{Sink, SinkContext, SinkGeneration, SinkWriter};
 use flott_env::sim::Simulation;
+use flott_testkit::sink_steps::{CHUNK, PARTITIONS, context};
 use flott_types::{ErrorKind, RecordBatch, SubtaskIndex};
 use rusqlite::Connection;
 use serde::Serialize;
@@ -11,31 +12,33 @@ use std::time::Duration;
 fn transactional_rows_are_seen_when_they_are_committed_and_committing_twice_is_once() {
     let (_directory, path) = database();
     let sink = sink(&path);
-    let mut attempt = Attempt::start(&sink, 2, 1, None).expect("starts");
+    let mut attempt = start(&sink, 2, 1, None).expect("starts");
     attempt.write().expect("written");
     let checkpoint = attempt.barrier(1, false).expect("prepared");
-    assert_eq!((count(&path, "results"), count(&path, "flott_staged_results")), (0, SOURCES * CHUNK));
+    assert_eq!(
+        (count(&path, "results"), count(&path, "flott_staged_results")),
+        (0, (PARTITIONS * CHUNK) as i64)
+    );
     attempt.commit().expect("committed");
     assert_eq!((rows(&path, "results"), count(&path, "flott_staged_results")), (records(1), 0));
     let committer = attempt.subtasks[1].committer.as_mut().expect("it has one");
     committer.commit(&checkpoint.committables).expect("committed again");
-    Attempt::start(&sink, 3, 2, Some(&checkpoint)).expect("committed again");
+    start(&sink, 3, 2, Some(&checkpoint)).expect("committed again");
     assert_eq!((rows(&path, "results"), count(&path, "flott_commits")), (records(1), 2));
 }
 
 #[test]
 fn what_is_neither_committed_nor_waiting_is_an_error() {
-    let (_directory, path) = database();
     for sql in ["DELETE FROM flott_batches", "DELETE FROM flott_staged_results WHERE n = 3"] {
+        let (_directory, path) = database();
         let sink = sink(&path);
-        let mut attempt = Attempt::start(&sink, 1, 1, None).expect("starts");
+        let mut attempt = start(&sink, 1, 1, None).expect("starts");
         attempt.write().expect("written");
         let checkpoint = attempt.barrier(1, false).expect("prepared");
         Connection::open(&path).expect("a database").execute_batch(sql).expect("lost");
         let error = attempt.commit().expect_err("rows are lost").to_string();
         assert!(error.contains("rows of checkpoint 1 for table 'results' are lost"), "{error}");
-        let error =
-            Attempt::start(&sink, 1, 2, Some(&checkpoint)).err().expect("they are still lost").to_string();
+        let error = start(&sink, 1, 2, Some(&checkpoint)).expect_err("they are still lost").to_string();
         assert!(error.contains("are lost"), "{error}");
         assert_eq!(count(&path, "results"), 0, "nothing in part");
     }
@@ -50,10 +53,10 @@ fn a_writer_whose_subtask_is_taken_over_writes_nothing_any_more() {
             1 => sink(&path).eager(),
             _ => sink(&path).upsert_by(["source", "n"]),
         };
-        let mut zombie = Attempt::start(&sink, 2, 1, None).expect("starts");
+        let mut zombie = start(&sink, 2, 1, None).expect("starts");
         zombie.write().expect("written");
         let checkpoint = zombie.barrier(1, false).expect("prepared");
-        let mut successor = Attempt::start(&sink, 3, 2, Some(&checkpoint)).expect("starts");
+        let mut successor = start(&sink, 3, 2, Some(&checkpoint)).expect("starts");
         zombie.commit().expect("what is committed may be committed again");
         let error = zombie.write().expect_err("it is fenced");
         let error = error.downcast::<flott_types::Error>().expect("an error of the sink");
@@ -70,7 +73,7 @@ fn an_attempt_that_wakes_up_after_its_successor_began_takes_nothing_over() {
     let generation = |job, subtask| SinkGeneration { history: 1, job, subtask };
     let start = |sink: &SqliteSink<super::Row>, of: SinkGeneration, subtask, parallelism| {
         let env = Simulation::new(of.subtask).env();
-        let mut ctx = super::context(&env, subtask, parallelism, of.subtask + 10 * of.job, None);
+        let mut ctx = context(&env, subtask, parallelism, of.subtask + 10 * of.job, None);
         ctx.generation = Some(of);
         sink.create_writer(ctx).expect("a writer")
     };
@@ -112,7 +115,7 @@ fn an_attempt_that_wakes_up_after_its_successor_began_takes_nothing_over() {
 fn going_back_to_an_older_checkpoint_takes_eager_rows_back_also_committed_ones() {
     let (_directory, path) = database();
     let sink = sink(&path).eager();
-    let mut attempt = Attempt::start(&sink, 2, 1, None).expect("starts");
+    let mut attempt = start(&sink, 2, 1, None).expect("starts");
     attempt.write().expect("written");
     let older = attempt.barrier(1, false).expect("prepared");
     attempt.commit().expect("committed");
@@ -122,7 +125,7 @@ fn going_back_to_an_older_checkpoint_takes_eager_rows_back_also_committed_ones()
         attempt.commit().expect("committed");
     }
     assert_eq!(rows(&path, "results_committed"), records(4));
-    let mut attempt = Attempt::start(&sink, 3, 2, Some(&older)).expect("starts");
+    let mut attempt = start(&sink, 3, 2, Some(&older)).expect("starts");
     assert_eq!(rows(&path, "results"), records(1));
     assert_eq!(rows(&path, "results_committed"), records(1));
     // Numbers of checkpoints come again.
@@ -136,7 +139,7 @@ fn going_back_to_an_older_checkpoint_takes_eager_rows_back_also_committed_ones()
     attempt.barrier(2, false).expect("prepared");
     attempt.commit().expect("committed");
     assert_eq!(rows(&path, "results_committed"), records(2));
-    Attempt::start(&sink, 1, 3, None).expect("starts from nothing");
+    start(&sink, 1, 3, None).expect("starts from nothing");
     assert_eq!(count(&path, "results"), 0);
 }
 
@@ -144,23 +147,21 @@ fn going_back_to_an_older_checkpoint_takes_eager_rows_back_also_committed_ones()
 fn going_back_to_an_older_checkpoint_drops_rows_that_wait_and_that_is_said_on_the_way_back() {
     let (_directory, path) = database();
     let sink = sink(&path);
-    let mut attempt = Attempt::start(&sink, 2, 1, None).expect("starts");
+    let mut attempt = start(&sink, 2, 1, None).expect("starts");
     attempt.write().expect("written");
     let older = attempt.barrier(1, false).expect("prepared");
     attempt.write().expect("written");
     let newer = attempt.barrier(2, false).expect("prepared");
-    Attempt::start(&sink, 1, 2, Some(&older)).expect("starts");
+    start(&sink, 1, 2, Some(&older)).expect("starts");
     assert_eq!((rows(&path, "results"), count(&path, "flott_staged_results")), (records(1), 0));
-    assert!(
-        Attempt::start(&sink, 1, 3, Some(&newer)).err().expect("dropped").to_string().contains("are lost")
-    );
+    assert!(start(&sink, 1, 3, Some(&newer)).expect_err("dropped").to_string().contains("are lost"));
 }
 
 #[test]
 fn rows_of_others_are_never_deleted() {
     let (_directory, path) = database();
     let sink = sink(&path).eager();
-    let mut attempt = Attempt::start(&sink, 1, 1, None).expect("starts");
+    let mut attempt = start(&sink, 1, 1, None).expect("starts");
     attempt.write().expect("written");
     attempt.finish().expect("finished");
     let connection = Connection::open(&path).expect("a database");
@@ -170,8 +171,8 @@ fn rows_of_others_are_never_deleted() {
             "INSERT INTO results SELECT 8, n, text, flott_job, 'other', 0, 0 FROM results WHERE source = 0",
         )
         .expect("written");
-    Attempt::start(&sink, 1, 2, None).expect("starts");
-    assert_eq!(count(&path, "results"), 1 + CHUNK);
+    start(&sink, 1, 2, None).expect("starts");
+    assert_eq!(count(&path, "results"), 1 + CHUNK as i64);
     assert_eq!(rows(&path, "results_committed"), [(9, 9)], "what was there without the sink is seen");
 }
 

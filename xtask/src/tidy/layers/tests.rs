@@ -42,6 +42,8 @@ fn layers_in_order_are_fine() {
         "flott-datastream: flott-runtime flott-coordinator",
         "flott-format-json: flott-api",
         "flott-connector-kafka: flott-api flott-format-json",
+        "flott-connector-sql: flott-api",
+        "flott-connector-sqlite: flott-api flott-connector-sql",
         "flott: flott-datastream flott-connector-kafka",
     ];
     assert_eq!(problems(&workspace), Vec::<String>::new());
