@@ -13,6 +13,9 @@ use std::task::{Context, Poll};
 /// What a batch holds at least, unless it then has more than four times the records that were asked for.
 const BATCH_BYTES: usize = 64 * 1024;
 
+/// Large records wait for each other up to so many bytes only, however many records a batch was to have.
+const COLLECTED_BYTES_MAX: usize = 1 << 20;
+
 /// Divides the output of a subtask among its channels.
 ///
 /// Emitting never blocks: what a full channel does not take waits here, and the subtask takes no more input until
@@ -39,7 +42,8 @@ impl<T> fmt::Debug for ResultPartition<T> {
 }
 
 impl<T: Data> ResultPartition<T> {
-    /// A partition that sends batches of about `batch_size` records, up to four times as many if they are small.
+    /// A partition that sends batches of about `batch_size` records, up to four times as many if they are small, and fewer if they are larger than a megabyte
+    /// together.
     pub fn new(
         partitioner: Box<dyn Partitioner<T>>,
         channels: Vec<ChannelSender<T>>,
@@ -86,9 +90,11 @@ impl<T: Data> ResultPartition<T> {
     }
 
     /// How many records are sent at once when many come. A batch costs a lock and may cost waking up a thread, so small
-    /// records go in larger batches.
+    /// records go in larger batches, and large ones in smaller.
     fn full_batch(&self) -> usize {
-        (BATCH_BYTES / self.record_bytes.max(1)).clamp(self.batch_size, 4 * self.batch_size)
+        let within = |bytes: usize| bytes / self.record_bytes.max(1);
+        let many = within(BATCH_BYTES).clamp(self.batch_size, 4 * self.batch_size);
+        many.min(within(COLLECTED_BYTES_MAX).max(1))
     }
 
     /// Forwards a watermark to all channels, behind all records.
@@ -234,6 +240,18 @@ mod tests {
             assert_eq!(records, vec![7; n_records]);
             assert!(records.capacity() <= 2 * n_records, "{} for {n_records}", records.capacity());
             assert!(matches!(gate.poll_next(cx), Poll::Ready(Ok((0, StreamElement::Watermark(_))))));
+        }
+    }
+
+    #[test]
+    fn large_records_do_not_wait_for_many_others() {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let (mut gate, senders) = input_gate::<Vec<u8>>(1, 1 << 30);
+        let mut partition = ResultPartition::new(Box::new(BroadcastPartitioner), senders, 1_000);
+        for (n_bytes, waits) in [(100, true), (1_000, true), (2 << 20, false), (100, true)] {
+            partition.emit(RecordBatch::untimed(vec![vec![0; n_bytes]])).expect("the channel exists");
+            assert!(matches!(partition.poll_ready(cx), Poll::Ready(Ok(()))));
+            assert_eq!(gate.poll_next(cx).is_pending(), waits, "a record of {n_bytes} bytes");
         }
     }
 
