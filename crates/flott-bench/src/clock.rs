@@ -13,6 +13,22 @@ pub(crate) fn measure<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     (start.elapsed(), result)
 }
 
+/// Time since it was made.
+#[derive(Debug)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "a bench measures wall time")]
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a bench measures wall time")]
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 /// Milliseconds since the epoch, for a loop with processing-time windows.
 #[expect(clippy::disallowed_methods, reason = "a reference without the engine has a clock of its own")]
 pub(crate) fn wall_clock_ms() -> i64 {

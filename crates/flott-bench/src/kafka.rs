@@ -3,20 +3,24 @@
 //! Both run in this process, in turn, against the same broker, which shares the machine: the ratio of the processor time that this process takes says
 //! more than the times of the wall clock.
 
+mod latency;
+
 use flott_api::WatermarkStrategy;
 use flott_api::message::{
     DecodeError, DeserializationSchema, MessageDecoder, MessageEncoder, SerializationSchema,
 };
 use flott_api::windowing::TumblingEventTimeWindows;
 use flott_connector_kafka::{DeliveryGuarantee, KafkaSink, KafkaSource, OffsetsInitializer};
-use flott_datastream::StreamExecutionEnvironment;
+use flott_datastream::{JobClient, StreamExecutionEnvironment};
 use flott_services::Kafka;
 use flott_types::{Configuration, options};
+use latency::Case;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::clock;
@@ -39,6 +43,9 @@ pub(crate) struct KafkaArgs {
     /// Subtasks of the job.
     #[arg(long, default_value_t = 1)]
     parallelism: u32,
+    /// Records a second while latencies are measured; without, half of what the job has read in a second.
+    #[arg(long)]
+    latency_rate: Option<f64>,
 }
 
 /// A bid of Nexmark.
@@ -197,26 +204,46 @@ fn bare(servers: &str, input: &str, output: &str, records: u64) {
     wait_for(&producer);
 }
 
-/// The job; returns how many records it must have written.
-fn job(servers: &str, input: &str, output: &str, parallelism: u32, checkpoints: &str) {
-    let mut env =
-        StreamExecutionEnvironment::with_configuration(Configuration::default()).expect("an environment");
-    env.set_parallelism(parallelism).enable_checkpointing(Duration::from_secs(1));
-    env.set(options::CHECKPOINTING_DIR, Some(checkpoints.to_owned()));
-    let source = KafkaSource::new(servers, Json).topics([input]).bounded(OffsetsInitializer::latest());
-    let sink = KafkaSink::new(servers, Json).topic(output).delivery_guarantee(DeliveryGuarantee::ExactlyOnce);
-    let event_time = WatermarkStrategy::for_bounded_out_of_orderness(Duration::from_millis(100))
-        .with_timestamp_assigner(|bid: &Bid, _| bid.date_time);
-    env.from_source(source, event_time, "bids")
-        .key_by(|bid| bid.auction)
-        .window(TumblingEventTimeWindows::of(Duration::from_millis(WINDOW_MS)))
-        .aggregate_with(CountBids, |auction, ctx, bids| Count {
-            auction: *auction,
-            start: ctx.window.start,
-            bids,
-        })
-        .sink_to(sink);
-    env.execute("kafka").expect("the job");
+/// From where to where the job goes.
+struct Pipe<'a> {
+    servers: &'a str,
+    input: &'a str,
+    output: &'a str,
+    parallelism: u32,
+    checkpoints: String,
+}
+
+impl Pipe<'_> {
+    /// Starts the job: up to the newest records that there are, or for ever.
+    fn start(
+        &self,
+        guarantee: DeliveryGuarantee,
+        interval: Duration,
+        until: Option<OffsetsInitializer>,
+    ) -> flott_types::Result<JobClient> {
+        let mut env = StreamExecutionEnvironment::with_configuration(Configuration::default())?;
+        env.set_parallelism(self.parallelism).enable_checkpointing(interval);
+        env.set(options::CHECKPOINTING_DIR, Some(self.checkpoints.clone()));
+        let source = KafkaSource::new(self.servers, Json).topics([self.input]);
+        let source = match until {
+            Some(until) => source.bounded(until),
+            None => source,
+        };
+        let sink = KafkaSink::new(self.servers, Json).topic(self.output).delivery_guarantee(guarantee);
+        let late = Duration::from_millis(latency::OUT_OF_ORDERNESS_MS);
+        let event_time = WatermarkStrategy::for_bounded_out_of_orderness(late)
+            .with_timestamp_assigner(|bid: &Bid, _| bid.date_time);
+        env.from_source(source, event_time, "bids")
+            .key_by(|bid| bid.auction)
+            .window(TumblingEventTimeWindows::of(Duration::from_millis(WINDOW_MS)))
+            .aggregate_with(CountBids, |auction, ctx, bids| Count {
+                auction: *auction,
+                start: ctx.window.start,
+                bids,
+            })
+            .sink_to(sink);
+        env.execute_async("kafka")
+    }
 }
 
 #[derive(Clone)]
@@ -239,8 +266,8 @@ impl flott_api::AggregateFunction<Bid> for CountBids {
     }
 }
 
-/// How many bids the counts in a topic are of, as a reader under `read_committed` sees them.
-fn counted(servers: &str, topic: &str) -> u64 {
+/// Reads all of a topic as a reader under `read_committed` does.
+fn reader(servers: &str, topic: &str) -> BaseConsumer {
     let mut config = config(servers);
     config
         .set("group.id", "check")
@@ -252,6 +279,12 @@ fn counted(servers: &str, topic: &str) -> u64 {
         partitions.add_partition_offset(topic, partition, Offset::Beginning).expect("a partition");
     }
     consumer.assign(&partitions).expect("an assignment");
+    consumer
+}
+
+/// How many bids the counts in a topic are of.
+fn counted(servers: &str, topic: &str) -> u64 {
+    let consumer = reader(servers, topic);
     let mut bids = 0;
     let mut n_empty = 0;
     while n_empty < 20 {
@@ -273,6 +306,34 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
+/// Made by asking for them.
+fn make_topics(producer: &BaseProducer, topics: &[&str]) -> Result<(), String> {
+    topics.iter().try_for_each(|topic| {
+        let found = producer.client().fetch_metadata(Some(topic), Duration::from_secs(30));
+        found.map(drop).map_err(|error| error.to_string())
+    })
+}
+
+/// The report on latencies while `rate` records a second come.
+fn latencies(servers: &str, dir: &Path, parallelism: u32, rate: f64) -> Result<String, String> {
+    let mut report = format!("  latency at {:.2} M/s, ms:", rate / 1e6);
+    let producer: BaseProducer = config(servers).create().map_err(|error| error.to_string())?;
+    for (number, case) in latency::CASES.into_iter().enumerate() {
+        let (input, output) = (format!("live-{number}"), format!("results-{number}"));
+        make_topics(&producer, &[&input, &output])?;
+        let checkpoints = dir.join(&output).display().to_string();
+        let pipe = Pipe { servers, input: &input, output: &output, parallelism, checkpoints };
+        let seen = latency::measure(&pipe, rate, case)?;
+        let Case { guarantee, interval } = case;
+        let [median, p99, most] = [0.5, 0.99, 1.0].map(|part| seen.quantile(part));
+        report.push_str(&format!(
+            "\n    {guarantee:?}, a checkpoint each {interval:?}: median {median:.0}, p99 {p99:.0}, at most {most:.0} ({} results)",
+            seen.len()
+        ));
+    }
+    Ok(report)
+}
+
 /// Measures, and returns the report; why not, if there is no broker.
 pub(crate) fn measure(args: &KafkaArgs) -> Result<String, String> {
     let partitions = N_PARTITIONS.to_string();
@@ -286,14 +347,17 @@ pub(crate) fn measure(args: &KafkaArgs) -> Result<String, String> {
         // Made before anything is measured.
         let (of_bare, of_job) = (format!("bare-{run}"), format!("job-{run}"));
         let producer: BaseProducer = config(&servers).create().map_err(|error| error.to_string())?;
-        for topic in [&of_bare, &of_job] {
-            let found = producer.client().fetch_metadata(Some(topic), Duration::from_secs(30));
-            found.map_err(|error| error.to_string())?;
-        }
+        make_topics(&producer, &[&of_bare, &of_job])?;
         bares.push(timed(|| bare(&servers, "bids", &of_bare, args.records)));
         let checkpoints = dir.path().join(&of_job).display().to_string();
-        jobs.push(timed(|| job(&servers, "bids", &of_job, args.parallelism, &checkpoints)));
-        let bids = counted(&servers, &of_job);
+        let (servers, parallelism) = (servers.as_str(), args.parallelism);
+        let pipe = Pipe { servers, input: "bids", output: &of_job, parallelism, checkpoints };
+        jobs.push(timed(|| {
+            let (guarantee, newest) = (DeliveryGuarantee::ExactlyOnce, Some(OffsetsInitializer::latest()));
+            let client = pipe.start(guarantee, Duration::from_secs(1), newest).expect("the job starts");
+            client.wait().expect("the job");
+        }));
+        let bids = counted(servers, &of_job);
         if bids != args.records {
             return Err(format!("the counts are of {bids} bids of {}", args.records));
         }
@@ -305,6 +369,8 @@ pub(crate) fn measure(args: &KafkaArgs) -> Result<String, String> {
     let rate = |seconds: f64| args.records as f64 / seconds / 1e6;
     let wall: fn(&Took) -> f64 = |took| took.wall;
     let cpu: fn(&Took) -> f64 = |took| took.cpu;
+    let half = args.latency_rate.unwrap_or(args.records as f64 / of(&jobs, wall) / 2.0);
+    let latencies = latencies(&servers, dir.path(), args.parallelism, half)?;
     Ok(format!(
         "{} bids of {} bytes, parallelism {}, median of {}:\n  loop on rdkafka  {:.2} M/s, {:.2} M per second of the processor\n  Flott            \
          {:.2} M/s, {:.2} M per second of the processor\n  Flott takes {:.2} times the time and {:.2} times the processor's",
@@ -318,5 +384,6 @@ pub(crate) fn measure(args: &KafkaArgs) -> Result<String, String> {
         rate(of(&jobs, cpu)),
         ratio(wall),
         ratio(cpu),
-    ))
+    ) + "\n"
+        + &latencies)
 }
