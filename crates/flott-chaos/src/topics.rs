@@ -65,6 +65,7 @@ pub(crate) fn committed_reader(servers: &str, topic: &str) -> Result<BaseConsume
     for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
         all.add_partition_offset(topic, partition.id(), Offset::Beginning)?;
     }
+    ensure!(all.count() > 0, "the broker tells no partition of topic {topic}");
     consumer.assign(&all)?;
     Ok(consumer)
 }

@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+/// How long one reader waits before another one asks.
+const READER_LIMIT: Duration = Duration::from_secs(15);
 
 /// Topics of one broker.
 pub(crate) struct Topics {
@@ -146,9 +148,16 @@ impl Topics {
         Reader(consumer)
     }
 
-    /// The values that can be read under `read_committed`, when there are `n` of them; sorted. Waits a little for more.
+    /// The values that can be read under `read_committed`, when there are `n` of them; sorted. Waits a little for more. A reader that is told nothing
+    /// at all may have been told of no partitions: another one asks again.
     pub(crate) fn committed(&self, topic: &str, n: usize) -> Vec<String> {
-        self.reader(topic, "read_committed").values(n)
+        let started = Instant::now();
+        loop {
+            let values = self.reader(topic, "read_committed").values(n, READER_LIMIT);
+            if values.len() >= n || started.elapsed() > LIMIT {
+                return values;
+            }
+        }
     }
 }
 
@@ -234,9 +243,10 @@ impl Reader {
         }
     }
 
-    pub(crate) fn values(&self, n: usize) -> Vec<String> {
+    /// What there is, sorted: until nothing has come for a while behind `n` of them, or for `limit`.
+    pub(crate) fn values(&self, n: usize, limit: Duration) -> Vec<String> {
         let (mut values, mut last) = (Vec::new(), Instant::now());
-        while last.elapsed() < if values.len() < n { LIMIT } else { Duration::from_millis(400) } {
+        while last.elapsed() < if values.len() < n { limit } else { Duration::from_millis(400) } {
             if let Some(message) = self.poll(Duration::from_millis(50)) {
                 values.push(text(message.payload()));
                 last = Instant::now();
