@@ -15,15 +15,15 @@ use serde::{Deserialize, Serialize};
 /// How many different messages there are: more than what caches and branch predictors remember.
 const MESSAGES: usize = 100_000;
 
-/// A bid as Nexmark has it, with its texts.
+/// A bid as Nexmark has it, with its texts; Avro has no numbers without a sign.
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
 struct BidMessage {
-    #[prost(uint64, tag = "1")]
-    auction: u64,
-    #[prost(uint64, tag = "2")]
-    bidder: u64,
-    #[prost(uint64, tag = "3")]
-    price: u64,
+    #[prost(int64, tag = "1")]
+    auction: i64,
+    #[prost(int64, tag = "2")]
+    bidder: i64,
+    #[prost(int64, tag = "3")]
+    price: i64,
     #[prost(string, tag = "4")]
     channel: String,
     #[prost(string, tag = "5")]
@@ -38,6 +38,7 @@ impl From<Bid> for BidMessage {
     fn from(bid: Bid) -> Self {
         let Bid { auction, bidder, price, date_time, channel, seed: _ } = bid;
         let channel_name = channel.name().into_owned();
+        let [auction, bidder, price] = [auction, bidder, price].map(u64::cast_signed);
         Self { auction, bidder, price, channel: channel_name, url: bid.url(), date_time, extra: bid.extra() }
     }
 }
@@ -45,7 +46,7 @@ impl From<Bid> for BidMessage {
 impl BidMessage {
     fn checksum(&self) -> u64 {
         let texts = self.channel.len() + self.url.len() + self.extra.len();
-        checksum([self.auction, self.bidder, self.price, self.date_time as u64], texts)
+        checksum([self.auction, self.bidder, self.price, self.date_time].map(i64::cast_unsigned), texts)
     }
 }
 

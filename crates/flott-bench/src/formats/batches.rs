@@ -2,7 +2,7 @@
 
 use super::{Decode, avro as avro_format, checksum};
 use flott_api::message::DeserializationSchema;
-use flott_format_arrow::array::{Array, Int64Array, StringArray, UInt64Array};
+use flott_format_arrow::array::{Array, Int64Array, StringArray};
 use flott_format_arrow::schema::{DataType, Field, Schema, SchemaRef};
 use flott_format_arrow::{ArrowBatch, ArrowFormat};
 use flott_format_csv::CsvFormat;
@@ -19,9 +19,9 @@ const BATCH_MESSAGES: usize = 1024;
 
 /// The columns, and what they are as Protocol Buffers.
 const COLUMNS: [(&str, DataType, Type); 7] = [
-    ("auction", DataType::UInt64, Type::Uint64),
-    ("bidder", DataType::UInt64, Type::Uint64),
-    ("price", DataType::UInt64, Type::Uint64),
+    ("auction", DataType::Int64, Type::Int64),
+    ("bidder", DataType::Int64, Type::Int64),
+    ("price", DataType::Int64, Type::Int64),
     ("channel", DataType::Utf8, Type::String),
     ("url", DataType::Utf8, Type::String),
     ("date_time", DataType::Int64, Type::Int64),
@@ -83,16 +83,10 @@ fn decoder(format: &ArrowFormat) -> Decode {
     })
 }
 
-/// A column of integers, with or without a sign.
 fn integers(batch: &ArrowBatch, name: &str) -> Vec<u64> {
     let column = batch.column_by_name(name).expect("a column").as_any();
-    match column.downcast_ref::<UInt64Array>() {
-        Some(column) => column.values().to_vec(),
-        None => {
-            let column = column.downcast_ref::<Int64Array>().expect("integers");
-            column.values().iter().map(|value| *value as u64).collect()
-        }
-    }
+    let column = column.downcast_ref::<Int64Array>().expect("integers");
+    column.values().iter().map(|value| value.cast_unsigned()).collect()
 }
 
 fn checksum_of(batch: &ArrowBatch) -> u64 {
