@@ -153,7 +153,7 @@ fn contenders(bids: &[BidMessage]) -> Vec<Contender> {
 
 fn avro() -> AvroFormat {
     AvroFormat::new(
-        r#"{"type":"record","name":"Bid","fields":[
+        r#"{"type":"record","name":"BidMessage","fields":[
         {"name":"auction","type":"long"},{"name":"bidder","type":"long"},{"name":"price","type":"long"},
         {"name":"channel","type":"string"},{"name":"url","type":"string"},{"name":"date_time","type":"long"},
         {"name":"extra","type":"string"}]}"#,
