@@ -33,9 +33,9 @@ impl Input {
                 // Number `n` is record `n / n_partitions` of its partition.
                 let ends = loop {
                     match topics::ends(&servers, &topic, "read_uncommitted") {
-                        Ok(ends) => break ends,
-                        // The broker is away.
-                        Err(_) => thread::sleep(TICK),
+                        Ok(ends) if ends.len() as u64 == n_partitions => break ends,
+                        // The broker is away, or does not know its partitions yet: one taken for empty would be written again.
+                        _ => thread::sleep(TICK),
                     }
                 };
                 missing.retain(|number| {

@@ -119,7 +119,8 @@ impl<T, W: SinkWriter<T>> SinkOperator<T, W> {
         out.metrics().records_in_errors.fetch_add(n_records, Ordering::Relaxed);
         if let (true, Some(letter)) = (self.has_sent_end, dead_letters.first()) {
             return Err(Error::subtask(format!(
-                "the sink's writer has rejected a record for {} after the end of its input, when dead letters cannot be sent any more:                  it must do that in SinkWriter::finish ({})",
+                "the sink's writer has rejected a record for {} after the end of its input, when dead letters cannot be sent any more: \
+                 it must do that in SinkWriter::finish ({})",
                 letter.split, letter.message
             )));
         }
