@@ -14,6 +14,8 @@
 #![deny(missing_docs)]
 
 mod config;
+#[doc(hidden)]
+pub mod fuzzing;
 mod ingest;
 mod keys;
 mod log;

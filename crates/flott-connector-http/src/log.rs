@@ -326,17 +326,19 @@ fn whole_entries(shared: &Shared, base: u64, path: &Path) -> io::Result<Recovere
     let mut reader = SegmentReader::start(shared.fs.open(path)?, base);
     while let Some(kind) = reader.next_entry(*end)? {
         match kind {
+            // Nobody writes a request between the records of another: so nothing behind is taken for whole either.
+            EntryKind::Key if unfinished.is_some() => break,
             EntryKind::Key => {
                 let unknown = || io::Error::other("a key that another version has written");
                 let (key, place) = decode_key(&reader.entry).ok_or_else(unknown)?;
                 let n_bytes = bytes.len();
                 encode_key(*end, &key, place, bytes)?;
                 match place {
-                    Place::Earlier => keys.push(key),
-                    Place::Here => {
+                    Place::Here if key.n_records > 0 => {
                         let n_left = key.n_records;
                         unfinished = Some(Unfinished { key, n_left, end: *end, n_bytes });
                     }
+                    Place::Here | Place::Earlier => keys.push(key),
                 }
             }
             EntryKind::Record => {

@@ -3,11 +3,14 @@
 //! Everything goes through [`Client`], of which there are two: [`Cluster`], the real one, and in tests a model of a broker with faults. The
 //! traits are public for that model and for no other use.
 
+mod answers;
 mod cluster;
 mod connection;
 mod consumer;
 mod coordinator;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod producer;
 #[cfg(feature = "kafka-ssl")]
 mod tls;

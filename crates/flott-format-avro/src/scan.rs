@@ -145,11 +145,13 @@ impl<'a> Scan<'a> {
             if n_items == 0 {
                 return Ok(());
             }
+            let mut size = None;
             if n_items < 0 {
                 // The size of the block stands behind, for who leaves it out.
-                self.integer()?;
+                size = Some(self.integer()?);
                 n_items = n_items.saturating_neg();
             }
+            let block = self.at;
             // More than that, and a decoder that makes room for them does so for nothing.
             let n_left = self.bytes.len().saturating_sub(self.at).max(EMPTY_ITEMS_MAX);
             if usize::try_from(n_items).map_or(true, |n_items| n_items > n_left) {
@@ -162,6 +164,11 @@ impl<'a> Scan<'a> {
                 self.path.pop();
                 idx += 1;
                 n_empty += usize::from(self.at == start);
+            }
+            let found = (self.at - block) as i64;
+            if let Some(size) = size.filter(|size| *size != found) {
+                self.at = block;
+                return Err(format!("items of {found} bytes, which are said to have {size}"));
             }
             if n_empty > EMPTY_ITEMS_MAX {
                 return Err(format!("a list of more than {EMPTY_ITEMS_MAX} items without bytes"));

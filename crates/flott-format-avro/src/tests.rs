@@ -99,6 +99,9 @@ fn bytes_are_those_of_the_specification() {
     // A block may say its size.
     let sized = b"\x06Ann\x3c\x02\x06a@b\x01\x04\x02x\x00\x02\x02k\0\0\0\0\0\0\xe0\x3f\0\x02\x01";
     assert_eq!(decode(&AvroFormat::new(USER), sized), Ok(vec![user()]));
+    let lies = b"\x06Ann\x3c\x02\x06a@b\x01\x06\x02x\x00\x02\x02k\0\0\0\0\0\0\xe0\x3f\0\x02\x01";
+    let why = decode::<User>(&AvroFormat::new(USER), lies).unwrap_err();
+    assert!(why.contains("items of 2 bytes, which are said to have 3"), "{why}");
     assert_eq!(decode::<User>(&AvroFormat::new(USER), b""), Ok(vec![]));
 }
 

@@ -1,5 +1,7 @@
 //! Messages become rows of Arrow batches.
 
+mod wire;
+
 use crate::ProtobufFormat;
 use crate::decoder::FramedDecoder;
 use crate::format::Framing;
@@ -116,6 +118,7 @@ impl ProtobufRows {
     fn append(&mut self, columns: &mut Columns, message: &[u8]) -> Result<(), DecodeError> {
         let descriptor = &self.descriptor;
         let mut read = |payload: &[u8]| {
+            wire::check(descriptor, payload)?;
             let message =
                 DynamicMessage::decode(descriptor.clone(), payload).map_err(|error| error.to_string())?;
             append_fields(columns.start_row(), &message)

@@ -1,6 +1,7 @@
 //! Decoders of bytes that come from outside, as functions of bytes that must return: without a panic, without end, without unbounded
-//! memory. Snapshots, state, files, sockets and configuration are here; answers of object stores and databases are not, as libraries read them,
-//! and neither are parked sections of state, whose checksum is compared before anybody decodes them. Bytes that a target accepts are used, and what
+//! memory. Snapshots, state, messages, files, sockets, configuration and what PostgreSQL and Kafka answer to clients of our own are here; answers that
+//! libraries read are not, nor what has a checksum that is compared before anybody decodes it: parked sections of state, and Arrow batches in
+//! snapshots, whose library panics over what it has not written. Bytes that a target accepts are used, and what
 //! they mean is written and read once more where there is a way to write it.
 //!
 //! * `target`: [`Target`], a function with its seeds, and [`TARGETS`], all of them. `targets`: one file per kind of decoder.

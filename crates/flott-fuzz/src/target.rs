@@ -1,8 +1,8 @@
 //! What is fuzzed.
 
 use crate::targets::{
-    cold, config, encoded, files, http_log, joins, keyed_state, messages, operator_state, operators, parts,
-    postgres, sinks, snapshots, socket, splits, sqlite, values,
+    batches, cold, config, encoded, files, http_log, joins, kafka, keyed_state, messages, operator_state,
+    operators, parts, postgres, sinks, snapshots, socket, splits, sqlite, values,
 };
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ const fn target(name: &'static str, (run, seeds): (Run, Seeds), n_tested: u32) -
 }
 
 /// All targets.
-pub const TARGETS: [Target; 28] = [
+pub const TARGETS: [Target; 34] = [
     target("manifest", (snapshots::manifest, snapshots::manifests), 2_000),
     target("owner", (snapshots::owner, snapshots::owners), 300),
     target("part", (parts::part, parts::files), 500),
@@ -51,8 +51,14 @@ pub const TARGETS: [Target; 28] = [
     target("csv_message", (messages::csv, messages::csv_seeds), 4_000),
     target("avro_message", (encoded::avro, encoded::avro_seeds), 4_000),
     target("protobuf_message", (encoded::protobuf, encoded::protobuf_seeds), 4_000),
+    target("json_batch", (batches::json, batches::json_seeds), 2_000),
+    target("csv_batch", (batches::csv, batches::csv_seeds), 2_000),
+    target("avro_batch", (batches::avro, batches::avro_seeds), 1_000),
+    target("protobuf_batch", (batches::protobuf, batches::protobuf_seeds), 2_000),
+    target("kafka_broker", (kafka::answers, kafka::seeds), 2_000),
     target("postgres_server", (postgres::server, postgres::transcripts), 4_000),
     target("http_log", (http_log::read, http_log::logs), 1_000),
+    target("http_log_entries", (http_log::recover, http_log::entries), 2_000),
     target("config", (config::load, config::files), 1_500),
     target("values", (values::set, values::texts), 4_000),
 ];

@@ -1,11 +1,13 @@
 //! The decoders.
 
+pub(crate) mod batches;
 pub(crate) mod cold;
 pub(crate) mod config;
 pub(crate) mod encoded;
 pub(crate) mod files;
 pub(crate) mod http_log;
 pub(crate) mod joins;
+pub(crate) mod kafka;
 pub(crate) mod keyed_state;
 pub(crate) mod messages;
 pub(crate) mod operator_state;

@@ -2,15 +2,16 @@
 
 #![expect(clippy::disallowed_methods, reason = "the seam has no connection that can be written to")]
 
+use super::answers::{Asked, fits};
 use crate::properties::{Properties, Security};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use flott_scram::{Scram, ScramError, ScramHash};
 use flott_types::Error;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{
     RequestHeader, ResponseHeader, SaslAuthenticateRequest, SaslHandshakeRequest,
 };
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 
@@ -38,7 +39,7 @@ impl From<Error> for Refusal {
 }
 
 /// Bytes to and from a broker.
-trait Wire: Read + Write + Send {}
+pub(super) trait Wire: Read + Write + Send {}
 impl<T: Read + Write + Send> Wire for T {}
 
 /// A connection to a broker.
@@ -47,11 +48,16 @@ pub(super) struct Connection(Box<dyn Wire>);
 impl Connection {
     /// Connects to `server`, `host:port`.
     pub(super) fn open(server: &str, properties: &Properties) -> Result<Self, Refusal> {
-        let Security { encrypts, mechanism } = properties.security()?;
+        let Security { encrypts, .. } = properties.security()?;
         let tcp = connect(server, properties)?;
         let wire: Box<dyn Wire> = if encrypts { encrypt(tcp, server, properties)? } else { Box::new(tcp) };
+        Self::begin(wire, server, properties)
+    }
+
+    /// Begins what is said on a wire to `server`.
+    pub(super) fn begin(wire: Box<dyn Wire>, server: &str, properties: &Properties) -> Result<Self, Refusal> {
         let mut connection = Self(wire);
-        if let Some(mechanism) = mechanism {
+        if let Some(mechanism) = properties.security()?.mechanism {
             connection.authenticate(server, mechanism, properties)?;
         }
         Ok(connection)
@@ -84,7 +90,7 @@ impl Connection {
         let (username, password) = (option("sasl.username")?, option("sasl.password")?);
         let handshake =
             SaslHandshakeRequest::default().with_mechanism(StrBytes::from_string(mechanism.to_owned()));
-        let answer = self.ask(&handshake, 1)?;
+        let answer = self.ask(&handshake)?;
         if answer.error_code != 0 {
             let known: Vec<&str> = answer.mechanisms.iter().map(StrBytes::as_str).collect();
             return Err(Refusal::Final(Error::user(format!(
@@ -107,7 +113,7 @@ impl Connection {
     /// One message of a mechanism, and the broker's answer to it.
     fn prove(&mut self, server: &str, username: &str, message: String) -> Result<String, Refusal> {
         let request = SaslAuthenticateRequest::default().with_auth_bytes(message.into_bytes().into());
-        let answer = self.ask(&request, 0)?;
+        let answer = self.ask(&request)?;
         if answer.error_code == 0 {
             return Ok(String::from_utf8_lossy(&answer.auth_bytes).into_owned());
         }
@@ -120,8 +126,9 @@ impl Connection {
     }
 
     /// Sends a request and reads the answer: a length, a header, a body each way.
-    pub(super) fn ask<R: Request>(&mut self, request: &R, version: i16) -> io::Result<R::Response> {
+    pub(super) fn ask<R: Asked>(&mut self, request: &R) -> io::Result<R::Response> {
         const CORRELATION_ID: i32 = 1;
+        let version = R::VERSION;
         let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         let header = RequestHeader::default()
             .with_request_api_key(R::KEY)
@@ -150,14 +157,15 @@ impl Connection {
         let mut answer = vec![0; len as usize];
         self.0.read_exact(&mut answer)?;
         let mut answer = Bytes::from(answer);
-        let decoded = ResponseHeader::decode(&mut answer, R::Response::header_version(version))
-            .and_then(|header| Ok((header, R::Response::decode(&mut answer, version)?)));
-        let (header, response) =
-            decoded.map_err(|error| invalid(&format!("cannot decode the answer: {error}")))?;
-        if header.correlation_id != CORRELATION_ID || answer.has_remaining() {
+        let undecodable = |error| invalid(&format!("cannot decode the answer: {error}"));
+        let header = ResponseHeader::decode(&mut answer, R::Response::header_version(version));
+        if header.map_err(undecodable)?.correlation_id != CORRELATION_ID {
             return Err(invalid("the answer is of another request"));
         }
-        Ok(response)
+        if !fits(R::ANSWER, &answer) {
+            return Err(invalid("the answer is cut short, or of another request"));
+        }
+        R::Response::decode(&mut answer, version).map_err(undecodable)
     }
 }
 

@@ -1,10 +1,11 @@
 //! Asks transaction coordinators what `rdkafka` cannot ask: which transactions are open, and to end one whose producer is gone.
 //!
-//! The requests are of versions that brokers since Kafka 3.0 answer. Ends are those of the protocol before KIP-890: they leave the producer's
+//! Which versions of the requests are asked, `answers.rs` says. Ends are those of the protocol before KIP-890: they leave the producer's
 //! epoch as it is, so that an end whose answer was lost can be asked for again and is answered as the first time.
 
 #![expect(clippy::disallowed_methods, reason = "waits for real brokers, in calls that may take their time")]
 
+use super::answers::Asked;
 use super::connection::{Connection, Refusal};
 use super::{CommitOutcome, TransactionHandle};
 use crate::properties::Properties;
@@ -15,7 +16,7 @@ use kafka_protocol::messages::{
     DescribeTransactionsRequest, EndTxnRequest, FindCoordinatorRequest, InitProducerIdRequest,
     ListTransactionsRequest, MetadataRequest, ProducerId, TopicName, TransactionalId,
 };
-use kafka_protocol::protocol::{Request, StrBytes};
+use kafka_protocol::protocol::StrBytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -30,6 +31,9 @@ const FENCED_TIMEOUT_MS: i32 = 59_999;
 /// Where brokers keep what they know of transactions.
 const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 
+/// Who tells of more partitions of that is no broker: Kafka's default is 50.
+const PARTITIONS_MAX: usize = 100_000;
+
 /// Codes of errors in answers.
 mod code {
     pub(super) const NONE: i16 = 0;
@@ -37,6 +41,7 @@ mod code {
     pub(super) const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
     pub(super) const COORDINATOR_NOT_AVAILABLE: i16 = 15;
     pub(super) const NOT_COORDINATOR: i16 = 16;
+    pub(super) const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
     pub(super) const INVALID_PRODUCER_EPOCH: i16 = 47;
     pub(super) const INVALID_TXN_STATE: i16 = 48;
     pub(super) const INVALID_PRODUCER_ID_MAPPING: i16 = 49;
@@ -49,19 +54,27 @@ mod code {
 /// The brokers of a cluster, one connection each.
 pub(super) struct Coordinators {
     properties: Properties,
+    connect: Box<Connect>,
     connections: Mutex<BTreeMap<String, Connection>>,
 }
 
+/// Connects to a broker.
+type Connect = dyn Fn(&str, &Properties) -> std::result::Result<Connection, Refusal> + Send + Sync;
+
 impl Coordinators {
     pub(super) fn new(properties: Properties) -> Self {
-        Self { properties, connections: Mutex::new(BTreeMap::new()) }
+        Self::with_connections(properties, Box::new(Connection::open))
+    }
+
+    pub(super) fn with_connections(properties: Properties, connect: Box<Connect>) -> Self {
+        Self { properties, connect, connections: Mutex::new(BTreeMap::new()) }
     }
 
     /// The ids that begin with `prefix` under which a transaction is open or may come to be, on all brokers.
     pub(super) fn open_transactions(&self, prefix: &str) -> Result<Vec<String>> {
         self.patiently("list transactions", || {
             // A broker that has just started answers with what its coordinators have loaded: nothing, and no error.
-            let brokers = self.loaded_brokers()?;
+            let brokers = self.loaded_brokers(prefix)?;
             let mut found = Vec::new();
             for broker in &brokers {
                 let (open, empty): (Vec<_>, Vec<_>) = self
@@ -71,7 +84,7 @@ impl Coordinators {
                 found.extend(open.into_iter().map(|(id, _)| id));
                 found.extend(self.to_begin(broker, empty.into_iter().map(|(id, _)| id))?);
             }
-            if self.loaded_brokers()? != brokers {
+            if self.loaded_brokers(prefix)? != brokers {
                 return Err(Refusal::Passes("the transaction coordinators move".to_owned()));
             }
             found.sort();
@@ -83,7 +96,7 @@ impl Coordinators {
     /// Waits until no transaction whose id begins with `prefix` is being ended.
     pub(super) fn await_ends(&self, prefix: &str) -> Result<()> {
         self.patiently("wait for the ends of transactions", || {
-            for broker in self.loaded_brokers()? {
+            for broker in self.loaded_brokers(prefix)? {
                 if let Some((id, _)) = self.list(&broker, prefix, ["PrepareCommit", "PrepareAbort"])?.pop() {
                     return Err(Refusal::Passes(format!("transaction '{id}' is being ended")));
                 }
@@ -100,7 +113,7 @@ impl Coordinators {
         states: [&'static str; 2],
     ) -> std::result::Result<Vec<(String, String)>, Refusal> {
         let states = states.map(StrBytes::from_static_str).to_vec();
-        let answer = self.ask(broker, &ListTransactionsRequest::default().with_state_filters(states), 0)?;
+        let answer = self.ask(broker, &ListTransactionsRequest::default().with_state_filters(states))?;
         refused(answer.error_code, "list transactions")?;
         let told = answer.transaction_states.into_iter();
         let told = told.map(|it| (it.transactional_id.to_string(), it.transaction_state.to_string()));
@@ -119,7 +132,7 @@ impl Coordinators {
         }
         let request = DescribeTransactionsRequest::default().with_transactional_ids(ids);
         let mut found = Vec::new();
-        for state in self.ask(broker, &request, 0)?.transaction_states {
+        for state in self.ask(broker, &request)?.transaction_states {
             // Forgotten since.
             if state.error_code == code::TRANSACTIONAL_ID_NOT_FOUND {
                 continue;
@@ -133,16 +146,21 @@ impl Coordinators {
     }
 
     /// The addresses of the brokers that coordinate transactions, once each of them has loaded all that it is to know.
-    fn loaded_brokers(&self) -> std::result::Result<BTreeSet<String>, Refusal> {
+    fn loaded_brokers(&self, prefix: &str) -> std::result::Result<BTreeSet<String>, Refusal> {
         let topic = TopicName(StrBytes::from_static_str(TRANSACTIONS_TOPIC));
         let topics = vec![MetadataRequestTopic::default().with_name(Some(topic))];
         let request =
             MetadataRequest::default().with_topics(Some(topics)).with_allow_auto_topic_creation(false);
-        let metadata = self.ask_any(&request, 9)?;
+        let metadata = self.ask_any(&request)?;
         let partitions = match metadata.topics.into_iter().next() {
             // Nobody has ever begun a transaction.
             Some(topic) if topic.error_code == code::UNKNOWN_TOPIC_OR_PARTITION => return Ok(BTreeSet::new()),
             Some(topic) if topic.error_code == code::NONE => topic.partitions,
+            Some(topic) if topic.error_code == code::TOPIC_AUTHORIZATION_FAILED => {
+                return Err(Refusal::Final(Error::user(format!(
+                    "the user of the job needs the ACL Describe for topic {TRANSACTIONS_TOPIC}: it says which broker coordinates which transaction"
+                ))));
+            }
             _ => {
                 return Err(Refusal::Passes(
                     "the brokers do not tell who coordinates transactions".to_owned(),
@@ -150,12 +168,18 @@ impl Coordinators {
             }
         };
         // An id of each partition: only who coordinates it, and has loaded it, says that there is none.
+        let mut leaders: Vec<(i32, i32)> =
+            partitions.iter().map(|partition| (partition.partition_index, partition.leader_id.0)).collect();
+        leaders.sort_unstable();
         let mut probes: BTreeMap<i32, Vec<TransactionalId>> = BTreeMap::new();
-        for partition in &partitions {
-            let of_partition =
-                |probe: &String| partition_of(probe, partitions.len()) == partition.partition_index;
-            let probe = (0..).map(|n: u64| format!("flott-probe-{n}")).find(of_partition);
-            probes.entry(partition.leader_id.0).or_default().extend(probe.as_deref().map(transactional));
+        for ((partition, id), (told, leader)) in
+            (0..).zip(ids_of_partitions(prefix, leaders.len())?).zip(leaders)
+        {
+            if told != partition {
+                let why = format!("the brokers do not tell of partition {partition} of {TRANSACTIONS_TOPIC}");
+                return Err(Refusal::Passes(why));
+            }
+            probes.entry(leader).or_default().push(transactional(&id));
         }
         let mut loaded = BTreeSet::new();
         for (leader, ids) in probes {
@@ -163,9 +187,13 @@ impl Coordinators {
             let Some(broker) = broker else {
                 return Err(Refusal::Passes("a partition of transactions has no leader".to_owned()));
             };
-            let broker = address(&broker.host, broker.port);
+            let (broker, n_probes) = (address(&broker.host, broker.port), ids.len());
             let request = DescribeTransactionsRequest::default().with_transactional_ids(ids);
-            for state in self.ask(&broker, &request, 0)?.transaction_states {
+            let states = self.ask(&broker, &request)?.transaction_states;
+            if states.len() != n_probes {
+                return Err(Refusal::Passes(format!("{broker} tells of {} of {n_probes} ids", states.len())));
+            }
+            for state in states {
                 if state.error_code != code::TRANSACTIONAL_ID_NOT_FOUND {
                     refused(state.error_code, "describe a transaction")?;
                 }
@@ -190,7 +218,7 @@ impl Coordinators {
         self.patiently(&format!("look for transaction '{id}'"), || {
             let request =
                 DescribeTransactionsRequest::default().with_transactional_ids(vec![transactional(id)]);
-            let answer = self.ask_coordinator(id, &request, 0)?;
+            let answer = self.ask_coordinator(id, &request)?;
             let Some(state) = answer.transaction_states.into_iter().next() else {
                 return Err(Refusal::Passes("the coordinator told nothing".to_owned()));
             };
@@ -211,7 +239,7 @@ impl Coordinators {
                 .with_producer_id(ProducerId(*producer_id))
                 .with_producer_epoch(*epoch)
                 .with_committed(true);
-            let answer = self.ask_coordinator(id, &request, 3)?;
+            let answer = self.ask_coordinator(id, &request)?;
             match answer.error_code {
                 code::INVALID_TXN_STATE => Ok(Some("it was aborted (INVALID_TXN_STATE)")),
                 code::INVALID_PRODUCER_EPOCH | code::PRODUCER_FENCED => Ok(Some(
@@ -235,7 +263,7 @@ impl Coordinators {
                 .with_transaction_timeout_ms(FENCED_TIMEOUT_MS)
                 .with_producer_id(ProducerId(-1))
                 .with_producer_epoch(-1);
-            let answer = self.ask_coordinator(id, &request, 4)?;
+            let answer = self.ask_coordinator(id, &request)?;
             refused(answer.error_code, "abort a transaction")
         })
     }
@@ -248,42 +276,39 @@ impl Coordinators {
     ) -> Result<T> {
         let n_tries = self.properties.request_timeout().as_millis() / RETRY_PAUSE.as_millis();
         let mut last = String::new();
-        for _ in 0..n_tries.max(1) {
+        for n in 0..n_tries.max(1) {
+            if n > 0 {
+                std::thread::sleep(RETRY_PAUSE);
+            }
             match ask() {
                 Ok(answer) => return Ok(answer),
                 Err(Refusal::Final(error)) => return Err(error.context(format!("cannot {what}"))),
                 Err(Refusal::Passes(why)) => last = why,
             }
-            std::thread::sleep(RETRY_PAUSE);
         }
         let servers = self.properties.bootstrap_servers();
         Err(Error::new(ErrorKind::Retry, format!("cannot {what} at {servers}: {last}")))
     }
 
     /// Asks the coordinator of a transactional id.
-    fn ask_coordinator<R>(
-        &self,
-        id: &str,
-        request: &R,
-        version: i16,
-    ) -> std::result::Result<R::Response, Refusal>
+    fn ask_coordinator<R>(&self, id: &str, request: &R) -> std::result::Result<R::Response, Refusal>
     where
-        R: Request,
+        R: Asked,
     {
         let key = StrBytes::from_string(id.to_owned());
-        let found = self.ask_any(&FindCoordinatorRequest::default().with_key(key).with_key_type(1), 3)?;
+        let found = self.ask_any(&FindCoordinatorRequest::default().with_key(key).with_key_type(1))?;
         refused(found.error_code, "find the coordinator of a transaction")?;
-        self.ask(&address(&found.host, found.port), request, version)
+        self.ask(&address(&found.host, found.port), request)
     }
 
     /// Asks the first of the bootstrap servers that answers.
-    fn ask_any<R>(&self, request: &R, version: i16) -> std::result::Result<R::Response, Refusal>
+    fn ask_any<R>(&self, request: &R) -> std::result::Result<R::Response, Refusal>
     where
-        R: Request,
+        R: Asked,
     {
         let mut last = Refusal::Passes("there are no bootstrap servers".to_owned());
         for server in self.properties.bootstrap_servers().split(',').map(str::trim) {
-            match self.ask(server, request, version) {
+            match self.ask(server, request) {
                 Ok(answer) => return Ok(answer),
                 Err(Refusal::Final(error)) => return Err(Refusal::Final(error)),
                 Err(passes) => last = passes,
@@ -293,18 +318,18 @@ impl Coordinators {
     }
 
     /// Asks a broker. A connection on which anything went wrong is not used again.
-    fn ask<R>(&self, server: &str, request: &R, version: i16) -> std::result::Result<R::Response, Refusal>
+    fn ask<R>(&self, server: &str, request: &R) -> std::result::Result<R::Response, Refusal>
     where
-        R: Request,
+        R: Asked,
     {
         let open = self.connections.lock().unwrap_or_else(PoisonError::into_inner).remove(server);
         let is_new = open.is_none();
-        let mut connection = open.map_or_else(|| Connection::open(server, &self.properties), Ok)?;
-        let answer = match connection.ask(request, version) {
+        let mut connection = open.map_or_else(|| (self.connect)(server, &self.properties), Ok)?;
+        let answer = match connection.ask(request) {
             // The broker may have closed it since it was used last.
             Err(_) if !is_new => {
-                connection = Connection::open(server, &self.properties)?;
-                connection.ask(request, version)?
+                connection = (self.connect)(server, &self.properties)?;
+                connection.ask(request)?
             }
             answer => answer?,
         };
@@ -312,6 +337,28 @@ impl Coordinators {
         connections.insert(server.to_owned(), connection);
         Ok(answer)
     }
+}
+
+/// For each partition of [`TRANSACTIONS_TOPIC`] an id that belongs to it, begins with `prefix` (so that who may use that may ask for it) and that
+/// nobody uses.
+fn ids_of_partitions(prefix: &str, n_partitions: usize) -> std::result::Result<Vec<String>, Refusal> {
+    let told =
+        || Refusal::Passes(format!("the brokers tell of {n_partitions} partitions of {TRANSACTIONS_TOPIC}"));
+    if n_partitions == 0 || n_partitions > PARTITIONS_MAX {
+        return Err(told());
+    }
+    let mut ids = vec![None; n_partitions];
+    // Digits to the base of the hash that follow each other, as many for each number: so hashes follow each other, too, and only where they have no
+    // more bits they begin anew. What is longer than all partitions on one side of that has one for each.
+    for n in 0..2 * n_partitions as u32 {
+        let digits = [29_791, 961, 31, 1].map(|unit| char::from(b'0' + (n / unit % 31) as u8));
+        let id = format!("{prefix}-probe-{}", String::from_iter(digits));
+        let partition = usize::try_from(partition_of(&id, n_partitions)).unwrap_or(usize::MAX);
+        if let Some(free @ None) = ids.get_mut(partition) {
+            *free = Some(id);
+        }
+    }
+    ids.into_iter().collect::<Option<_>>().ok_or_else(told)
 }
 
 /// The partition of [`TRANSACTIONS_TOPIC`] that an id belongs to: by the hash of a string in Java.
@@ -362,5 +409,19 @@ mod tests {
         // "flott".hashCode() is 97526953, and "polygenelubricants".hashCode() the least integer.
         assert_eq!(partition_of("flott", 50), 97_526_953 % 50);
         assert_eq!(partition_of("polygenelubricants", 50), 0);
+    }
+
+    #[test]
+    fn each_partition_has_an_id_that_belongs_to_it() {
+        for n_partitions in [1, 2, 3, 31, 50, 62, 64, 961, 1_000, PARTITIONS_MAX] {
+            // The hash of the last one's first id is 20 less than where hashes begin anew.
+            for prefix in ["flott", "", "ä", "BWIL][T"] {
+                let ids = ids_of_partitions(prefix, n_partitions).ok().expect("found");
+                assert!(ids.iter().all(|id| id.starts_with(prefix)));
+                let partitions = ids.iter().map(|id| partition_of(id, n_partitions));
+                assert!(partitions.eq(0..n_partitions as i32), "{n_partitions}");
+            }
+        }
+        assert!([0, PARTITIONS_MAX + 1].iter().all(|n| ids_of_partitions("", *n).is_err()));
     }
 }

@@ -175,3 +175,17 @@ fn what_has_no_columns_is_said_when_the_format_is_made() {
     assert!(refused(&files(), "example.Nobody").contains("no message 'example.Nobody'"));
     assert!(refused(b"\xff", "example.Order").contains("cannot read a set of files"));
 }
+
+#[test]
+fn a_field_that_was_written_as_another_type_is_malformed_as_for_the_generated_type() {
+    // The id as bytes, a share as an integer, an inner number in four bytes; and numbers that are not packed.
+    let messages =
+        [&b"\x0a\x01x"[..], b"\x22\x05\x0a\x01k\x10\x07", b"\x2a\x05\x0d\0\0\0\0", b"\x18\x02\x18\x04"];
+    let messages = messages.map(<[u8]>::to_vec);
+    let format = ProtobufFormat::<Order>::new();
+    let arrow = format.clone().arrow(&files(), "example.Order").expect("columns");
+    check_alike::<Order>(&format, &arrow, &messages);
+    let read = read_batches(&arrow, &messages);
+    let expected = "field 'shares': field 'value': written as Varint, expected SixtyFourBit";
+    assert_eq!((read.malformed.len(), read.malformed[1].1.as_str()), (3, expected));
+}

@@ -92,7 +92,7 @@ pub(crate) fn protobuf(bytes: &[u8]) {
     }
 }
 
-fn written<T>(schema: &impl SerializationSchema<T>, record: &T) -> Vec<u8> {
+pub(super) fn written<T>(schema: &impl SerializationSchema<T>, record: &T) -> Vec<u8> {
     let mut message = Vec::new();
     schema.create_encoder().expect("made").encode(record, &mut message).expect("written");
     message
