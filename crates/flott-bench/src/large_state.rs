@@ -30,8 +30,9 @@ const VALUE_BYTES: u64 = 2000;
 /// How often the parent looks whether the checkpoint is there.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// How long it looks.
+/// How long a checkpoint may take, with what a slow disk needs for each gigabyte.
 const LOOK_FOR: Duration = Duration::from_secs(300);
+const LOOK_FOR_EACH_GB: Duration = Duration::from_secs(60);
 
 /// How much state, in how much memory.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -42,6 +43,10 @@ pub(crate) struct LargeStateArgs {
     /// What a process may have at most, in MB.
     #[arg(long, default_value_t = 128)]
     limit: u64,
+
+    /// Seconds between two checkpoints. With more than it takes to fill state there is one, and room on disk is needed for no other.
+    #[arg(long, default_value_t = 10)]
+    interval: u64,
 
     /// Checkpoints have what has changed since the one before; while state is filled there are several.
     #[arg(long)]
@@ -55,8 +60,8 @@ pub(crate) enum LargeStateError {
     Io(#[from] io::Error),
     #[error("the process that fills state has ended before it was killed")]
     EndedEarly,
-    #[error("no checkpoint of all state within {LOOK_FOR:?}")]
-    NoCheckpoint,
+    #[error("no checkpoint of all state within {0:?}")]
+    NoCheckpoint(Duration),
     #[error("the restored process has said {0:?} instead of {1:?}")]
     Wrong(String, String),
     #[error("a process had {0} MB, {1} are allowed")]
@@ -103,7 +108,8 @@ pub(crate) fn measure(args: LargeStateArgs) -> Result<LargeState, LargeStateErro
         return Err(LargeStateError::EndedEarly);
     }
     let checkpoints = dir.path().join("checkpoints");
-    let (checkpoint, checkpoint_bytes) = clock::measure(|| wait_for_checkpoint(&checkpoints));
+    let (checkpoint, checkpoint_bytes) =
+        clock::measure(|| wait_for_checkpoint(&checkpoints, args.look_for()));
     let checkpoint_bytes = checkpoint_bytes?;
     let first_mb = peak_mb(filling.0.id())?;
     filling.0.kill()?;
@@ -125,6 +131,11 @@ pub(crate) fn measure(args: LargeStateArgs) -> Result<LargeState, LargeStateErro
 }
 
 impl LargeStateArgs {
+    fn look_for(self) -> Duration {
+        let gigabytes = u32::try_from(self.megabytes >> 10).unwrap_or(u32::MAX);
+        LOOK_FOR + Duration::from_secs(self.interval) + LOOK_FOR_EACH_GB.saturating_mul(gigabytes)
+    }
+
     pub(crate) fn n_keys(self) -> u64 {
         (self.megabytes << 20) / VALUE_BYTES
     }
@@ -150,6 +161,7 @@ fn spawn(args: LargeStateArgs, dir: &Path) -> io::Result<Killed> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("large-state-job").arg(dir);
     command.args(["--megabytes", &args.megabytes.to_string(), "--limit", &args.limit.to_string()]);
+    command.args(["--interval", &args.interval.to_string()]);
     if args.incremental {
         command.arg("--incremental");
     }
@@ -168,10 +180,10 @@ fn line(output: &mut BufReader<ChildStdout>) -> io::Result<String> {
 }
 
 /// Waits for a checkpoint that was begun after now, and returns the bytes of its files.
-fn wait_for_checkpoint(checkpoints: &Path) -> Result<u64, LargeStateError> {
+fn wait_for_checkpoint(checkpoints: &Path, look_for: Duration) -> Result<u64, LargeStateError> {
     let newest = newest_checkpoint(checkpoints)?.map_or(0, |(number, _)| number);
     let env = Env::real()?;
-    let mut looks = LOOK_FOR.as_millis() / LOOK_EVERY.as_millis();
+    let mut looks = look_for.as_millis() / LOOK_EVERY.as_millis();
     loop {
         if let Some((number, dir)) = newest_checkpoint(checkpoints)?
             && number > newest
@@ -180,7 +192,7 @@ fn wait_for_checkpoint(checkpoints: &Path) -> Result<u64, LargeStateError> {
             let files = fs::read_dir(dir)?.map(|entry| entry?.metadata());
             return Ok(files.map(|file| file.map(|file| file.len())).sum::<io::Result<u64>>()?);
         }
-        looks = looks.checked_sub(1).ok_or(LargeStateError::NoCheckpoint)?;
+        looks = looks.checked_sub(1).ok_or(LargeStateError::NoCheckpoint(look_for))?;
         env.block_on(env.sleep(LOOK_EVERY));
     }
 }

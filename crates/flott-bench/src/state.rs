@@ -13,7 +13,7 @@ pub(crate) fn scenario() -> Scenario {
         name: "state",
         about: "read-modify-writes on 5 M keys, on disk with memory for an eighth",
         records: 10_000_000,
-        cases: [Access::Zipf, Access::Uniform].into_iter().map(case).collect(),
+        cases: [Access::Zipf, Access::Hotspot, Access::Uniform].into_iter().map(case).collect(),
     }
 }
 

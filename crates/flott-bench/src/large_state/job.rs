@@ -54,7 +54,7 @@ fn environment(args: LargeStateArgs, dir: &Path) -> StreamExecutionEnvironment {
         ("state.backend.type", "disk"),
         ("state.backend.disk.memory", &format!("{}mb", args.table_megabytes())),
         ("state.backend.local-dir", &dir_of("local")),
-        ("execution.checkpointing.interval", "10 s"),
+        ("execution.checkpointing.interval", &format!("{} s", args.interval)),
         ("execution.checkpointing.incremental", &args.incremental.to_string()),
         ("execution.checkpointing.dir", &dir_of("checkpoints")),
         ("restart-strategy.type", "none"),

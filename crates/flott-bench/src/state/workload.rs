@@ -12,11 +12,17 @@ pub(crate) const BATCH: usize = 1_000;
 
 const N_KEYS: u64 = 5_000_000;
 
+/// Of [`Access::Hotspot`], the part of the keys that are hot, and the part of the accesses that they get.
+const HOT_KEYS: f64 = 0.05;
+const HOT_ACCESSES: f64 = 0.95;
+
 /// How often which key is used.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Access {
     /// YCSB's: the k-th most used key is used 1 / k^0.99 as often as the first.
     Zipf,
+    /// YCSB's other distribution: one key in twenty gets 95 % of the accesses. These keys fit in memory, all keys do not.
+    Hotspot,
     /// No key is hotter than another: nothing that fits in memory helps.
     Uniform,
 }
@@ -25,6 +31,7 @@ impl Access {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Zipf => "zipf 0.99",
+            Self::Hotspot => "hotspot 5/95",
             Self::Uniform => "uniform",
         }
     }
@@ -34,6 +41,14 @@ impl Access {
         let uniform = |record: u64| (splitmix64(record ^ 0x5bd1_e995) >> 11) as f64 / (1_u64 << 53) as f64;
         match self {
             Self::Uniform => (0..n_records).map(|record| (uniform(record) * n_keys as f64) as u32).collect(),
+            Self::Hotspot => {
+                let n_hot = (n_keys as f64 * HOT_KEYS).max(1.0);
+                let rank = |uniform: f64| match uniform / HOT_ACCESSES {
+                    hot if hot < 1.0 => hot * n_hot,
+                    _ => n_hot + (uniform - HOT_ACCESSES) / (1.0 - HOT_ACCESSES) * (n_keys as f64 - n_hot),
+                };
+                (0..n_records).map(|record| rank(uniform(record)).min(n_keys as f64 - 1.0) as u32).collect()
+            }
             Self::Zipf => {
                 let zipf = Zipf::new(n_keys);
                 (0..n_records).map(|record| zipf.rank(uniform(record))).collect()
