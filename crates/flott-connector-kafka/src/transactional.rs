@@ -1,7 +1,9 @@
 //! The transactions of one subtask: one for each checkpoint, each with a producer of its own.
 //!
-//! To take a transactional id over costs the client tens to hundreds of milliseconds. So the producer for the next transaction is made by a thread
-//! while records still go into this one.
+//! To take a transactional id over costs the client tens to hundreds of milliseconds, most of which it waits. So the producers for the next
+//! transactions are made by threads while records still go into this one ([`Spares`]).
+
+mod spares;
 
 use crate::client::{Client, OutgoingRecord, Producer, SendOutcome, TransactionHandle};
 use crate::committer::Prepared;
@@ -9,10 +11,10 @@ use crate::name::{Generation, Held, Name, Successor, sink_prefix};
 use flott_api::SinkContext;
 use flott_env::Env;
 use flott_types::{CheckpointId, Error, ErrorKind, Result};
+use spares::{Spare, Spares};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
 use tracing::{debug, info, warn};
 
 /// How soon after the start to look for transactions of attempts that were taken for dead.
@@ -22,13 +24,6 @@ const LOOK_PAUSE_MS_MAX: i64 = 30_000;
 
 /// How many entries of earlier runs are handed down.
 const INHERITED_MAX: usize = 128;
-
-/// The producer of a transaction, or what is on its way to be one.
-enum Spare {
-    None,
-    /// A thread makes it.
-    Coming(Receiver<Result<Box<dyn Producer>>>),
-}
 
 /// A transaction that is written to.
 struct Open {
@@ -57,7 +52,8 @@ pub(crate) struct Transactions {
     /// The number of the transaction that is open, or else of the next.
     number: u64,
     open: Option<Open>,
-    spare: Spare,
+    /// The producers of the next transactions.
+    spares: Spares<Result<Box<dyn Producer>>>,
     /// The last call failed: nobody waits for the cluster on the way out.
     has_failed: bool,
 }
@@ -85,7 +81,7 @@ impl Transactions {
             restored: ctx.restored_checkpoint,
             number: 0,
             open: None,
-            spare: Spare::None,
+            spares: Spares::default(),
             has_failed: false,
         }
     }
@@ -96,26 +92,31 @@ impl Transactions {
         Name { subtask, run, generation, restored, number }.id(&self.sink_prefix)
     }
 
-    /// Has a thread make the producer of the next transaction.
-    fn make_spare(&mut self) {
-        // In a simulation threads cannot be waited for: it is made when it is needed.
+    /// Has threads make the producers of the next transactions.
+    fn make_spares(&mut self) {
+        // In a simulation threads cannot be waited for: they are made when they are needed.
         if !self.env.may_block() {
             return;
         }
-        let (sender, receiver) = sync_channel(1);
-        let (client, id) = (Arc::clone(&self.client), self.id(self.number));
-        // If nobody wants it any more it is dropped, with a transaction of which the brokers know nothing.
-        let make = async move { drop(sender.send(client.producer(Some(&id)))) };
-        drop(self.env.spawn_subtask("kafka transaction", make));
-        self.spare = Spare::Coming(receiver);
+        while let Some((ahead, sender)) = self.spares.order() {
+            let (client, id) = (Arc::clone(&self.client), self.id(self.number + ahead));
+            // If nobody wants it any more it is dropped, with a transaction of which the brokers know nothing.
+            let make = async move { drop(sender.send(client.producer(Some(&id)))) };
+            drop(self.env.spawn_subtask("kafka transaction", make));
+        }
     }
 
     fn take_spare(&mut self) -> Result<Box<dyn Producer>> {
-        match std::mem::replace(&mut self.spare, Spare::None) {
-            Spare::Coming(receiver) => {
-                receiver.recv().map_err(|_| Error::subtask("the thread that makes producers has ended"))?
+        match self.spares.next() {
+            Some(Spare::Made(made)) => made,
+            Some(Spare::Coming(coming)) => {
+                // The first could not have been made sooner.
+                if self.number > 0 {
+                    self.spares.order_sooner();
+                }
+                coming.recv().map_err(|_| Error::subtask("the thread that makes producers has ended"))?
             }
-            Spare::None => self.client.producer(Some(&self.id(self.number))),
+            None => self.client.producer(Some(&self.id(self.number))),
         }
     }
 
@@ -154,7 +155,7 @@ impl Transactions {
         drop(producer);
         self.number += 1;
         if !is_final {
-            self.make_spare();
+            self.make_spares();
         }
         self.has_failed = false;
         Ok(Some(flott_state::encode("a prepared transaction", &Prepared { transaction, n_records })?))
@@ -187,7 +188,7 @@ impl Transactions {
         self.inherited.sort_by_key(|held| held.generation);
         self.inherited.drain(..self.inherited.len().saturating_sub(INHERITED_MAX));
         self.look_at = self.env.processing_time().saturating_add(self.look_pause_ms);
-        self.make_spare();
+        self.make_spares();
         Ok(())
     }
 
