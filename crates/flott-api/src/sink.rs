@@ -72,10 +72,12 @@ pub struct SinkContext {
     /// Whether the job takes checkpoints. A sink that cannot keep its promise without them refuses in
     /// [`Sink::create_writer`].
     pub has_checkpoints: bool,
-    /// How often checkpoints are taken, if they are: what is prepared is committed about that much later.
+    /// How often checkpoints are taken, if they are and nothing is slow (the interval, or the least pause between two): what is prepared is committed about that much later.
     pub checkpoint_interval: Option<Duration>,
     /// How long a checkpoint may take.
     pub checkpoint_timeout: Duration,
+    /// How long after a failure the job starts again, at most, by its restart strategy.
+    pub restart_delay: Duration,
     /// The checkpoint from which this attempt goes on; `None` if it starts from nothing.
     pub restored_checkpoint: Option<CheckpointId>,
     /// Takes the records that the writer rejects.
@@ -99,6 +101,7 @@ impl SinkContext {
             has_checkpoints: false,
             checkpoint_interval: None,
             checkpoint_timeout: Duration::ZERO,
+            restart_delay: Duration::ZERO,
             restored_checkpoint: None,
         }
     }

@@ -12,6 +12,7 @@ use flott_types::{Error, Result};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::warn;
 
 /// The longest that brokers allow unless they are told otherwise.
 const TRANSACTION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15 * 60);
@@ -260,17 +261,29 @@ impl<T: 'static> KafkaSink<T> {
     fn check_timeout(&self, ctx: &SinkContext) -> Result<()> {
         let timeout =
             self.properties.duration_ms("transaction.timeout.ms").unwrap_or(TRANSACTION_TIMEOUT_DEFAULT);
-        let Some(interval) = ctx.checkpoint_interval else { return Ok(()) };
-        let needed = interval + ctx.checkpoint_timeout + RECOVERY_ALLOWANCE;
+        let Some(interval) = ctx.checkpoint_interval else {
+            warn!(
+                sink = %ctx.uid,
+                "the job takes no checkpoints: what it writes to Kafka exactly once is committed at the end of its input only, and lost if that is \
+                 later than transaction.timeout.ms ({} s): set execution.checkpointing.interval",
+                timeout.as_secs()
+            );
+            return Ok(());
+        };
+        let parts = [interval, ctx.checkpoint_timeout, ctx.restart_delay, RECOVERY_ALLOWANCE];
+        let needed = parts.into_iter().fold(Duration::ZERO, Duration::saturating_add);
         if timeout >= needed {
             return Ok(());
         }
         Err(Error::user(format!(
-            "transaction.timeout.ms is {} s, and a transaction may be open for {} s: a checkpoint interval, the time-out of a checkpoint and {} s for a restart. \
-             Kafka would abort it, and its records would be lost: set transaction.timeout.ms (and transaction.max.timeout.ms of the brokers, 900 s by default), \
-             or lower execution.checkpointing.interval or execution.checkpointing.timeout",
+            "transaction.timeout.ms is {} s, and a transaction may be open for {} s: {} s from one checkpoint to the next, {} s for a checkpoint, {} s until \
+             a restart and {} s for it. Kafka would abort it, and its records would be lost: set transaction.timeout.ms (and transaction.max.timeout.ms of the \
+             brokers, 900 s by default), or lower execution.checkpointing.interval, min-pause or timeout, or the delay of the restart strategy",
             timeout.as_secs(),
             needed.as_secs(),
+            interval.as_secs(),
+            ctx.checkpoint_timeout.as_secs(),
+            ctx.restart_delay.as_secs(),
             RECOVERY_ALLOWANCE.as_secs()
         )))
     }

@@ -79,6 +79,18 @@ impl RestartStrategy {
         }
     }
 
+    /// The longest pause before a restart.
+    pub fn longest_pause(&self) -> Duration {
+        match self {
+            Self::None => Duration::ZERO,
+            Self::FixedDelay { delay, .. } | Self::FailureRate(FailureRate { delay, .. }) => *delay,
+            Self::ExponentialDelay(ExponentialDelay { initial, max, jitter_factor, .. }) => {
+                let pause = initial.max(max).as_secs_f64() * (1.0 + jitter_factor);
+                Duration::try_from_secs_f64(pause).unwrap_or(Duration::MAX)
+            }
+        }
+    }
+
     /// The job has failed: after which pause it starts again; `None` if it does not. `random` are random bits.
     pub fn on_failure(&mut self, now: Instant, random: u64) -> Option<Duration> {
         match self {

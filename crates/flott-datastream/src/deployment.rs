@@ -22,6 +22,7 @@ use flott_types::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 /// The counters of the attempt that runs.
 #[derive(Clone, Default)]
@@ -58,6 +59,8 @@ pub(crate) struct LocalDeployer {
     pub(crate) spec: Arc<JobSpec>,
     /// `None` if the job takes no checkpoints.
     pub(crate) checkpoints: Option<CheckpointConfig>,
+    /// How long after a failure the job starts again, at most.
+    pub(crate) restart_delay: Duration,
     /// Whether generations of the job outlive this process: else they start again, and fence nobody.
     pub(crate) has_durable_checkpoints: bool,
     pub(crate) metrics: SharedMetrics,
@@ -108,7 +111,8 @@ impl LocalDeployer {
             let has_last = config.interval.is_some() && config.after_tasks_finish;
             attempt.checkpoints = Some(AttemptCheckpoints {
                 mode: config.mode,
-                interval: config.interval,
+                interval: config.interval.map(|interval| interval.max(config.min_pause)),
+                restart_delay: self.restart_delay,
                 timeout: config.timeout,
                 unaligned_after: config.unaligned_after,
                 at_end: if has_last { AtEnd::AwaitLastCheckpoint } else { AtEnd::Finish },

@@ -360,10 +360,12 @@ pub(crate) fn launch(
     let metrics = SharedMetrics::default();
     let regions = if has_chains { Vec::new() } else { failover_regions(config, settings.as_ref(), &spec) };
     let restored = SharedReport::default();
+    let restart = RestartStrategy::new(config, has_checkpoints);
     let deployer = LocalDeployer {
         env: env.clone(),
         spec,
         checkpoints: settings,
+        restart_delay: restart.longest_pause(),
         has_durable_checkpoints: checkpoint_dir(config)?.is_some(),
         metrics: metrics.clone(),
         execution: Mutex::default(),
@@ -374,7 +376,7 @@ pub(crate) fn launch(
         sources,
         deployer: Arc::new(deployer),
         checkpoints,
-        restart: RestartStrategy::new(config, has_checkpoints),
+        restart,
         regions,
         metrics: Arc::clone(&job_metrics),
     };

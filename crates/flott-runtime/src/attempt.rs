@@ -19,8 +19,10 @@ pub type BeginPart =
 pub struct AttemptCheckpoints {
     /// Whether barriers are aligned.
     pub mode: CheckpointingMode,
-    /// How often; `None` if only when somebody asks.
+    /// How often, if nothing is slow; `None` if only when somebody asks.
     pub interval: Option<Duration>,
+    /// How long after a failure the job starts again, at most.
+    pub restart_delay: Duration,
     /// How long one may take.
     pub timeout: Duration,
     /// So long after their trigger the barriers of checkpoints begin to overtake records; `None` if they never do.

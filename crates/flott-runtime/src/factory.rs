@@ -92,6 +92,7 @@ impl BuildContext {
         ctx.has_checkpoints = self.attempt.awaits_last_checkpoint();
         if let Some(checkpoints) = &self.attempt.checkpoints {
             (ctx.checkpoint_interval, ctx.checkpoint_timeout) = (checkpoints.interval, checkpoints.timeout);
+            ctx.restart_delay = checkpoints.restart_delay;
         }
         ctx.restored_checkpoint = self.attempt.restored.checkpoint_id;
         ctx
