@@ -78,7 +78,10 @@ impl KafkaEnumerator {
         match (init.restored, init.start.splits::<KafkaSplit>()?) {
             // What the cluster says now takes nothing away: it may know less than it did.
             (Some(bytes), _) => enumerator.state = flott_state::decode(STATE, &bytes)?,
-            (None, Some(splits)) => enumerator.start_at(splits)?,
+            (None, Some(splits)) => {
+                enumerator.start_at(splits)?;
+                enumerator.is_held = enumerator.options.stopping.is_some() && init.takes_checkpoints;
+            }
             (None, None) => {
                 enumerator.decide(&init.start)?;
                 enumerator.is_held = init.takes_checkpoints;
@@ -92,6 +95,15 @@ impl KafkaEnumerator {
         self.state.known = splits.iter().map(|split| split.partition.clone()).collect();
         self.state.known.extend(self.client.partitions(&self.options.topics)?);
         self.state.unassigned = splits;
+        // Positions of a job that had no end do not say where this one ends.
+        let Some(stopping) = &self.options.stopping else { return Ok(()) };
+        let endless = || self.state.unassigned.iter().filter(|split| split.stopping_offset.is_none());
+        let partitions: Vec<_> = endless().map(|split| split.partition.clone()).collect();
+        let stops = stopping.resolve(self.client.as_ref(), &partitions)?;
+        for split in self.state.unassigned.iter_mut().filter(|split| split.stopping_offset.is_none()) {
+            let stop = stops.get(&split.partition).copied();
+            split.stopping_offset = Some(stop.ok_or_else(|| missing_offset(&split.partition))?);
+        }
         Ok(())
     }
 

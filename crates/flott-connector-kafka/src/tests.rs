@@ -3,3 +3,5 @@
 mod contract;
 mod inheritance;
 mod model;
+mod positions;
+mod time_outs;

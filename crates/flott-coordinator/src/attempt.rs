@@ -14,7 +14,7 @@ use flott_checkpoint::Input;
 use flott_env::sync::mpsc;
 use flott_env::{Env, Instant};
 use flott_graph::{SpanEnd, SplitRequest, SubtaskId, TaskCommand, TaskEvent, VertexId};
-use flott_types::{Error, OperatorUid, Result, SubtaskIndex, duration_ms};
+use flott_types::{CheckpointId, Error, OperatorUid, Result, SubtaskIndex, duration_ms};
 use regions::Recovering;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +34,11 @@ struct HostedSource {
     drained: BTreeMap<SubtaskIndex, SpanEnd>,
     /// The readers wait for a checkpoint before they read anything.
     is_held: bool,
+    /// The enumerator awaits a checkpoint, and one was asked for.
+    has_asked: bool,
+    /// The first checkpoint that was triggered while it awaited one: what it has decided is in this and later ones. One from before may become complete
+    /// meanwhile.
+    held_in: Option<CheckpointId>,
 }
 
 impl HostedSource {
@@ -43,6 +48,10 @@ impl HostedSource {
         let ends = || self.drained.values();
         all && self.spec.span.until != Until::End
             && (ends().any(|end| *end == SpanEnd::Passed) || ends().all(|end| *end == SpanEnd::TimedOut))
+    }
+
+    fn awaits_checkpoint(&self) -> bool {
+        self.host.as_ref().is_some_and(|host| host.awaits_checkpoint())
     }
 
     /// An enumerator may come to look for new splits only later, when a chain of sources switches to one that does.
@@ -96,6 +105,8 @@ impl Attempt {
             n_given: BTreeMap::new(),
             drained: BTreeMap::new(),
             is_held: false,
+            has_asked: false,
+            held_in: None,
         };
         let sources = sources.iter().map(hosted).collect();
         Self {
@@ -187,6 +198,9 @@ impl Attempt {
                 // in the reader's part; all others are in here.
                 let states = enumerator_states(&self.sources)?;
                 checkpoints.hold_enumerators(barrier.id, states);
+                for source in self.sources.iter_mut().filter(|source| source.awaits_checkpoint()) {
+                    source.held_in.get_or_insert(barrier.id);
+                }
                 self.assignments.on_triggered(barrier.id);
                 for id in subtasks {
                     self.send(id, TaskCommand::TriggerCheckpoint(barrier)).await;
@@ -197,7 +211,7 @@ impl Attempt {
                 checkpoints.on_complete(id, if is_final { "final checkpoint" } else { "checkpoint" });
                 self.assignments.on_complete(id);
                 self.tell_all(&TaskCommand::CheckpointComplete(id)).await;
-                self.tell_enumerators().await?;
+                self.tell_enumerators(id).await?;
                 if is_final {
                     self.tell_all(&TaskCommand::Finish).await;
                 }
@@ -337,17 +351,24 @@ impl Attempt {
         }
     }
 
-    /// Whether readers wait for a checkpoint, which should not be long in coming.
-    pub(crate) fn awaits_checkpoint(&self) -> bool {
-        self.sources.iter().any(|source| source.is_held)
+    /// Readers that wait for a checkpoint should not wait for long: whether one is to be taken at once. A chain of sources may come to such a source late.
+    pub(crate) fn wants_checkpoint(&mut self) -> bool {
+        let mut wants = false;
+        for source in self.sources.iter_mut().filter(|source| source.awaits_checkpoint()) {
+            wants |= !std::mem::replace(&mut source.has_asked, true);
+        }
+        wants
     }
 
     /// A checkpoint is complete.
-    async fn tell_enumerators(&mut self) -> Result<()> {
+    async fn tell_enumerators(&mut self, id: CheckpointId) -> Result<()> {
         for idx in 0..self.sources.len() {
-            let Some(HostedSource { spec, host: Some(host), is_held, .. }) = self.sources.get_mut(idx) else {
+            let Some(source) = self.sources.get_mut(idx) else { continue };
+            if source.awaits_checkpoint() && source.held_in.is_none_or(|first| id < first) {
                 continue;
-            };
+            }
+            (source.has_asked, source.held_in) = (false, None);
+            let HostedSource { spec, host: Some(host), is_held, .. } = source else { continue };
             let instructions = host.checkpoint_complete().map_err(|error| of_source(error, spec))?;
             let is_released = *is_held && !host.awaits_checkpoint();
             *is_held &= !is_released;

@@ -404,9 +404,6 @@ impl JobMaster {
                         let metrics = &self.setup.metrics;
                         attempt.checkpoints =
                             Some(Checkpointing::new(&self.env, setup, start, owner, metrics));
-                        if attempt.awaits_checkpoint() {
-                            attempt.checkpoint_input(CheckpointInput::TriggerNow).await;
-                        }
                         self.take_waiting_savepoints(&mut attempt).await;
                     }
                     if attempt.settle_recovery().await {
@@ -414,6 +411,9 @@ impl JobMaster {
                         self.take_waiting_savepoints(&mut attempt).await;
                     }
                 }
+            }
+            if attempt.checkpoints.is_some() && attempt.wants_checkpoint() {
+                attempt.checkpoint_input(CheckpointInput::TriggerNow).await;
             }
             if let Some(subtasks) = attempt.to_restart() {
                 let restarted = self.restart_region(&mut attempt, &mut inbox, subtasks).await;

@@ -2,7 +2,8 @@
 
 use crate::checkpoints::{Kills, N_SPLITS, configure, finished};
 use crate::support::simulated;
-use crate::transactional::{Numbered, PacedReader, PacedSplit, Transactions};
+use crate::transactional::{Numbered, PacedReader, PacedSource, PacedSplit, Transactions};
+use flott_api::sources::HybridSource;
 use flott_api::{
     Boundedness, EnumeratorInit, InputStatus, Source, SourceReader, SourceReaderContext, SplitEnumerator,
     SplitEnumeratorContext, SplitOutput, SplitReader, SplitSourceReader, WatermarkStrategy,
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 const COUNT: u64 = 600;
 /// How much the outside grows between two decisions.
@@ -162,6 +164,52 @@ fn a_source_that_waits_for_a_checkpoint_decides_once() {
 fn a_source_that_does_not_wait_may_decide_again() {
     let (starts, _) = run(false, &[0], 1);
     assert_eq!(starts, BTreeSet::from([1]), "this is what the wait is for");
+}
+
+/// A backlog, and then a log that is read from its newest record on.
+fn backlog_and_newest() -> (HybridSource<Numbered>, NewestSource) {
+    // The numbers of the backlog are those of decision 0.
+    let newest =
+        NewestSource { is_held: true, n_decided: Arc::new(AtomicU64::new(1)), ..NewestSource::default() };
+    let backlog = PacedSource { n_splits: N_SPLITS, count: COUNT, pause_ms_max: 4 };
+    (HybridSource::builder(backlog).then(newest.clone()).build(), newest)
+}
+
+#[test]
+fn a_source_that_a_chain_of_sources_comes_to_decides_once_before_it_is_read() {
+    let mut n_decided = 0;
+    for seed in 0..60 {
+        let mut env = simulated(1 + (seed % 3) as u32, seed);
+        configure(&mut env, 10 + seed % 7);
+        let (source, newest) = backlog_and_newest();
+        // Soon after the switch, when a checkpoint from before it may just have become complete.
+        let backlog = u64::from(N_SPLITS) * COUNT;
+        let (kills, sink) =
+            (Kills::at(&[backlog, backlog + 1 + seed % 5, backlog + 40]), Transactions::new());
+        let records = env.from_source(source, WatermarkStrategy::no_watermarks(), "hybrid");
+        records.map(move |record| kills.pass(record)).sink_to(sink.clone());
+        finished(env.execute("hybrid"));
+        let committed = sink.committed();
+        let starts: BTreeSet<u64> = committed.iter().map(|(_, number)| number / GROWTH).collect();
+        assert_eq!(starts.len(), 2, "seed {seed}: the log was read from {starts:?}");
+        assert_eq!(committed.len() as u64, 2 * backlog, "seed {seed}");
+        n_decided += newest.n_decided.load(Ordering::Relaxed);
+    }
+    assert!(n_decided > 60, "some have decided again, before anything was read");
+}
+
+#[test]
+fn a_source_that_a_chain_of_sources_comes_to_does_not_wait_for_the_next_interval() {
+    let mut env = simulated(2, 1);
+    configure(&mut env, 600_000);
+    let (source, _) = backlog_and_newest();
+    let (sink, world) = (Transactions::new(), env.env().clone());
+    env.from_source(source, WatermarkStrategy::no_watermarks(), "hybrid").stream().sink_to(sink.clone());
+    let started = world.now();
+    finished(env.execute("hybrid"));
+    assert_eq!(sink.committed().len() as u64, 2 * u64::from(N_SPLITS) * COUNT);
+    let took = world.now() - started;
+    assert!(took < Duration::from_secs(300), "it took {took:?}");
 }
 
 #[test]
