@@ -5,7 +5,7 @@ use anyhow::Result;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -18,15 +18,21 @@ const STUCK: Duration = Duration::from_secs(15);
 /// Writes `0, 1, 2, …` until it is told to end.
 pub(crate) struct Input {
     ends: Arc<AtomicBool>,
+    /// Below this are the numbers that may have been written.
+    n_begun: Arc<AtomicU64>,
+    changes_rows: Arc<AtomicBool>,
     thread: JoinHandle<Result<u64>>,
 }
 
 impl Input {
+    /// How many numbers a table has before the job starts.
+    pub(crate) const N_BEFORE: u64 = 50 * PER_TICK;
+
     /// Into a topic of `n_partitions`, directly at the broker: with idempotence, so that each is there once, and in order.
     pub(crate) fn to_topic(servers: &str, topic: &str, n_partitions: u64) -> Result<Self> {
         let (servers, topic) = (servers.to_owned(), topic.to_owned());
         let mut producer = producer(&servers)?;
-        Ok(Self::start(move |numbers| {
+        Ok(Self::start(0, move |numbers, _| {
             let mut missing: Vec<u64> = numbers.collect();
             while !write(&producer, &topic, n_partitions, &missing) {
                 producer = self::producer(&servers)?;
@@ -47,33 +53,70 @@ impl Input {
         }))
     }
 
-    /// Into a table with a primary key `n`, directly at the server.
-    pub(crate) fn to_table(url: &str, table: &str) -> Self {
+    /// Into a new table, directly at the server; some are there before anybody can read.
+    ///
+    /// A number is that of a change. It is in column `n` of the row that is inserted or updated; what is deleted has the number before.
+    pub(crate) fn to_table(url: &str, table: &str) -> Result<Self> {
         let (url, table) = (url.to_owned(), table.to_owned());
-        Self::start(move |numbers| {
-            let rows: Vec<String> = numbers.map(|number| format!("({number})")).collect();
-            // Tried again while the server is away; what was written and not answered stays as it is.
-            let insert = format!("INSERT INTO {table} VALUES {} ON CONFLICT DO NOTHING", rows.join(","));
-            while watch::sql(&url, &insert).is_err() {
+        watch::sql(
+            &url,
+            &format!(
+                "CREATE TABLE {table}(id bigint PRIMARY KEY, n bigint); ALTER TABLE {table} REPLICA IDENTITY FULL; \
+                 CREATE TABLE {table}_ticks(tick bigint PRIMARY KEY); \
+                 INSERT INTO {table} SELECT number, number FROM generate_series(0, {}) AS number",
+                Self::N_BEFORE - 1
+            ),
+        )?;
+        Ok(Self::start(Self::N_BEFORE, move |numbers, changes_rows| {
+            let tick = numbers.start;
+            let mut statements = format!("INSERT INTO {table}_ticks VALUES ({tick});");
+            for number in numbers {
+                let insert = || format!("INSERT INTO {table} VALUES ({number}, {number});");
+                let update = |id: u64| format!("UPDATE {table} SET n = {number} WHERE id = {id};");
+                // In turn, for a row each: ticks are multiples of four.
+                statements += &match number % 4 {
+                    1 | 2 if changes_rows => update(number - number % 4),
+                    3 if changes_rows => format!("DELETE FROM {table} WHERE id = {};", number - 3),
+                    _ => insert(),
+                };
+            }
+            // Tried again while the server is away, in one transaction: if only its answer was lost, the tick is there.
+            let is_there = format!("SELECT count(*) FROM {table}_ticks WHERE tick = {tick}");
+            while watch::sql(&url, &statements).is_err()
+                && !watch::sql(&url, &is_there).is_ok_and(|n| n.trim() == "1")
+            {
                 thread::sleep(TICK);
             }
             Ok(())
-        })
+        }))
     }
 
-    fn start(mut write: impl FnMut(Range<u64>) -> Result<()> + Send + 'static) -> Self {
-        let ends = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&ends);
+    fn start(first: u64, mut write: impl FnMut(Range<u64>, bool) -> Result<()> + Send + 'static) -> Self {
+        let (ends, n_begun) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(first)));
+        let changes_rows = Arc::<AtomicBool>::default();
+        let (told, begun, changes) = (Arc::clone(&ends), Arc::clone(&n_begun), Arc::clone(&changes_rows));
         let thread = thread::spawn(move || {
-            let mut n_written = 0;
+            let mut n_written = first;
             while !told.load(Ordering::Relaxed) {
-                write(n_written..n_written + PER_TICK)?;
-                n_written += PER_TICK;
+                let next = n_written + PER_TICK;
+                begun.store(next, Ordering::SeqCst);
+                write(n_written..next, changes.load(Ordering::Relaxed))?;
+                n_written = next;
                 thread::sleep(TICK);
             }
             Ok(n_written)
         });
-        Self { ends, thread }
+        Self { ends, n_begun, changes_rows, thread }
+    }
+
+    /// From now on rows of a table are updated and deleted, too. Before, the job must have begun to read changes: who reads the table as it is misses some.
+    pub(crate) fn change_rows(&self) {
+        self.changes_rows.store(true, Ordering::Relaxed);
+    }
+
+    /// All numbers that may have been written are less.
+    pub(crate) fn n_begun(&self) -> u64 {
+        self.n_begun.load(Ordering::SeqCst)
     }
 
     /// Ends; returns how many there are.

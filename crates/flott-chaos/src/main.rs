@@ -29,7 +29,7 @@ use pipeline::{Job, Pipeline};
 use round::{Outcome, run_round};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use strike::{Services, Strike, System};
 
 /// Jobs between real systems under faults.
@@ -51,9 +51,9 @@ struct Arguments {
     /// Fails if there were fewer faults than this by then.
     #[arg(long, default_value_t = 0)]
     at_least: u32,
-    /// What the order of faults is made of.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    /// What the order of faults is made of [default: the time].
+    #[arg(long)]
+    seed: Option<u64>,
 }
 
 fn main() -> ExitCode {
@@ -91,7 +91,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     let per_round = arguments.faults / pipelines.len() as u32;
     let per_round = per_round.clamp(*FAULTS_PER_ROUND.start(), *FAULTS_PER_ROUND.end());
     let started = Instant::now();
-    let mut random = Random(arguments.seed);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let seed = arguments.seed.unwrap_or(now.as_secs());
+    println!("the order of faults is that of --seed {seed}");
+    let mut random = Random(seed);
     let mut struck: BTreeMap<(&str, Strike), u32> = BTreeMap::new();
     let (mut n_faults, mut n_records, mut n_rounds) = (0, 0, 0);
     for pipeline in pipelines.iter().cycle() {

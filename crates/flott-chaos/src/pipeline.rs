@@ -1,13 +1,13 @@
 //! The jobs: numbers from one system to counts in another.
 
 use crate::strike::System;
-use flott::RowChange;
 use flott::connectors::file::FileSink;
 use flott::connectors::kafka::{DeliveryGuarantee, KafkaSink, KafkaSource};
 use flott::connectors::parquet::ParquetFormat;
 use flott::connectors::postgres::{PostgresCdcSource, PostgresSink};
 use flott::message::StringFormat;
 use flott::prelude::*;
+use flott::{RowChange, RowKind};
 use flott_types::RestartStrategyType;
 use serde::{Deserialize, Serialize};
 use std::process::{Child, Command, ExitCode};
@@ -66,6 +66,17 @@ impl Pipeline {
         }
     }
 
+    /// Where its output is committed.
+    pub(crate) fn commits_to(self) -> System {
+        match self {
+            Self::KafkaToKafka | Self::PostgresToKafka => System::Kafka,
+            Self::KafkaToS3 => System::S3,
+            Self::KafkaToPostgresTransactional | Self::KafkaToPostgresEager | Self::KafkaToPostgresUpsert => {
+                System::Postgres
+            }
+        }
+    }
+
     pub(crate) fn reads_kafka(self) -> bool {
         self != Self::PostgresToKafka
     }
@@ -95,10 +106,19 @@ pub(crate) struct Job {
     pub(crate) is_unaligned: bool,
 }
 
-/// A row of the table that is read.
+/// A row of the table that is read, with the number of its last change.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Row {
     n: i64,
+}
+
+/// The number of a change: see [`Input::to_table`](crate::input::Input::to_table).
+fn number_of(RowChange { kind, row }: RowChange<Row>) -> Option<u64> {
+    match kind {
+        RowKind::Insert | RowKind::UpdateAfter => Some(row.n.unsigned_abs()),
+        RowKind::Delete => Some(row.n.unsigned_abs() + 1),
+        RowKind::UpdateBefore => None,
+    }
 }
 
 /// A record of the output: a number, its key, and how many of its key there were up to it.
@@ -114,10 +134,16 @@ impl Counted {
         format!("{} {} {}", self.number, self.key, self.count)
     }
 
+    /// `None` if it is nothing that the job writes.
     pub(crate) fn from_text(text: &str) -> Option<Self> {
         let mut parts = text.split_whitespace().map(str::parse);
         let mut next = || parts.next()?.ok();
-        Some(Self { number: next()?, key: next()?, count: next()? })
+        let record = Self { number: next()?, key: next()?, count: next()? };
+        (parts.next().is_none() && record.is_sound()).then_some(record)
+    }
+
+    pub(crate) fn is_sound(&self) -> bool {
+        self.key == self.number % N_KEYS && self.count > 0
     }
 }
 
@@ -191,7 +217,7 @@ impl Job {
                 PostgresCdcSource::<Row>::new(&self.database, &self.input, format!("slot_{}", self.input));
             let changes =
                 env.from_source(source, WatermarkStrategy::no_watermarks(), "input").stream().uid("input");
-            changes.map(|change: RowChange<Row>| change.row.n.unsigned_abs()).seal()
+            changes.flat_map(number_of).seal()
         };
         let counted = numbers
             .map(|number: u64| Counted { number, key: number % N_KEYS, count: 1 })

@@ -4,8 +4,8 @@ use crate::Random;
 use crate::input::Input;
 use crate::pipeline::{Job, Pipeline};
 use crate::strike::{Services, Strike};
+use crate::topics;
 use crate::watch::Watch;
-use crate::{topics, watch};
 use anyhow::{Context, Result, ensure};
 use flott_connector_kafka::client::{Client, Cluster};
 use flott_services::{S3, Signal, wait_until};
@@ -154,10 +154,7 @@ pub(crate) fn run_round(
         topics::create(&servers, &input, N_PARTITIONS)?;
         Input::to_topic(&servers, &input, N_PARTITIONS as u64)?
     } else {
-        let table =
-            format!("CREATE TABLE {input}(n bigint PRIMARY KEY); ALTER TABLE {input} REPLICA IDENTITY FULL");
-        watch::sql(&direct, &table)?;
-        Input::to_table(&direct, &input)
+        Input::to_table(&direct, &input)?
     };
     let mut processes = Processes::start(Job {
         pipeline,
@@ -173,10 +170,11 @@ pub(crate) fn run_round(
     })?;
     let mut strikes = Vec::new();
     for _ in 0..n_faults {
-        let strike = Strike::any(random, pipeline.needs());
+        let strike = Strike::any(random, pipeline);
         processes.strike(strike, random)?;
-        services.strike(strike, random)?;
-        strikes.push(strike);
+        if services.strike(strike, random)? {
+            strikes.push(strike);
+        }
         let in_round = || format!("{} after {strikes:?}; {}", pipeline.name(), ends());
         // One in three comes before anything has healed.
         if random.below(3) > 0 {
@@ -186,7 +184,10 @@ pub(crate) fn run_round(
             processes.wake();
         }
         std::thread::sleep(Duration::from_millis(random.below(400)));
-        watch.check().with_context(in_round)?;
+        watch.check().and_then(|()| watch.check_below(writer.n_begun())).with_context(in_round)?;
+        if watch.n_seen() > Input::N_BEFORE {
+            writer.change_rows();
+        }
     }
     processes.wake();
     let n_records = writer.end()?;

@@ -1,8 +1,9 @@
 //! What is done to processes, connections and servers.
 
 use crate::Random;
+use crate::pipeline::Pipeline;
 use anyhow::{Context, Result};
-use flott_services::{Kafka, Postgres, Proxy, S3, Signal};
+use flott_services::{Kafka, Postgres, Proxy, S3, Signal, Trap, wait_until};
 use std::time::Duration;
 
 /// What a pipeline reads or writes.
@@ -24,6 +25,10 @@ pub(crate) enum Strike {
     FreezeJob,
     /// All connections break.
     Cut(System),
+    /// All connections break when a commit is asked for, before the server hears of it.
+    CutBeforeCommit(System),
+    /// They break when it answers: nobody hears that it has committed.
+    CutAfterCommit(System),
     /// They break, and no new ones are taken for a while.
     Partition(System),
     /// Nothing goes through them for a while.
@@ -43,6 +48,8 @@ impl Strike {
             Self::WakeZombie => "zombie that wakes".to_owned(),
             Self::FreezeJob => "job stands still".to_owned(),
             Self::Cut(system) => format!("connections to {system:?} cut"),
+            Self::CutBeforeCommit(system) => format!("request to commit to {system:?} lost"),
+            Self::CutAfterCommit(system) => format!("answer of commit to {system:?} lost"),
             Self::Partition(system) => format!("{system:?} out of reach"),
             Self::Stall(system) => format!("{system:?} does not answer"),
             Self::Freeze(system) => format!("{system:?} stands still"),
@@ -51,11 +58,13 @@ impl Strike {
         }
     }
 
-    /// Any that concerns a pipeline between these systems. Those that take long are rare.
-    pub(crate) fn any(random: &mut Random, systems: &[System]) -> Self {
+    /// Any that concerns a pipeline. Those that take long are rare.
+    pub(crate) fn any(random: &mut Random, pipeline: Pipeline) -> Self {
         let mut all = vec![Self::KillJob; 5];
         all.extend([Self::WakeZombie, Self::WakeZombie, Self::FreezeJob]);
-        for &system in systems {
+        let target = pipeline.commits_to();
+        all.extend([Self::CutBeforeCommit(target), Self::CutAfterCommit(target)].repeat(2));
+        for &system in pipeline.needs() {
             all.extend([Self::Cut(system); 4]);
             all.extend([Self::Partition(system), Self::Partition(system)]);
             all.extend([Self::Stall(system), Self::Stall(system), Self::Freeze(system)]);
@@ -78,6 +87,35 @@ pub(crate) struct Services {
     pub(crate) s3: Option<S3>,
 }
 
+/// Within this a job commits, if it is well.
+const COMMIT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Whether these bytes, sent by a client, ask to commit.
+fn is_kafka_commit(bytes: &[u8]) -> bool {
+    /// Behind the length of the request.
+    const END_TXN: [u8; 2] = 26_u16.to_be_bytes();
+    bytes.get(4..6) == Some(&END_TXN)
+}
+
+fn is_postgres_commit(bytes: &[u8]) -> bool {
+    let has = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+    has(b"COMMIT PREPARED") || has(b"COMMIT\0")
+}
+
+fn is_s3_commit(bytes: &[u8]) -> bool {
+    // Files are copied to where they belong.
+    let header = b"x-amz-copy-source";
+    bytes.windows(header.len()).any(|window| window.eq_ignore_ascii_case(header))
+}
+
+fn is_commit_to(system: System) -> fn(&[u8]) -> bool {
+    match system {
+        System::Kafka => is_kafka_commit,
+        System::Postgres => is_postgres_commit,
+        System::S3 => is_s3_commit,
+    }
+}
+
 const ABSENT: &str = "what is struck does not run";
 
 impl Services {
@@ -92,13 +130,15 @@ impl Services {
         })
     }
 
-    /// Does it, if it concerns a server or the way there.
-    pub(crate) fn strike(&mut self, strike: Strike, random: &mut Random) -> Result<()> {
+    /// Does it, if it concerns a server or the way there; false if what it was to strike did not happen.
+    pub(crate) fn strike(&mut self, strike: Strike, random: &mut Random) -> Result<bool> {
         let a_while = Duration::from_millis(200 + random.below(1_500));
         match strike {
             // Not theirs.
             Strike::KillJob | Strike::WakeZombie | Strike::FreezeJob => {}
             Strike::Cut(system) => drop(self.proxy(system)?.cut()),
+            Strike::CutBeforeCommit(system) => return self.cut_at_commit(system, false),
+            Strike::CutAfterCommit(system) => return self.cut_at_commit(system, true),
             Strike::Partition(system) => {
                 let proxy = self.proxy(system)?;
                 proxy.set_closed(true);
@@ -120,7 +160,14 @@ impl Services {
             Strike::Kill(system) => self.restart(system, Signal::Kill)?,
             Strike::Restart(system) => self.restart(system, Signal::Term)?,
         }
-        Ok(())
+        Ok(true)
+    }
+
+    fn cut_at_commit(&self, system: System, loses_answer: bool) -> Result<bool> {
+        let proxy = self.proxy(system)?;
+        proxy.set_trap(Some(Trap { is_meant: is_commit_to(system), loses_answer }));
+        wait_until(COMMIT_LIMIT, || !proxy.has_trap());
+        Ok(proxy.set_trap(None).is_none())
     }
 
     fn proxy(&self, system: System) -> Result<&Proxy> {

@@ -30,7 +30,7 @@ struct Seen {
     records: Mutex<BTreeSet<Counted>>,
     problem: Mutex<Option<String>>,
     n_looks: AtomicU64,
-    /// Of the counts, if only those are watched.
+    /// Of the counts, if there is only the last record of each key.
     sum: AtomicU64,
 }
 
@@ -41,11 +41,28 @@ impl Seen {
 
     /// A record that is read once: what comes again is there twice.
     fn add(&self, record: Counted) {
+        if !record.is_sound() {
+            self.fail(format!("{record:?} is nothing that the job writes"));
+        }
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         if !records.insert(record) {
             self.fail(format!("{record:?} is there twice"));
         }
     }
+}
+
+/// The rows of a table of three columns, each once; `None` while the server is away, or the table not there yet.
+fn table_rows(url: &str, query: &str, seen: &Seen) -> Option<BTreeSet<Counted>> {
+    let rows = sql(url, query).ok()?;
+    let mut all = BTreeSet::new();
+    for line in rows.lines() {
+        match Counted::from_text(&line.replace('|', " ")) {
+            Some(record) if all.insert(record) => {}
+            Some(record) => seen.fail(format!("{record:?} is there twice")),
+            None => seen.fail(format!("row '{line}' is nothing that the job writes")),
+        }
+    }
+    Some(all)
 }
 
 /// Larger than any file of a round.
@@ -88,14 +105,7 @@ impl Watch {
         let (url, query) = (url.to_owned(), format!("SELECT number, key, count FROM {table}"));
         Self::start(move |seen| {
             thread::sleep(Duration::from_millis(100));
-            // The server may be away, or the table not be there yet.
-            let Ok(rows) = sql(&url, &query) else { return };
-            let mut now = BTreeSet::new();
-            for record in rows.lines().filter_map(|line| Counted::from_text(&line.replace('|', " "))) {
-                if !now.insert(record) {
-                    seen.fail(format!("{record:?} is there twice"));
-                }
-            }
+            let Some(now) = table_rows(&url, &query, seen) else { return };
             let mut before = seen.records.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(gone) = before.difference(&now).next() {
                 seen.fail(format!("{gone:?} was committed and is gone"));
@@ -135,12 +145,12 @@ impl Watch {
 
     /// Reads a table of the last record of each key, whose counts may go back for a while: their sum is how far it is.
     pub(crate) fn last_by_key(url: &str, table: &str) -> Self {
-        let (url, query) = (url.to_owned(), format!("SELECT coalesce(sum(count), 0) FROM {table}"));
+        let (url, query) = (url.to_owned(), format!("SELECT number, key, count FROM {table}"));
         let mut watch = Self::start(move |seen| {
             thread::sleep(Duration::from_millis(100));
-            if let Ok(Ok(sum)) = sql(&url, &query).map(|sum| sum.trim().parse()) {
-                seen.sum.store(sum, Ordering::Relaxed);
-            }
+            let Some(now) = table_rows(&url, &query, seen) else { return };
+            seen.sum.store(now.iter().map(|record| record.count).sum(), Ordering::Relaxed);
+            *seen.records.lock().unwrap_or_else(PoisonError::into_inner) = now;
         });
         watch.is_sum = true;
         watch
@@ -169,6 +179,14 @@ impl Watch {
         self.seen.n_looks.load(Ordering::Relaxed)
     }
 
+    /// Whether all numbers are less, for no others were written so far.
+    pub(crate) fn check_below(&self, n_begun: u64) -> Result<()> {
+        let records = self.seen.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = records.last().filter(|last| last.number >= n_begun);
+        ensure!(last.is_none(), "{last:?} is there, and no more than {n_begun} numbers were written");
+        Ok(())
+    }
+
     /// Whether anything was wrong so far.
     pub(crate) fn check(&self) -> Result<()> {
         match &*self.seen.problem.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -184,12 +202,18 @@ impl Watch {
         if let Some(problem) = self.seen.problem.lock().unwrap_or_else(PoisonError::into_inner).take() {
             bail!("{problem}");
         }
+        let n_of = |key: u64| (0..n).filter(|number| number % N_KEYS == key).count() as u64;
+        let records = self.seen.records.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_sum {
-            let sum = self.seen.sum.load(Ordering::Relaxed);
-            ensure!(sum == n, "the counts of all keys are {sum} together, and {n} records came");
+            // Which number came last depends on how partitions were read.
+            let found: BTreeMap<u64, u64> = records.iter().map(|record| (record.key, record.count)).collect();
+            let expected: BTreeMap<u64, u64> = (0..N_KEYS).map(|key| (key, n_of(key))).collect();
+            ensure!(
+                records.len() == expected.len() && found == expected,
+                "the rows are {records:?}; of {n} records the counts should be {expected:?}"
+            );
             return Ok(());
         }
-        let records = self.seen.records.lock().unwrap_or_else(PoisonError::into_inner);
         let numbers: BTreeSet<u64> = records.iter().map(|record| record.number).collect();
         ensure!(
             numbers.len() == records.len(),
@@ -208,8 +232,7 @@ impl Watch {
             );
         }
         for key in 0..N_KEYS {
-            let expected = (0..n).filter(|number| number % N_KEYS == key).count() as u64;
-            let last = counts.get(&key).and_then(BTreeSet::last).copied();
+            let (expected, last) = (n_of(key), counts.get(&key).and_then(BTreeSet::last).copied());
             let last = last.with_context(|| format!("nothing of key {key}"))?;
             ensure!(last == expected, "key {key} was counted {last} times, and came {expected} times");
         }

@@ -19,5 +19,5 @@ mod s3;
 pub use kafka::{KAFKA_PASSWORD, Kafka, Listener};
 pub use postgres::{POSTGRES_PASSWORD, Postgres, url_at};
 pub use process::{Signal, free_port, services_dir, wait_until};
-pub use proxy::Proxy;
+pub use proxy::{Proxy, Trap};
 pub use s3::S3;

@@ -2,10 +2,19 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+/// Which request a [`Proxy`] waits for, and what it does then.
+#[derive(Clone, Copy, Debug)]
+pub struct Trap {
+    /// Whether these bytes, which a client has sent at once, are the request.
+    pub is_meant: fn(&[u8]) -> bool,
+    /// What is lost when all connections break: the request, or with `true` only its answer.
+    pub loses_answer: bool,
+}
 
 /// Forwards connections to a server. It runs until the process ends.
 #[derive(Debug)]
@@ -20,7 +29,7 @@ struct Shared {
     open: Mutex<Vec<TcpStream>>,
     is_closed: AtomicBool,
     is_stalled: AtomicBool,
-    n_cut: AtomicU64,
+    trap: Mutex<Option<Trap>>,
 }
 
 impl Proxy {
@@ -55,19 +64,22 @@ impl Proxy {
 
     /// Breaks all connections; returns how many there were.
     pub fn cut(&self) -> u64 {
-        let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let ends: Vec<TcpStream> = open.drain(..).collect();
-        for end in &ends {
-            end.shutdown(Shutdown::Both).ok();
-        }
-        let n_cut = ends.len() as u64 / 2;
-        self.shared.n_cut.fetch_add(n_cut, Ordering::Relaxed);
-        n_cut
+        self.shared.cut()
     }
 
     /// Whether new connections are taken.
     pub fn set_closed(&self, is_closed: bool) {
         self.shared.is_closed.store(is_closed, Ordering::Relaxed);
+    }
+
+    /// Breaks all connections at the next request that is meant; returns the trap that was set before and has not sprung.
+    pub fn set_trap(&self, trap: Option<Trap>) -> Option<Trap> {
+        std::mem::replace(&mut *self.shared.trap.lock().unwrap_or_else(PoisonError::into_inner), trap)
+    }
+
+    /// Whether a trap is set that has not sprung.
+    pub fn has_trap(&self) -> bool {
+        self.shared.trap.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Whether nothing is forwarded, on connections that stay open.
@@ -77,6 +89,21 @@ impl Proxy {
 }
 
 impl Shared {
+    fn cut(&self) -> u64 {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let ends: Vec<TcpStream> = open.drain(..).collect();
+        for end in &ends {
+            end.shutdown(Shutdown::Both).ok();
+        }
+        ends.len() as u64 / 2
+    }
+
+    /// Takes the trap if this is the request that it is for.
+    fn spring(&self, bytes: &[u8]) -> Option<Trap> {
+        let mut trap = self.trap.lock().unwrap_or_else(PoisonError::into_inner);
+        trap.take_if(|trap| (trap.is_meant)(bytes))
+    }
+
     fn join(self: &Arc<Self>, client: TcpStream, server: TcpStream) -> io::Result<()> {
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
@@ -84,14 +111,23 @@ impl Shared {
         open.push(client.try_clone()?);
         open.push(server.try_clone()?);
         drop(open);
-        for (from, to) in [(client.try_clone()?, server.try_clone()?), (server, client)] {
-            let shared = Arc::clone(self);
-            thread::spawn(move || shared.forward(from, to).ok());
+        let loses_answer = Arc::new(AtomicBool::new(false));
+        for (from, to, is_request) in
+            [(client.try_clone()?, server.try_clone()?, true), (server, client, false)]
+        {
+            let (shared, loses_answer) = (Arc::clone(self), Arc::clone(&loses_answer));
+            thread::spawn(move || shared.forward(from, to, is_request, &loses_answer).ok());
         }
         Ok(())
     }
 
-    fn forward(&self, mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
+    fn forward(
+        &self,
+        mut from: TcpStream,
+        mut to: TcpStream,
+        is_request: bool,
+        loses_answer: &AtomicBool,
+    ) -> io::Result<()> {
         let mut bytes = [0; 1 << 16];
         loop {
             let n = from.read(&mut bytes).unwrap_or(0);
@@ -99,6 +135,14 @@ impl Shared {
                 thread::sleep(Duration::from_millis(5));
             }
             let chunk = bytes.get(..n).unwrap_or_default();
+            match is_request.then(|| self.spring(chunk)).flatten() {
+                Some(Trap { loses_answer: true, .. }) => loses_answer.store(true, Ordering::Relaxed),
+                Some(_) => drop(self.cut()),
+                None => {}
+            }
+            if !is_request && loses_answer.load(Ordering::Relaxed) {
+                self.cut();
+            }
             if chunk.is_empty() || to.write_all(chunk).is_err() {
                 from.shutdown(Shutdown::Both).ok();
                 return to.shutdown(Shutdown::Both);
