@@ -14,7 +14,7 @@
 //! 8. [`async_io`]: calls to the outside, many at a time.
 //! 9. [`sinks`]: where results go, and a sink of your own.
 //! 10. `kafka` (with the feature of that name): topics of Apache Kafka as sources and sinks.
-//! 11. [`savepoints`]: snapshots that are yours: take, restore, look at, export.
+//! 11. [`checkpoints`]: what a job goes on from after a failure, and how it is started again; [`savepoints`]: snapshots that are yours: take, restore, look at, export.
 //! 12. `postgres` (with the feature of that name): PostgreSQL databases.
 //! 13. [`formats`]: how records stand in messages.
 
@@ -64,6 +64,9 @@ pub mod postgres {}
 
 #[doc = include_str!("../../../docs/guide/formats.md")]
 pub mod formats {}
+
+#[doc = include_str!("../../../docs/guide/checkpoints.md")]
+pub mod checkpoints {}
 
 #[doc = include_str!("../../../docs/guide/savepoints.md")]
 pub mod savepoints {}
