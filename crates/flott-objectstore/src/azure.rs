@@ -1,5 +1,5 @@
 //! Azure Blob Storage and Data Lake Storage: `abfss://container@account.dfs.core.windows.net/path`, or `az://container/path` with the
-//! account from `AZURE_STORAGE_ACCOUNT_NAME`.
+//! account from `AZURE_STORAGE_ACCOUNT_NAME`. An emulator is named by `fs.azure.abfs.endpoint`.
 
 use crate::error::Place;
 use crate::factory::{Built, client};
@@ -7,7 +7,7 @@ use crate::settings::{Limits, Secrets};
 use crate::store::LargePut;
 use crate::upload;
 use flott_checkpoint::RemoteLocation;
-use flott_types::{Configuration, Result, options};
+use flott_types::{Configuration, Error, Result, options};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use std::sync::Arc;
 
@@ -23,9 +23,18 @@ pub(crate) fn build(location: &RemoteLocation, config: &Configuration, limits: L
         Some((container, host)) => (container, Some(host)),
         None => (location.authority.as_str(), None),
     };
-    let account = host.map(|host| host.split_once('.').map_or(host, |(account, _)| account));
-    let key = account.and_then(|account| account_key(config, account));
     let mut builder = MicrosoftAzureBuilder::from_env().with_container_name(container);
+    let account = match host {
+        Some(host) => Some(host.split_once('.').map_or(host, |(account, _)| account).to_owned()),
+        None => builder.get_config_value(&AzureConfigKey::AccountName),
+    };
+    let Some(account) = account else {
+        return Err(Error::user(format!(
+            "'{bucket}' names no account: write {}://{container}@<account>.dfs.core.windows.net, or set AZURE_STORAGE_ACCOUNT_NAME",
+            location.scheme
+        )));
+    };
+    let key = account_key(config, &account);
     let secrets = Secrets::new([
         key.clone(),
         builder.get_config_value(&AzureConfigKey::AccessKey),
@@ -33,17 +42,22 @@ pub(crate) fn build(location: &RemoteLocation, config: &Configuration, limits: L
         builder.get_config_value(&AzureConfigKey::SasKey),
         builder.get_config_value(&AzureConfigKey::Token),
     ]);
-    if let Some(account) = account {
-        builder = builder.with_account(account);
-    }
     if let Some(key) = key {
         builder = builder.with_access_key(key);
     }
+    if let Some(endpoint) = config.get(options::AZURE_ENDPOINT) {
+        // No host of its own for each account: as emulators have it, and Hadoop's client with this key.
+        let endpoint = client::endpoint(options::AZURE_ENDPOINT.key, &endpoint)?;
+        builder = builder.with_endpoint(format!("{}/{account}", endpoint.url));
+    }
+    let endpoint = builder.get_config_value(&AzureConfigKey::Endpoint);
+    let is_http = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
     // A large object is one request here, because Azure may answer before it has copied: so a request may take long, and what
     // gives up early on small ones is the limit of the whole call.
     let request = upload::time_for(limits.piece_bytes * LARGE_PIECES, limits);
     let built = builder
-        .with_client_options(client::options(limits, request, false))
+        .with_account(account)
+        .with_client_options(client::options(limits, request, is_http))
         .with_retry(client::retry(limits))
         .build();
     let client = built.map_err(|error| client::refused(&bucket, &secrets, &error))?;
@@ -83,5 +97,26 @@ mod tests {
         let built = build(&location, &config, Limits::default()).expect("it can be");
         assert_eq!(built.place.secrets.redact("bWluZQ=="), "******");
         assert_eq!(built.place.bucket, "abfss://data@mine.dfs.core.windows.net");
+    }
+
+    #[test]
+    fn settings_that_cannot_be_are_named() {
+        let at = |authority: &str, key: &str, value: &str| {
+            let mut config = Configuration::default();
+            config.set(key, value).expect("a key");
+            let (scheme, authority) = ("abfss".to_owned(), authority.to_owned());
+            let location = RemoteLocation { scheme, authority, path: String::new() };
+            build(&location, &config, Limits::default()).map(|_| ()).expect_err("it cannot be").to_string()
+        };
+        let error = at("data@mine.dfs.core.windows.net", "fs.azure.abfs.endpoint", "ftp://here");
+        assert!(error.contains("'fs.azure.abfs.endpoint' is 'ftp://here': expected"), "{error}");
+        let key = "fs.azure.account.key.mine.dfs.core.windows.net";
+        let error = at("data@mine.dfs.core.windows.net", key, "no base64");
+        assert!(
+            error.contains("cannot use 'abfss://data@mine.dfs") && !error.contains("no base64"),
+            "{error}"
+        );
+        let error = at("data", key, "bWluZQ==");
+        assert!(error.contains("write abfss://data@<account>.dfs.core.windows.net"), "{error}");
     }
 }

@@ -15,8 +15,13 @@ pub(crate) struct Place {
     pub(crate) secrets: Secrets,
 }
 
-/// Codes of servers for a bucket or container that does not exist.
-const NO_BUCKET: &[&str] = &["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"];
+/// Codes and texts of servers for a bucket or container that does not exist. Of a deletion in a batch only the text is told.
+const NO_BUCKET: &[&str] = &[
+    "NoSuchBucket",
+    "ContainerNotFound",
+    "The specified bucket does not exist",
+    "The specified container does not exist",
+];
 
 /// Codes of servers for somebody who may not. The client tells denials of some requests, and of others only that they failed.
 const DENIED: &[&str] = &[
@@ -41,7 +46,9 @@ impl Place {
         let at = if key.is_empty() { bucket.clone() } else { format!("{bucket}/{key}") };
         let kind = kind(error);
         let message = match (kind, error) {
-            (io::ErrorKind::NotFound, _) if has_no_bucket(error) || key_is_of_bucket(attempted) => {
+            (io::ErrorKind::NotFound | io::ErrorKind::Other, _)
+                if has_no_bucket(error) || kind == io::ErrorKind::NotFound && key_is_of_bucket(attempted) =>
+            {
                 // Not NotFound: nobody may take a bucket that is missing for an object that is.
                 let message =
                     format!("cannot {attempted} '{at}': the bucket of '{bucket}' does not exist ({said})");
@@ -202,6 +209,10 @@ mod tests {
         assert!(error.to_string().contains("the bucket of 's3://b' does not exist"), "{error}");
         let error = place().error("list", "a", &missing("404"));
         assert_eq!(error.kind(), io::ErrorKind::Other, "a list finds nothing, but never not");
+        // Of some requests the client does not say that something was not found.
+        let failed = ClientError::Generic { store: "S3", source: "<Code>NoSuchBucket</Code>".into() };
+        let error = place().error("list", "a", &failed);
+        assert!(error.to_string().contains("the bucket of 's3://b' does not exist"), "{error}");
         assert_eq!(
             place().error("read", "a", &missing("<Code>NoSuchKey</Code>")).kind(),
             io::ErrorKind::NotFound

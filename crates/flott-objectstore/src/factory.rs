@@ -47,7 +47,7 @@ impl CloudStores {
             #[cfg(feature = "s3")]
             Some("s3") => crate::s3::build(location, &self.config, self.limits)?,
             #[cfg(feature = "gcs")]
-            Some("gcs") => crate::gcs::build(location, self.limits)?,
+            Some("gcs") => crate::gcs::build(location, &self.config, self.limits)?,
             #[cfg(feature = "azure")]
             Some("azure") => crate::azure::build(location, &self.config, self.limits)?,
             Some(_) | None => return Err(unsupported(&location.scheme)),
@@ -89,7 +89,7 @@ impl ObjectStoreFactory for CloudStores {
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 pub(crate) mod client {
     use crate::settings::{Limits, Secrets};
-    use flott_types::Error;
+    use flott_types::{Error, Result};
     use object_store::{BackoffConfig, ClientOptions, RetryConfig};
     use std::time::Duration;
 
@@ -98,6 +98,27 @@ pub(crate) mod client {
             .with_connect_timeout(limits.connect)
             .with_timeout(request)
             .with_allow_http(is_http)
+    }
+
+    /// Where a service is, of what the configuration key `key` says: `https://` may be left out.
+    pub(crate) fn endpoint(key: &str, value: &str) -> Result<Endpoint> {
+        let (protocol, rest) = value.split_once("://").unwrap_or(("https", value));
+        let rest = rest.trim_end_matches('/');
+        let is_host =
+            !rest.is_empty() && !rest.contains(|char: char| char.is_whitespace() || "?#@".contains(char));
+        if matches!(protocol, "http" | "https") && is_host && !rest.starts_with(['/', ':']) {
+            return Ok(Endpoint { url: format!("{protocol}://{rest}"), is_http: protocol == "http" });
+        }
+        Err(Error::user(format!(
+            "configuration key '{key}' is '{value}': expected an address such as http://127.0.0.1:9000 or https://host"
+        )))
+    }
+
+    /// An address without a slash at its end, and whether requests go there without TLS.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub(crate) struct Endpoint {
+        pub(crate) url: String,
+        pub(crate) is_http: bool,
     }
 
     pub(crate) fn retry(limits: Limits) -> RetryConfig {
@@ -115,5 +136,30 @@ pub(crate) mod client {
     /// Settings that cannot be.
     pub(crate) fn refused(bucket: &str, secrets: &Secrets, error: &object_store::Error) -> Error {
         Error::user(format!("cannot use '{bucket}': {}", secrets.redact(&error.to_string())))
+    }
+}
+
+#[cfg(all(test, any(feature = "s3", feature = "gcs", feature = "azure")))]
+mod tests {
+    use super::client::{Endpoint, endpoint};
+
+    #[test]
+    fn an_endpoint_may_be_a_host_and_is_nothing_else_but_an_address() {
+        let url = |url: &str, is_http| Some(Endpoint { url: url.to_owned(), is_http });
+        for (value, expected) in [
+            ("minio:9000", url("https://minio:9000", false)),
+            ("http://minio:9000/", url("http://minio:9000", true)),
+            ("https://host/path", url("https://host/path", false)),
+            ("ftp://host", None),
+            ("http://", None),
+            ("", None),
+            (":9000", None),
+            ("http://key@host", None),
+            ("two hosts", None),
+        ] {
+            assert_eq!(endpoint("s3.endpoint", value).ok(), expected, "{value}");
+        }
+        let error = endpoint("s3.endpoint", "ftp://host").expect_err("no protocol that is known").to_string();
+        assert!(error.starts_with("configuration key 's3.endpoint' is 'ftp://host': expected"), "{error}");
     }
 }

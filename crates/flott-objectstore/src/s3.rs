@@ -33,7 +33,7 @@ pub(crate) fn build(location: &RemoteLocation, config: &Configuration, limits: L
         builder = builder.with_region(region);
     }
     if let Some(endpoint) = config.get(options::S3_ENDPOINT) {
-        builder = builder.with_endpoint(with_protocol(&endpoint));
+        builder = builder.with_endpoint(client::endpoint(options::S3_ENDPOINT.key, &endpoint)?.url);
     }
     let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
     let is_path_style = endpoint.is_some()
@@ -69,11 +69,6 @@ fn credential(config: &Configuration) -> Result<Option<AwsCredential>> {
     }
 }
 
-/// Flink's examples name a host only.
-fn with_protocol(endpoint: &str) -> String {
-    if endpoint.contains("://") { endpoint.to_owned() } else { format!("https://{endpoint}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,11 +84,5 @@ mod tests {
         let error = build(&location(), &config, Limits::default()).map(|_| ()).expect_err("no secret");
         assert!(error.to_string().contains("'s3.secret-key' is not"), "{error}");
         assert!(!format!("{error:?}").contains("hunter2"));
-    }
-
-    #[test]
-    fn an_endpoint_may_be_a_host() {
-        assert_eq!(with_protocol("minio:9000"), "https://minio:9000");
-        assert_eq!(with_protocol("http://minio:9000"), "http://minio:9000");
     }
 }

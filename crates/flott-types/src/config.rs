@@ -419,6 +419,16 @@ pub mod options {
         S3_PATH_STYLE_ACCESS_OLD: bool = "s3.path.style.access", false;
         /// Whether requests to S3 are not signed at all.
         S3_ANONYMOUS_CREDENTIALS: bool = "s3.anonymous-credentials", false;
+        /// Where Google's Cloud Storage is, such as an emulator at `http://127.0.0.1:4443`; Google's own if it is not set.
+        GCS_ROOT_URL: Option<String> = "gs.storage.root.url", None;
+        /// Who asks Google's Cloud Storage: SERVICE_ACCOUNT_JSON_KEYFILE or UNAUTHENTICATED. Without it the key file if there is one, else
+        /// the usual variables (GOOGLE_APPLICATION_CREDENTIALS, ...), or the machine.
+        GCS_AUTH_TYPE: Option<String> = "gs.auth.type", None;
+        /// The file with the JSON key of the service account that asks Google's Cloud Storage, on each machine.
+        GCS_KEY_FILE: Option<String> = "gs.auth.service.account.json.keyfile", None;
+        /// Where Azure's Blob Storage is, such as an emulator at `http://127.0.0.1:10000`: the account is then the first part of the path of
+        /// requests. Azure's own if it is not set.
+        AZURE_ENDPOINT: Option<String> = "fs.azure.abfs.endpoint", None;
 
         /// none, fixed-delay, exponential-delay or failure-rate. Without it: exponential-delay if checkpoints are on, else none.
         RESTART_STRATEGY: Option<RestartStrategyType> = "restart-strategy.type", None;
