@@ -15,8 +15,8 @@ const STEPS: &[Step] = &[
     Step::cargo("clippy", "clippy --workspace --all-targets -- -D warnings"),
     Step::cargo("build", "test --workspace --lib --bins --tests --no-run"),
     Step::cargo("test", "test --workspace --lib --bins --tests --no-fail-fast"),
-    // Installs a server from the Python package index, once, starts and stops it; where that cannot be had, the summary says so.
-    Step::cargo("s3", "test --workspace --test s3").env("FLOTT_TEST_SERVICES", "1"),
+    // Installs servers from the package indexes of Python and npm, once, starts and stops them; where one cannot be had, the summary says so.
+    Step::cargo("objectstores", "test --workspace --test objectstores").env("FLOTT_TEST_SERVICES", "1"),
     // A broker from Maven Central, likewise.
     Step::cargo("kafka", "test --workspace --test kafka").env("FLOTT_TEST_SERVICES", "1"),
     // Its listeners for TLS and SASL, with the client library built once more: it is then linked with the system's OpenSSL.

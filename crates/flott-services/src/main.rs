@@ -1,30 +1,58 @@
-//! `cargo run -p flott-services -- kafka`: a broker to try things out with, until the end of input or an interrupt.
+//! `cargo run -p flott-services -- kafka`: a server to try things out with, until the end of input or an interrupt.
 
 #![expect(clippy::print_stdout, reason = "says where it listens")]
 
-use flott_services::Kafka;
+use flott_services::{Azure, Gcs, Kafka, S3};
 use std::io::Read;
 use std::process::ExitCode;
 
+const USAGE: &str = "usage: flott-services kafka|s3|gcs|azure
+
+Starts a server on a free port, says where, and what else programs have to know; it ends with this program, and its data with it.
+  kafka   an Apache Kafka broker
+  s3      an object store that speaks the protocol of S3, with a bucket
+  gcs     the same with that of Google Cloud Storage
+  azure   the same with that of Azure Blob Storage";
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().map(String::as_str).collect::<Vec<_>>() != ["kafka"] {
-        println!(
-            "usage: flott-services kafka\n\nStarts an Apache Kafka broker on a free port and says which; it ends with this program, and its data with it."
-        );
-        return ExitCode::from(2);
-    }
-    match Kafka::start(&[("auto.create.topics.enable", "true")]) {
-        Ok(broker) => {
-            println!("{}", broker.bootstrap_servers());
-            // Until who started it closes the input, or interrupts.
-            let ended = std::io::stdin().read_to_end(&mut Vec::new());
-            drop(broker);
-            if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let ended = match arguments.as_slice() {
+        ["kafka"] => run(Kafka::start(&[("auto.create.topics.enable", "true")]), Kafka::bootstrap_servers),
+        ["s3"] => run(S3::start(&[]), |server| {
+            let (address, bucket) = (server.address(), server.bucket());
+            let keys = "s3.access-key: any\ns3.secret-key: any\ns3.region: us-east-1";
+            format!("s3://{bucket}\ns3.endpoint: http://{address}\n{keys}")
+        }),
+        ["gcs"] => run(Gcs::start(), |server| {
+            let (address, bucket, file) = (server.address(), server.bucket(), server.key_file());
+            let file = format!("gs.auth.service.account.json.keyfile: {}", file.display());
+            format!("gs://{bucket}\ngs.storage.root.url: http://{address}\n{file}")
+        }),
+        ["azure"] => run(Azure::start(), |server| {
+            let (address, account, container) = (server.address(), server.account(), server.container());
+            let host = format!("{account}.dfs.core.windows.net");
+            let key = format!("fs.azure.account.key.{host}: {}", server.key());
+            format!("abfs://{container}@{host}\nfs.azure.abfs.endpoint: http://{address}\n{key}")
+        }),
+        _ => {
+            println!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    if ended { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Says what there is to know about a server, and keeps it until who started this program closes the input, or interrupts.
+fn run<S>(server: Result<S, String>, about: impl FnOnce(&S) -> String) -> bool {
+    match server {
+        Ok(server) => {
+            println!("{}", about(&server));
+            std::io::stdin().read_to_end(&mut Vec::new()).is_ok()
         }
         Err(reason) => {
-            println!("no broker: {reason}");
-            ExitCode::FAILURE
+            println!("no server: {reason}");
+            false
         }
     }
 }

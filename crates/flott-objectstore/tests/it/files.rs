@@ -1,14 +1,14 @@
-//! Files of the file source and sink in the object store.
+//! Files of the file source and sink in an object store.
 
-use crate::contract::{config, env_at, limits, open};
+use crate::contract::{env_with, limits, open};
 use crate::proxy::{Act, Proxy};
+use crate::server::Server;
 use flott::UserResult;
 use flott::connectors::file::{CsvFormat, FileSink, FileSource, RollingPolicy};
 use flott::connectors::parquet::ParquetFormat;
 use flott::prelude::*;
 use flott_checkpoint::ObjectStore;
 use flott_env::Env;
-use flott_services::S3;
 use flott_testkit::contract::{
     Budget, RecordId, SinkContract, SinkFault, SinkLimits, SinkPromise, SinkSubject, SourceContract,
     SourceSubject, Wakeup,
@@ -84,13 +84,13 @@ impl SinkSubject for SinkInBucket {
     }
 }
 
-pub(crate) fn the_file_sink_keeps_the_contract_of_sinks(server: &S3) {
+pub(crate) fn the_file_sink_keeps_the_contract_of_sinks(server: &Server) {
     let proxy = Arc::new(Proxy::start(server.address(), Box::new(|_| Act::Pass)));
-    let env = env_at(&proxy.address, limits());
-    let reader = env_at(server.address(), limits());
+    let env = env_with(&server.config_at(&proxy.address), limits());
+    let reader = env_with(&server.config(), limits());
     let subject = || {
         proxy.set(Box::new(|_| Act::Pass));
-        let uri = format!("s3://{}/out", server.bucket());
+        let uri = format!("{}/out", server.bucket());
         let (env, store, proxy) = (env.clone(), open(&reader, &uri), Arc::clone(&proxy));
         Ok(SinkInBucket { env, uri, store, proxy, known: BTreeMap::new() })
     };
@@ -137,10 +137,10 @@ impl SourceSubject for SourceInBucket {
     fn wait(&mut self, _: &Wakeup) {}
 }
 
-pub(crate) fn the_file_source_keeps_the_contract_of_sources(server: &S3) {
-    let env = env_at(server.address(), limits());
+pub(crate) fn the_file_source_keeps_the_contract_of_sources(server: &Server) {
+    let env = env_with(&server.config(), limits());
     let subject = || {
-        let uri = format!("s3://{}/in", server.bucket());
+        let uri = format!("{}/in", server.bucket());
         Ok(SourceInBucket { env: env.clone(), store: open(&env, &uri), uri, n_files: 0 })
     };
     let budget = Budget::Sample { cases: 25, seed: 1 };
@@ -150,8 +150,8 @@ pub(crate) fn the_file_source_keeps_the_contract_of_sources(server: &S3) {
 
 const N_RECORDS: u64 = 3_000;
 
-fn job(address: &str, checkpoints: &str) -> StreamExecutionEnvironment {
-    let mut env = StreamExecutionEnvironment::with_configuration(config(address)).unwrap();
+fn job(server: &Server, checkpoints: &str) -> StreamExecutionEnvironment {
+    let mut env = StreamExecutionEnvironment::with_configuration(server.config()).unwrap();
     env.set_parallelism(2).enable_checkpointing(Duration::from_millis(50));
     env.set(options::CHECKPOINTING_DIR, Some(checkpoints.to_owned()));
     env.set(options::RESTART_FIXED_DELAY_ATTEMPTS, 10);
@@ -163,17 +163,16 @@ fn job(address: &str, checkpoints: &str) -> StreamExecutionEnvironment {
 type Row = (u64, String);
 
 /// From text to Parquet in an object store, with a failure in between; and from there to people.
-pub(crate) fn a_job_reads_and_writes_objects_exactly_once(server: &S3) {
-    let bucket = server.bucket();
-    let place = format!("s3://{bucket}");
-    let store = open(&env_at(server.address(), limits()), &place);
+pub(crate) fn a_job_reads_and_writes_objects_exactly_once(server: &Server) {
+    let place = server.bucket();
+    let store = open(&env_with(&server.config(), limits()), &place);
     for file in 0..6 {
         let numbers = (0..N_RECORDS).filter(|number| number % 6 == file);
         let lines: String = numbers.map(|number| format!("{number},name {number}\n")).collect();
         store.put_if_absent(&format!("in/{file}.csv"), lines.as_bytes()).unwrap();
     }
     let checkpoints = tempfile::tempdir().unwrap();
-    let env = job(server.address(), checkpoints.path().to_str().unwrap());
+    let env = job(server, checkpoints.path().to_str().unwrap());
     let format = CsvFormat::new().one_line_records().without_header();
     let rows = FileSource::<Row>::format(format!("{place}/in"), format).split_bytes(4_000);
     let passed = Arc::new(AtomicU64::new(0));
@@ -188,7 +187,7 @@ pub(crate) fn a_job_reads_and_writes_objects_exactly_once(server: &S3) {
     assert_eq!(env.execute("write").unwrap().restarts, 1);
     assert_eq!(store.list("out/.flott").unwrap(), [""; 0], "nothing is left");
 
-    let mut env = StreamExecutionEnvironment::with_configuration(config(server.address())).unwrap();
+    let mut env = StreamExecutionEnvironment::with_configuration(server.config()).unwrap();
     env.set_parallelism(2);
     let rows = FileSource::<Row>::format(format!("{place}/out"), ParquetFormat::new());
     let (sink, handle) = collect_sink();
@@ -201,13 +200,13 @@ pub(crate) fn a_job_reads_and_writes_objects_exactly_once(server: &S3) {
 }
 
 /// A path without a bucket of that name, or without any objects.
-pub(crate) fn a_place_that_is_not_there_is_named(server: &S3) {
+pub(crate) fn a_place_that_is_not_there_is_named(server: &Server) {
     let bucket = server.bucket();
     for (place, said) in [
-        (format!("s3://{bucket}/nothing"), format!("there is no file or directory 's3://{bucket}/nothing'")),
-        ("s3://no-such-bucket/x".to_owned(), "no-such-bucket".to_owned()),
+        (format!("{bucket}/nothing"), format!("there is no file or directory '{bucket}/nothing'")),
+        (format!("{}/x", server.missing_bucket()), "no-such-bucket".to_owned()),
     ] {
-        let env = StreamExecutionEnvironment::with_configuration(config(server.address())).unwrap();
+        let env = StreamExecutionEnvironment::with_configuration(server.config()).unwrap();
         let (sink, _handle) = collect_sink();
         let lines = FileSource::lines(&place);
         env.from_source(lines, WatermarkStrategy::no_watermarks(), "lines").sink_to(sink);

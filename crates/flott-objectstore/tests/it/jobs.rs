@@ -1,8 +1,9 @@
-use crate::contract::{env_at, limits, open};
-use crate::program::{Job, N_RECORDS, committed, expected};
+use crate::contract::{env_with, limits, open};
+use crate::program::{Job, N_RECORDS, committed, expected, properties};
 use crate::proxy::{Act, Proxy};
+use crate::server::Server;
 use flott_checkpoint::ObjectStore;
-use flott_services::S3;
+use flott_types::Configuration;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::Arc;
@@ -14,10 +15,10 @@ fn completed(store: &Arc<dyn ObjectStore>) -> Vec<String> {
     names.filter(|name| name.starts_with("chk-")).collect()
 }
 
-pub(crate) fn a_job_that_fails_goes_on_exactly_once(server: &S3) {
-    let (place, output) = (format!("s3://{}/a", server.bucket()), tempfile::tempdir().unwrap());
+pub(crate) fn a_job_that_fails_goes_on_exactly_once(server: &Server) {
+    let (place, output) = (format!("{}/a", server.bucket()), tempfile::tempdir().unwrap());
     let job = Job {
-        address: server.address(),
+        config: &server.config(),
         place: &place,
         output: output.path(),
         parallelism: 2,
@@ -26,13 +27,14 @@ pub(crate) fn a_job_that_fails_goes_on_exactly_once(server: &S3) {
     let result = job.env().execute("job").unwrap();
     assert_eq!(result.restarts, 1);
     assert_eq!(committed(output.path()), expected());
-    let left = completed(&open(&env_at(server.address(), limits()), &place));
+    let left = completed(&open(&env_with(&server.config(), limits()), &place));
     assert_eq!(left, [""; 0], "a job that has finished deletes its checkpoints");
 }
 
-fn start(address: &str, place: &str, output: &Path) -> Child {
+fn start(config: &Configuration, place: &str, output: &Path) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["child", address, place]).arg(output).spawn().unwrap()
+    command.env("FLOTT_PROPERTIES", properties(config));
+    command.args(["child", place]).arg(output).spawn().unwrap()
 }
 
 /// Waits until a condition holds; what it waits for is another process.
@@ -44,11 +46,11 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-pub(crate) fn a_job_that_is_killed_goes_on_exactly_once(server: &S3) {
-    let (place, output) = (format!("s3://{}/a", server.bucket()), tempfile::tempdir().unwrap());
-    let store = open(&env_at(server.address(), limits()), &place);
+pub(crate) fn a_job_that_is_killed_goes_on_exactly_once(server: &Server) {
+    let (place, output) = (format!("{}/a", server.bucket()), tempfile::tempdir().unwrap());
+    let store = open(&env_with(&server.config(), limits()), &place);
     for _ in 0..2 {
-        let mut child = start(server.address(), &place, output.path());
+        let mut child = start(&server.config(), &place, output.path());
         let before = completed(&store);
         wait_until("another checkpoint", || {
             completed(&store) != before && !committed(output.path()).is_empty()
@@ -58,13 +60,13 @@ pub(crate) fn a_job_that_is_killed_goes_on_exactly_once(server: &S3) {
         let n_lines = committed(output.path()).len();
         assert!(n_lines < expected().len(), "it was killed in the middle");
     }
-    assert!(start(server.address(), &place, output.path()).wait().unwrap().success());
+    assert!(start(&server.config(), &place, output.path()).wait().unwrap().success());
     assert_eq!(committed(output.path()), expected());
 }
 
 /// For a while no request arrives: checkpoints fail, and the job goes on.
-pub(crate) fn a_job_outlives_a_server_that_is_away(server: &S3) {
-    let (place, output) = (format!("s3://{}/a", server.bucket()), tempfile::tempdir().unwrap());
+pub(crate) fn a_job_outlives_a_server_that_is_away(server: &Server) {
+    let (place, output) = (format!("{}/a", server.bucket()), tempfile::tempdir().unwrap());
     let started = Instant::now();
     let mut lost = 0;
     let rule = move |_: &str| {
@@ -77,8 +79,8 @@ pub(crate) fn a_job_outlives_a_server_that_is_away(server: &S3) {
         }
     };
     let proxy = Proxy::start(server.address(), Box::new(rule));
-    let job =
-        Job { address: &proxy.address, place: &place, output: output.path(), parallelism: 2, fails_at: None };
+    let config = server.config_at(&proxy.address);
+    let job = Job { config: &config, place: &place, output: output.path(), parallelism: 2, fails_at: None };
     job.env().execute("job").unwrap();
     assert_eq!(committed(output.path()), expected());
 }

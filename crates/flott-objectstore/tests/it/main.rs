@@ -1,7 +1,8 @@
-//! Checkpoints and savepoints in an object store that speaks the protocol of S3: `cargo xtask ci s3`.
+//! Checkpoints, savepoints and files in object stores that speak the protocols of S3, Google Cloud Storage and Azure: `cargo xtask ci objectstores`.
 //!
-//! A harness of its own, because there is a server to install, start and stop: `flott-services`. Where it cannot be had the tests are skipped, and
-//! that is said with the reason, instead of that they passed. `proxy` loses answers on the way. A job to be killed is this binary again.
+//! A harness of its own, because there are servers to install, start and stop: `flott-services`, by way of `server`. Each test is run with each. Where
+//! one cannot be had its tests are skipped, and that is said with the reason, instead of that they passed. `proxy` loses answers on the way. A job to
+//! be killed is this binary again.
 
 #![expect(
     clippy::disallowed_methods,
@@ -17,14 +18,15 @@ mod files;
 mod jobs;
 mod program;
 mod proxy;
+mod server;
 mod snapshots;
 
-use flott_services::S3;
-use std::panic::catch_unwind;
+use server::{SERVERS, Server};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
 
-type Test = (&'static str, fn(&S3));
+type Test = (&'static str, fn(&Server));
 
 const TESTS: &[Test] = &[
     ("the_store_keeps_the_contract", contract::the_store_keeps_the_contract),
@@ -51,29 +53,51 @@ fn main() -> ExitCode {
         return program::child(rest);
     }
     let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let tests: Vec<&Test> = TESTS
-        .iter()
-        .filter(|(name, _)| filters.is_empty() || filters.iter().any(|filter| name.contains(*filter)))
-        .collect();
+    let is_wanted = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(*filter));
+    let wanted = SERVERS.map(|server| {
+        let tests = TESTS.iter().filter(|(name, _)| is_wanted(&full_name(name, server)));
+        (server, tests.collect::<Vec<&Test>>())
+    });
+    let wanted: Vec<_> = wanted.into_iter().filter(|(_, tests)| !tests.is_empty()).collect();
     if std::env::var_os("FLOTT_TEST_SERVICES").is_none() {
-        println!("{} tests with an S3 server are run by `cargo xtask ci s3`", tests.len());
+        let n_tests: usize = wanted.iter().map(|(_, tests)| tests.len()).sum();
+        println!("{n_tests} tests with object stores are run by `cargo xtask ci objectstores`");
         return ExitCode::SUCCESS;
     }
-    let server = match S3::start(&[]) {
+    // Side by side: they wait more than they work.
+    let (passed, failed) = std::thread::scope(|scope| {
+        let servers = wanted.iter().map(|(server, tests)| scope.spawn(|| run(server, tests)));
+        let servers: Vec<_> = servers.collect();
+        let counts = servers.into_iter().map(|server| server.join().unwrap());
+        counts.fold((0, 0), |(passed, failed), (also_passed, also_failed)| {
+            (passed + also_passed, failed + also_failed)
+        })
+    });
+    let word = if failed == 0 { "ok" } else { "FAILED" };
+    println!("test result: {word}. {passed} passed; {failed} failed; 0 ignored");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn full_name(test: &str, server: &str) -> String {
+    format!("{test} with {server}")
+}
+
+/// How many of the tests pass and fail with a server; none if it cannot be had.
+fn run(server_name: &str, tests: &[&Test]) -> (usize, usize) {
+    let server = match Server::start(server_name) {
         Ok(server) => server,
         Err(reason) => {
-            println!("skipped: {} tests with an S3 server: {reason}", tests.len());
-            return ExitCode::SUCCESS;
+            println!("skipped: {} tests with {server_name}: {reason}", tests.len());
+            return (0, 0);
         }
     };
     let mut failed = 0;
-    for (name, test) in &tests {
+    for (name, test) in tests {
         let started = Instant::now();
-        let word = if catch_unwind(|| test(&server)).is_ok() { "ok" } else { "FAILED" };
-        failed += usize::from(word != "ok");
+        let has_passed = catch_unwind(AssertUnwindSafe(|| test(&server))).is_ok();
+        failed += usize::from(!has_passed);
+        let (name, word) = (full_name(name, server_name), if has_passed { "ok" } else { "FAILED" });
         println!("test {name} ... {word} ({:.1} s)", started.elapsed().as_secs_f64());
     }
-    let word = if failed == 0 { "ok" } else { "FAILED" };
-    println!("test result: {word}. {} passed; {failed} failed; 0 ignored", tests.len() - failed);
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    (tests.len() - failed, failed)
 }

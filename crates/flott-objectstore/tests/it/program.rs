@@ -1,9 +1,9 @@
 //! A job from numbers to files, with checkpoints in the object store.
 
-use crate::contract::config;
 use flott::connectors::file::FileSink;
 use flott::prelude::*;
 use flott::{AsyncFunction, AsyncOutputMode, AsyncRetryStrategy, AsyncWaitConfig, UserResult};
+use flott_types::Configuration;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use std::time::Duration;
 
 pub(crate) const N_RECORDS: u64 = 2_000;
 
-/// A job of a test: which server, where in it, where its output goes.
+/// A job of a test: the settings of the server, where in it, where its output goes.
 pub(crate) struct Job<'a> {
-    pub(crate) address: &'a str,
+    pub(crate) config: &'a Configuration,
     /// `s3://bucket/prefix`.
     pub(crate) place: &'a str,
     pub(crate) output: &'a Path,
@@ -39,7 +39,7 @@ impl AsyncFunction<u64, u64> for Pace {
 
 impl Job<'_> {
     pub(crate) fn env(&self) -> StreamExecutionEnvironment {
-        let mut env = StreamExecutionEnvironment::with_configuration(config(self.address)).unwrap();
+        let mut env = StreamExecutionEnvironment::with_configuration(self.config.clone()).unwrap();
         env.set_parallelism(self.parallelism).enable_checkpointing(Duration::from_millis(100));
         env.set(options::CHECKPOINTING_DIR, Some(format!("{}/checkpoints", self.place)));
         env.set(options::CHECKPOINTING_SAVEPOINT_DIR, Some(format!("{}/savepoints", self.place)));
@@ -112,10 +112,17 @@ pub(crate) fn committed(output: &Path) -> Vec<String> {
     lines
 }
 
-/// This binary as a process to be killed: `child ADDRESS PLACE OUTPUT`.
+/// Settings as processes are given them, in the variable `FLOTT_PROPERTIES`.
+pub(crate) fn properties(config: &Configuration) -> String {
+    config.iter().map(|(key, value)| format!("{key}: {value}\n")).collect()
+}
+
+/// This binary as a process to be killed: `child PLACE OUTPUT`, with its settings in a variable.
 pub(crate) fn child(arguments: &[String]) -> ExitCode {
-    let [address, place, output] = arguments else { return ExitCode::from(2) };
-    let job = Job { address, place, output: Path::new(output), parallelism: 2, fails_at: None };
+    let [place, output] = arguments else { return ExitCode::from(2) };
+    let env = flott::env::Env::real().unwrap();
+    let config = flott::load_configuration(&env, |name| std::env::var(name).ok(), []).unwrap();
+    let job = Job { config: &config, place, output: Path::new(output), parallelism: 2, fails_at: None };
     match job.env().execute("job") {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,6 +1,6 @@
 //! Stands between client and server, and loses what it is told to lose.
 
-use std::io::{Read, Write};
+use flott_services::Message;
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -46,41 +46,11 @@ impl Proxy {
 
 /// One request a connection: the answer ends with it.
 fn serve(mut client: TcpStream, upstream: &str, rule: &Mutex<Rule>) -> std::io::Result<()> {
-    let (head, body) = read_request(&mut client)?;
-    let first = head.lines().next().unwrap_or_default().to_owned();
-    let act = (rule.lock().unwrap())(&first);
+    let request = Message::read_request(&mut client)?;
+    let act = (rule.lock().unwrap())(&request.start);
     if act == Act::LoseRequest {
         return Ok(());
     }
-    let mut server = TcpStream::connect(upstream)?;
-    let kept = head.lines().filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
-    let head = kept.collect::<Vec<_>>().join("\r\n");
-    server.write_all(format!("{}\r\nConnection: close\r\n\r\n", head.trim_end()).as_bytes())?;
-    server.write_all(&body)?;
-    let mut answer = Vec::new();
-    server.read_to_end(&mut answer)?;
-    if act == Act::LoseAnswer { Ok(()) } else { client.write_all(&answer) }
-}
-
-fn read_request(client: &mut TcpStream) -> std::io::Result<(String, Vec<u8>)> {
-    let mut bytes = Vec::new();
-    let mut chunk = [0; 1 << 16];
-    loop {
-        let n = client.read(&mut chunk)?;
-        bytes.extend_from_slice(&chunk[..n]);
-        let head_len = bytes.windows(4).position(|end| end == b"\r\n\r\n").map(|at| at + 4);
-        if let Some(head_len) = head_len {
-            let head = String::from_utf8_lossy(&bytes[..head_len]).into_owned();
-            let length = head.lines().find_map(|line| {
-                let (name, value) = line.split_once(':')?;
-                name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
-            });
-            if bytes.len() >= head_len + length.unwrap_or(0) {
-                return Ok((head, bytes.split_off(head_len)));
-            }
-        }
-        if n == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-    }
+    let answer = request.exchange(upstream)?;
+    if act == Act::LoseAnswer { Ok(()) } else { answer.write(&mut client) }
 }

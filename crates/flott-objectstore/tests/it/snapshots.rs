@@ -1,13 +1,13 @@
-use crate::contract::{config, env_at, limits, open};
-use crate::program::{Job, committed, expected, totals};
+use crate::contract::{env_with, limits, open};
+use crate::program::{Job, committed, expected, properties, totals};
+use crate::server::Server;
 use flott::AtStop;
 use flott::prelude::*;
-use flott_services::S3;
 use std::process::Command;
 use std::time::Duration;
 
-/// The command line, with the keys of the server in variables.
-struct CommandLine(Vec<String>);
+/// The command line, with the settings of the server in a variable.
+struct CommandLine(String);
 
 impl CommandLine {
     /// What it prints; fails the test if it fails.
@@ -22,7 +22,7 @@ impl CommandLine {
         // Beside `deps`, where this binary lies.
         let program = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("flott");
         let mut command = Command::new(&program);
-        command.env("FLOTT_PROPERTIES", self.0.join("\n")).arg("savepoint").args(arguments);
+        command.env("FLOTT_PROPERTIES", &self.0).arg("savepoint").args(arguments);
         let output = command.output().unwrap_or_else(|error| {
             panic!("'{}': {error}: build it with `cargo build -p flott-cli`", program.display())
         });
@@ -31,10 +31,11 @@ impl CommandLine {
     }
 }
 
-pub(crate) fn savepoints_go_there_and_come_back(server: &S3) {
-    let (place, output) = (format!("s3://{}/a", server.bucket()), tempfile::tempdir().unwrap());
+pub(crate) fn savepoints_go_there_and_come_back(server: &Server) {
+    let (place, output) = (format!("{}/a", server.bucket()), tempfile::tempdir().unwrap());
+    let config = server.config();
     let job = |parallelism| Job {
-        address: server.address(),
+        config: &config,
         place: &place,
         output: output.path(),
         parallelism,
@@ -53,8 +54,7 @@ pub(crate) fn savepoints_go_there_and_come_back(server: &S3) {
     let n_before = committed(output.path()).len();
     assert!(n_before < expected().len(), "it was stopped in the middle");
 
-    let settings = config(server.address()).iter().map(|(key, value)| format!("{key}: {value}")).collect();
-    let command_line = CommandLine(settings);
+    let command_line = CommandLine(properties(&config));
     let listed = command_line.succeeds(&["list", &format!("{place}/savepoints")]);
     assert!(listed.contains("savepoint (stop)") && listed.contains("complete"), "{listed}");
     assert!(command_line.succeeds(&["inspect", &path]).contains("operator 'sums'"));
@@ -77,7 +77,7 @@ pub(crate) fn savepoints_go_there_and_come_back(server: &S3) {
     assert_eq!(missing, [""; 0]);
 
     command_line.succeeds(&["dispose", &path]);
-    let store = open(&env_at(server.address(), limits()), &place);
+    let store = open(&env_with(&config, limits()), &place);
     assert_eq!(store.list("savepoints").unwrap(), [""; 0]);
 }
 
