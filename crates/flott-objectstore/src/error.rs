@@ -34,9 +34,11 @@ const DENIED: &[&str] = &[
     "401 Unauthorized",
 ];
 
-/// Words of a client that found no credentials anywhere, not even with the machine that it runs on.
-const NO_CREDENTIALS: &[&str] =
-    &["169.254.169.254", "metadata.google.internal", "security-credentials", "credentials"];
+/// Where a client asks that found no credentials but those of the machine that it may run on.
+const MACHINE: &[&str] = &["169.254.169.254", "metadata.google.internal"];
+
+/// Its words if that is no such machine.
+const NO_CREDENTIALS: &[&str] = &["security-credentials", "credentials"];
 
 impl Place {
     /// The error of a request for one object or prefix.
@@ -56,6 +58,9 @@ impl Place {
             }
             (io::ErrorKind::NotFound, _) => format!("there is no object '{at}'"),
             (io::ErrorKind::AlreadyExists, _) => format!("'{at}' exists"),
+            _ if has_asked_the_machine(&said) => {
+                format!("cannot {attempted} '{at}': there are no credentials ({said}): set {credentials}")
+            }
             (io::ErrorKind::PermissionDenied, _) => format!(
                 "cannot {attempted} '{at}': access is denied ({said}): check {credentials}, and what they may do in this bucket"
             ),
@@ -87,6 +92,10 @@ fn has_no_bucket(error: &ClientError) -> bool {
 fn is_denied(error: &ClientError) -> bool {
     let text = error.to_string();
     DENIED.iter().any(|code| text.contains(code))
+}
+
+fn has_asked_the_machine(said: &str) -> bool {
+    MACHINE.iter().any(|host| said.contains(host))
 }
 
 fn has_no_credentials(said: &str) -> bool {
@@ -149,7 +158,7 @@ fn said(error: &ClientError) -> String {
     };
     if let Some(code) = element("Code") {
         return match element("Message") {
-            Some(message) if !message.is_empty() => format!("{code}: {message}"),
+            Some(message) if !message.is_empty() => shortened(&format!("{code}: {message}")),
             Some(_) | None => code,
         };
     }
@@ -216,6 +225,18 @@ mod tests {
         assert_eq!(
             place().error("read", "a", &missing("<Code>NoSuchKey</Code>")).kind(),
             io::ErrorKind::NotFound
+        );
+    }
+
+    #[test]
+    fn who_has_no_key_is_not_told_to_check_it() {
+        let refused = "GET http://169.254.169.254/metadata/identity/oauth2/token: 403 Forbidden";
+        let error = place().error("list", "a", &ClientError::Generic { store: "x", source: refused.into() });
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "cannot list 's3://b/a': there are no credentials ({refused}): set 's3.access-key' and 's3.secret-key'"
+            )
         );
     }
 
