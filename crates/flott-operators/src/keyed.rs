@@ -175,6 +175,11 @@ impl KeyPlacement {
         self.max_parallelism
     }
 
+    /// The key groups of the subtask.
+    pub(crate) fn range(self) -> KeyGroupRange {
+        self.range
+    }
+
     /// For the schemas of the tables of the subtask.
     pub(crate) fn schemas(self) -> KeyedSchemas {
         KeyedSchemas::new(self.range)

@@ -5,26 +5,23 @@
 //! slices that the watermark has passed are combined by [`TwoStacks`], so that the cost of a record does not grow with
 //! the number of windows it is in.
 
+mod checkpoint;
 mod grid;
 mod two_stacks;
 
 use crate::keyed::{KeyPlacement, local_state};
 use crate::operator::{Operator, OperatorContext, OperatorOutput};
 use crate::user_code::Progress;
-use crate::window::{
-    Results, SLICES, WindowFunction, check_kind, late_record, restore_entries, snapshot_entries, window_of,
-};
+use crate::window::{Results, SLICES, WindowFunction, late_record, window_of};
+use checkpoint::{Checkpoints, drained};
 use flott_api::windowing::{Slicing, TimeWindow, Window, require_timestamp};
 use flott_api::{AggregateFunction, OutputTag, TimeDomain, WindowContext};
 use flott_state::{
-    BegunSnapshot, GroupLayout, HandleTypes, KeyedEventTime, KeyedSchemas, KeyedTable, LocalState,
-    OperatorSnapshot, SnapshotProgress, StateTypes, encode_into,
+    BegunSnapshot, HandleTypes, KeyedEventTime, KeyedSchemas, KeyedTable, LocalState, OperatorSnapshot,
+    SnapshotProgress, StateTypes,
 };
-use flott_types::{
-    Data, Error, Key, NO_TIMESTAMP, RecordBatch, Result, Timestamp, TimestampText, Watermark, key_hash,
-};
+use flott_types::{Data, Key, NO_TIMESTAMP, RecordBatch, Result, Timestamp, Watermark, key_hash};
 use grid::SliceGrid;
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
@@ -98,6 +95,7 @@ where
     spare: Vec<KeyedTable<K, F::Accumulator>>,
     local: LocalState,
     schemas: KeyedSchemas,
+    checkpoints: Checkpoints,
     /// How many keys the last slice had that was closed.
     n_keys_last: usize,
     results: Results<O>,
@@ -177,6 +175,7 @@ where
             spare: Vec::new(),
             local: LocalState::default(),
             schemas: KeyedSchemas::default(),
+            checkpoints: Checkpoints::default(),
             n_keys_last: 0,
             results: Results::default(),
             placement: KeyPlacement::ALL,
@@ -295,13 +294,15 @@ where
     /// Fires the window that ends at `end`, the next one.
     fn fire(&mut self, end: Timestamp, out: &mut OperatorOutput<'_, O>) -> Result<()> {
         let window = TimeWindow { start: self.grid.window_start(end), end };
+        self.checkpoints.dropped();
         if self.grid.is_tumbling() {
             return self.fire_slice(window, out);
         }
         self.stacks.remove_until(&self.config.function, window.start);
         while let Some(mut slice) = self.open.pop_front_if(|slice| slice.end <= end) {
             self.n_keys_last = slice.table.len();
-            self.stacks.push(&self.config.function, slice.end, drained(&mut slice.table)?);
+            let entries = drained(&mut slice.table)?;
+            self.stacks.push(&self.config.function, slice.end, self.checkpoints.last(), entries);
             self.recycle(slice.table);
         }
         let (window_of_type, max_timestamp) = (window_of::<W>(window)?, window.max_timestamp());
@@ -367,16 +368,6 @@ where
             self.spare.push(table);
         }
     }
-}
-
-/// The entries of a slice that goes into the stacks, which are in memory.
-fn drained<K: Key, A: Data>(table: &mut KeyedTable<K, A>) -> Result<Vec<(K, A)>> {
-    let mut entries = Vec::with_capacity(table.len());
-    table.drain_each(|key, accumulator| {
-        entries.push((key, accumulator));
-        Ok(())
-    })?;
-    Ok(entries)
 }
 
 /// How many of the first timestamps lie in `start..end`.
@@ -465,47 +456,11 @@ where
     }
 
     fn snapshot(&mut self, snapshot: &mut OperatorSnapshot) -> Result<()> {
-        let max_parallelism = self.placement.max_parallelism();
-        snapshot.max_parallelism = max_parallelism;
-        // In the order in which a restored operator writes them, which has no stragglers.
-        let added = self.stacks.entries(&self.config.function).into_iter();
-        let added = added.map(|(end, key, accumulator)| (key, (end, accumulator)));
-        let mut on_disk = Vec::new();
-        for slice in self.open.iter().filter(|slice| slice.table.has_disk()) {
-            slice.table.for_each(|key, accumulator| {
-                on_disk.push((key.clone(), slice.end, accumulator.clone()));
-                Ok(())
-            })?;
-        }
-        let on_disk = on_disk.iter().map(|(key, end, accumulator)| (key, (*end, Cow::Borrowed(accumulator))));
-        let in_memory = self.open.iter().filter(|slice| !slice.table.has_disk());
-        let open = in_memory.flat_map(|slice| {
-            slice.table.iter().map(|(key, accumulator)| (key, (slice.end, Cow::Borrowed(accumulator))))
-        });
-        let entries = snapshot_entries(SLICES, max_parallelism, added.chain(on_disk).chain(open))?;
-        snapshot.keyed.insert(SLICES.to_owned(), entries);
-        self.schemas.snapshot(snapshot)?;
-        self.passed.snapshot(snapshot)
+        self.take_snapshot(snapshot)
     }
 
     fn begin_snapshot(&mut self, begun: &mut BegunSnapshot) -> Result<()> {
-        let max_parallelism = self.placement.max_parallelism();
-        begun.snapshot.max_parallelism = max_parallelism;
-        self.schemas.snapshot(&mut begun.snapshot)?;
-        self.passed.snapshot(&mut begun.snapshot)?;
-        let stream = begun.whole_stream(SLICES, max_parallelism, GroupLayout::Counted);
-        let added = self.stacks.entries(&self.config.function).into_iter();
-        let added = added.map(|(end, key, accumulator)| (key.clone(), (end, accumulator.into_owned())));
-        stream.send_all(added.collect(), |key, entry: &(Timestamp, F::Accumulator), bytes| {
-            encode_into(SLICES, &(key, entry), bytes).map(|()| true)
-        });
-        for OpenSlice { end, table } in &mut self.open {
-            let end = *end;
-            table.begin_snapshot(&stream, move |key, accumulator, bytes| {
-                encode_into(SLICES, &(key, (end, accumulator)), bytes).map(|()| true)
-            })?;
-        }
-        Ok(())
+        self.begin(begun)
     }
 
     fn snapshot_step(&mut self, places: usize) -> SnapshotProgress {
@@ -516,51 +471,7 @@ where
     }
 
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
-        self.placement.check_snapshot(snapshot)?;
-        check_kind(SLICES, snapshot)?;
-        self.schemas.restore(snapshot)?;
-        let reader = self.schemas.bind::<Entries<K, F::Accumulator>>(SLICES)?;
-        self.passed.restore(snapshot)?;
-        let passed = self.passed.watermark();
-        self.fired_until = self.grid.complete_until(passed);
-        match self.config.domain {
-            TimeDomain::EventTime => self.watermark = passed,
-            TimeDomain::ProcessingTime => {
-                let furthest = self.passed.furthest().timestamp();
-                self.processing_time = self.processing_time.max(furthest.saturating_add(1));
-            }
-        }
-        let max_parallelism = self.placement.max_parallelism();
-        restore_entries(
-            SLICES,
-            max_parallelism,
-            snapshot,
-            &reader,
-            |hash, key, (end, accumulator): (Timestamp, F::Accumulator)| {
-                if !self.grid.has_slice_until(end) {
-                    return Err(Error::user(format!(
-                        "the snapshot has what came to windows until {}, which is no end of {:?}: the operator's windows have changed",
-                        TimestampText(end),
-                        self.config.slicing
-                    )));
-                }
-                let idx = self.open_slice(end);
-                let table = self.open[idx].table.load_mut(hash, &key)?;
-                match table.get_mut(hash, &key) {
-                    Some(known) => self.config.function.merge(known, &accumulator),
-                    None => table.insert(hash, &key, accumulator),
-                }
-                Ok(())
-            },
-        )?;
-        while let Some(mut slice) = self.open.pop_front_if(|slice| slice.end <= self.fired_until) {
-            // Left by longer windows with the same slices, all of which have fired.
-            if self.grid.is_tumbling() {
-                continue;
-            }
-            self.stacks.push(&self.config.function, slice.end, drained(&mut slice.table)?);
-        }
-        Ok(())
+        self.take_over(snapshot)
     }
 
     fn state_types(&self, types: &mut StateTypes, _: &HandleTypes) {

@@ -1,7 +1,9 @@
 //! Feeds operators in tests and writes down, as text, what comes out: `+1@10 W12 late:+3@4 idle end`.
 
+mod increments;
 mod overtaking;
 
+pub(crate) use increments::{Increments, changes, restored};
 pub(crate) use overtaking::check_overtaking;
 
 use crate::operator::{
@@ -263,7 +265,11 @@ impl<A: Clone, B: Clone, O: Debug + 'static> Harness<A, B, O> {
 
     /// Begins a snapshot; [`Harness::snapshot_step`] goes on with it.
     pub(crate) fn begin_snapshot(&mut self) -> BegunSnapshot {
-        let mut begun = BegunSnapshot::default();
+        self.begin(BegunSnapshot::default())
+    }
+
+    /// The same for a checkpoint that `begun` knows.
+    fn begin(&mut self, mut begun: BegunSnapshot) -> BegunSnapshot {
         let taken = match &mut self.subject {
             Subject::One(operator) => operator.begin_snapshot(&mut begun),
             Subject::Two(operator) => operator.begin_snapshot(&mut begun),

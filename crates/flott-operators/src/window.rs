@@ -12,7 +12,7 @@ mod windows;
 pub use logic::{Aggregate, Firing, KeepRecords, WindowLogic};
 pub use result::{AggregateRecords, EmitResult, MapResult, ProcessRecords, ProcessResult, WindowFunction};
 pub(crate) use result::{Results, late_record, window_of};
-pub(crate) use state::{SESSIONS, SLICES, check_kind, restore_entries, snapshot_entries};
+pub(crate) use state::{SESSIONS, SLICES, check_group, check_kind, restore_section, snapshot_entries};
 
 use crate::keyed::{KeyPlacement, local_state};
 use crate::operator::{Operator, OperatorContext, OperatorOutput};

@@ -14,13 +14,16 @@ pub use writer::SnapshotWriter;
 
 use crate::codec::encode_into;
 use crate::cold::ColdSnapshot;
-use crate::snapshot::{KeyGroupBytes, OperatorSnapshot};
+use crate::snapshot::OperatorSnapshot;
 use flott_env::sync::mpsc;
-use flott_types::{CheckpointBarrier, CheckpointId, Data, FileHandle, Increment, Key, OperatorUid, Result};
+use flott_types::{
+    CheckpointBarrier, CheckpointId, Data, FileHandle, Increment, Key, KeyGroupRange, OperatorUid, Result,
+};
+use serde::Serialize;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use stream::{EntriesOf, PieceKind};
+use stream::{EntriesOf, Everywhere, PieceKind};
 
 /// What the operators of a chain leave for a checkpoint.
 #[derive(Debug)]
@@ -74,7 +77,8 @@ impl From<OperatorSnapshot> for BegunSnapshot {
 }
 
 impl BegunSnapshot {
-    /// Announces the keyed state `name`, which one table sends: all that it has, or what has changed.
+    /// Announces the keyed state `name`: all that there is, or what has changed. If more than one table sends, the caller knows which of
+    /// both, and says so with [`KeyedStreamSender::set_continues`].
     pub fn stream(&mut self, name: &str, max_parallelism: u32, layout: GroupLayout) -> KeyedStreamSender {
         KeyedStreamSender { increment: self.increment, ..self.whole_stream(name, max_parallelism, layout) }
     }
@@ -98,20 +102,34 @@ impl BegunSnapshot {
         KeyedStreamSender { name, pieces: sender, shared, increment: None }
     }
 
-    /// The whole snapshot in memory, once all streams have been sent completely. What is changes of another snapshot is to be put behind that.
+    /// The whole snapshot in memory, once all streams have been sent completely. What is changes of another snapshot is to be put behind that:
+    /// [`BegunSnapshot::complete_over`].
     ///
     /// # Errors
     /// If an entry cannot be serialized, or something is missing.
     pub fn complete(self) -> Result<OperatorSnapshot> {
-        self.divided(usize::MAX)
+        self.divided(usize::MAX, OperatorSnapshot::default())
+    }
+
+    /// The same for a snapshot that may go on from `older`: its changes are behind what that has.
+    ///
+    /// # Errors
+    /// As [`BegunSnapshot::complete`].
+    pub fn complete_over(self, older: OperatorSnapshot) -> Result<OperatorSnapshot> {
+        self.divided(usize::MAX, older)
     }
 
     /// The same with key groups in sections of about so many bytes.
-    pub(crate) fn divided(mut self, section_bytes: usize) -> Result<OperatorSnapshot> {
+    pub(crate) fn divided(
+        mut self,
+        section_bytes: usize,
+        mut older: OperatorSnapshot,
+    ) -> Result<OperatorSnapshot> {
         for mut stream in self.streams {
-            stream.begin(section_bytes);
+            let continues = stream.begin(section_bytes);
             let name = stream.name().to_owned();
-            let mut groups = KeyGroupBytes::new();
+            let older = older.keyed.remove(&name).filter(|_| continues);
+            let mut groups = older.unwrap_or_default();
             let mut sink = |group, kind, bytes| {
                 groups.entry(group).or_default().push(kind, bytes);
                 Ok(())
@@ -159,11 +177,11 @@ struct Shared {
     continues: AtomicBool,
 }
 
-/// Serializes an entry into the bytes of its key group; false for one that is to be left out.
-pub(crate) type EncodeEntry<K, V> = Arc<dyn Fn(&K, &V, &mut Vec<u8>) -> Result<bool> + Send + Sync>;
+/// Serializes what there is for a key into the bytes of its key group; how many entries these are, none if it is to be left out.
+pub(crate) type EncodeEntry<K, V> = Arc<dyn Fn(&K, &V, &mut Vec<u8>) -> Result<u64> + Send + Sync>;
 
 /// The same for an entry whose key and value were serialized when it went to disk.
-pub(crate) type EncodeCold = Box<dyn Fn(&[u8], &[u8], &mut Vec<u8>) -> Result<bool> + Send>;
+pub(crate) type EncodeCold = Box<dyn Fn(&[u8], &[u8], &mut Vec<u8>) -> Result<u64> + Send>;
 
 /// For tables, to send the entries that they had at the barrier. Clones send to the same stream.
 #[derive(Clone)]
@@ -184,9 +202,9 @@ impl KeyedStreamSender {
     /// What serializes entries as pairs.
     pub(crate) fn encode_pairs<K: Key, V: Data>(
         &self,
-    ) -> impl Fn(&K, &V, &mut Vec<u8>) -> Result<bool> + Send + Sync + 'static {
+    ) -> impl Fn(&K, &V, &mut Vec<u8>) -> Result<u64> + Send + Sync + 'static {
         let name = Arc::clone(&self.name);
-        move |key, value, bytes| encode_into(&name, &(key, value), bytes).map(|()| true)
+        move |key, value, bytes| encode_into(&name, &(key, value), bytes).map(|()| 1)
     }
 
     /// For another table that sends, until it says that this was all. One that goes away without has its stream fail.
@@ -195,21 +213,29 @@ impl KeyedStreamSender {
         TableSender { table, stream: self.clone() }
     }
 
-    /// The checkpoint that the stream is for, and what it may go on from.
-    pub(crate) fn increment(&self) -> Option<(CheckpointId, Increment)> {
+    /// The checkpoint that the stream is for, and what it may go on from; `None` if it is to be whole.
+    pub fn increment(&self) -> Option<(CheckpointId, Increment)> {
         self.increment
     }
 
-    /// What the only table of the stream sends are changes.
-    pub(crate) fn set_continues(&self) {
+    /// What is sent are changes of what the checkpoint that it goes on from has, also what tables send that have everything to send.
+    pub fn set_continues(&self) {
         self.shared.continues.store(true, Ordering::Relaxed);
+    }
+
+    /// Sends that in each key group of `range` what `entry` stands for is gone; before anything else is sent. The stream has to be one of
+    /// changes.
+    pub fn send_removed_everywhere<E: Serialize + Send + 'static>(&self, range: KeyGroupRange, entry: E) {
+        let sender = self.begin();
+        sender.send_piece(PieceKind::Removed(Box::new(Everywhere { range, entry })));
+        sender.end();
     }
 
     /// Sends entries that no table has.
     pub fn send_all<K: Key, V: Data>(
         &self,
         entries: Vec<(K, V)>,
-        encode: impl Fn(&K, &V, &mut Vec<u8>) -> Result<bool> + Send + Sync + 'static,
+        encode: impl Fn(&K, &V, &mut Vec<u8>) -> Result<u64> + Send + Sync + 'static,
     ) {
         let sender = self.begin();
         sender.send(entries, &(Arc::new(encode) as EncodeEntry<K, V>));

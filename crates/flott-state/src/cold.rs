@@ -110,6 +110,18 @@ impl ColdStore {
         Ok(None)
     }
 
+    /// The keys of this order that have a record, each at least once; some may have been removed.
+    pub(crate) fn keys_of_order(&mut self, order: u64) -> Result<Vec<Vec<u8>>> {
+        let mut keys: Vec<_> = self.buffer.of_order(order).map(|record| record.key.to_vec()).collect();
+        for run in self.runs.iter().filter(|run| run.may_contain(order)) {
+            run.read_order(order, &mut self.block, |record, _| {
+                keys.push(record.key.to_vec());
+                true
+            })?;
+        }
+        Ok(keys)
+    }
+
     /// Whether a key of this order may have a record; false is sure.
     pub(crate) fn may_contain(&self, order: u64) -> bool {
         self.buffer.may_contain(order) || self.runs.iter().any(|run| run.may_contain(order))

@@ -60,6 +60,6 @@ pub use schemas::{EntryReader, HandleTypes, KeyedSchemas, STATE_SCHEMAS, StateFi
 pub use snapshot::{
     GroupBytes, KeyGroupBytes, OperatorSnapshot, SectionKind, StoredSection, groups_in_memory,
 };
-pub use table::{KeyedTable, PlainTable};
+pub use table::{FoundSlot, KeyedTable, PlainTable, Slot, VacantSlot};
 pub use timers::{TimerQueue, TimerService};
 pub use ttl::{StateTtlConfig, TtlUpdate, TtlVisibility};

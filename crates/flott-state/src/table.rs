@@ -1,9 +1,30 @@
 //! A hash map of the user's types, addressed by the stable hash that also places keys in key groups; what is not used may
 //! be on disk.
 
+/// In debug builds, that the key was loaded.
+macro_rules! assert_loaded {
+    ($table:ident, $hash:ident) => {
+        #[cfg(debug_assertions)]
+        assert!(
+            $table.spill.as_ref().is_none_or(|spill| spill.may_access($hash)),
+            "a key of a table on disk is loaded before it is accessed"
+        );
+    };
+}
+
+/// Before an entry is looked for that is made if it is not there: the map makes room for it before it looks.
+macro_rules! make_room {
+    ($table:ident) => {
+        if $table.watch.is_some() {
+            $table.make_room_in_watch(1);
+        }
+    };
+}
+
 mod capture;
 mod changes;
 mod load;
+mod slot;
 mod spill;
 mod watch;
 
@@ -13,6 +34,7 @@ use crate::snapshot::{KeyGroupBytes, SectionKind, groups_in_memory};
 use flott_types::{Data, Error, ErrorKind, Key, KeyGroup, Result, key_group, key_hash};
 use hashbrown::HashTable;
 use hashbrown::hash_table::{Entry, OccupiedEntry};
+pub use slot::{FoundSlot, Slot, VacantSlot};
 use spill::Spill;
 pub(crate) use spill::{hash_of, order_of};
 use std::collections::BTreeMap;
@@ -36,26 +58,6 @@ impl<K, V> Default for KeyedTable<K, V> {
     fn default() -> Self {
         Self { table: HashTable::new(), spill: None, watch: None }
     }
-}
-
-/// In debug builds, that the key was loaded.
-macro_rules! assert_loaded {
-    ($table:ident, $hash:ident) => {
-        #[cfg(debug_assertions)]
-        assert!(
-            $table.spill.as_ref().is_none_or(|spill| spill.may_access($hash)),
-            "a key of a table on disk is loaded before it is accessed"
-        );
-    };
-}
-
-/// Before an entry is looked for that is made if it is not there: the map makes room for it before it looks.
-macro_rules! make_room {
-    ($table:ident) => {
-        if $table.watch.is_some() {
-            $table.make_room_in_watch(1);
-        }
-    };
 }
 
 impl<K: Key, V> KeyedTable<K, V> {

@@ -7,7 +7,6 @@ use crate::savepoint::{counted, open, print, print_json};
 use anyhow::{Context, Result};
 use flott::env::Env;
 use flott_checkpoint::{OpenSnapshot, STATE_SCHEMAS, Verification, verify_snapshot, visit_operators};
-use flott_schema::Value;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -81,9 +80,8 @@ fn decode_all(snapshot: &OpenSnapshot) -> Result<Decoded> {
                 for (name, groups) in &part.keyed {
                     for (group, bytes) in groups {
                         let Some(ty) = schemas.of_group(name, group.0) else { continue };
-                        let count = |entry| {
-                            keyed_entries +=
-                                if let Value::Sequence(list) = entry { list.len() as u64 } else { 1 };
+                        let count = |_| {
+                            keyed_entries += 1;
                             Ok(())
                         };
                         let place = || format!("key group {group} of state '{name}'");

@@ -24,7 +24,7 @@ const LOOKED_AT: usize = 4;
 
 /// Open sessions in the order of time, one at least; none touches another. Records mostly go to the last one, the others
 /// wait for the watermark.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Sessions<A> {
     last: Session<A>,
     /// The sessions before the last one. Once there has been one, the list stays, for there will be others.
@@ -33,7 +33,7 @@ pub(super) struct Sessions<A> {
     pub(super) look_again_at: Timestamp,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Earlier<A> {
     sessions: VecDeque<Session<A>>,
 }

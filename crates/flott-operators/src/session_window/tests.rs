@@ -2,9 +2,11 @@
 
 use super::{SessionWindowConfig, SessionWindowOperator};
 use crate::operator::Operator;
-use crate::test_support::{Harness, check_overtaking, one, route};
+use crate::test_support::{Harness, changes, check_overtaking, one, route};
 use crate::window::tests::model::{Model, Windows, dynamic_gap, strategies};
-use crate::window::tests::support::{Element, Fired, Gather, Rec, Step, key, late_tag, run_everywhere, show};
+use crate::window::tests::support::{
+    Element, Fired, Gather, Rec, Step, elements, key, late_tag, run_everywhere, show,
+};
 use flott_api::windowing::{EventTimeSessionWindows, TimeWindow, WindowAssigner};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -22,6 +24,33 @@ fn sessions<A: WindowAssigner<Rec, Window = TimeWindow>>(assigner: &A) -> impl O
 
 fn run<A: WindowAssigner<Rec, Window = TimeWindow>>(assigner: &A, elements: &[Element]) -> Vec<Step> {
     run_everywhere(|| sessions(assigner), elements)
+}
+
+#[test]
+fn a_checkpoint_has_the_keys_whose_sessions_have_changed_and_those_that_are_gone() {
+    type Entries = Vec<(char, ((i64, i64), Vec<u32>))>;
+    let assigner = EventTimeSessionWindows::with_gap(Duration::from_millis(10));
+    let mut harness = Harness::new(one(sessions(&assigner)));
+    let mut written = |text: &str, at: (u64, Option<u64>)| {
+        elements(text).iter().for_each(|element| harness.feed(element).unwrap());
+        changes::<_, _, _, Entries, Vec<char>>(&mut harness, "_windows/sessions", at)
+    };
+    let whole = [
+        "Whole: [('a', ((1, 11), [1])), ('a', ((30, 40), [2]))]",
+        "Whole: [('b', ((2, 12), [3]))]",
+        "Whole: [('c', ((4, 14), [4]))]",
+    ];
+    assert_eq!(written("a1@1 a2@30 b3@2 c4@4", (1, None)), whole);
+    assert_eq!(
+        written("a5@31", (2, Some(1))),
+        ["Changed: [('a', ((1, 11), [1])), ('a', ((30, 41), [2, 5]))]"]
+    );
+    let closed = ["Changed: [('a', ((30, 41), [2, 5]))]", "gone: ['b']"];
+    assert_eq!(written("W11", (3, Some(2))), closed);
+    // The third has failed.
+    assert_eq!(written("", (4, Some(2))), closed);
+    assert_eq!(written("b6@90", (5, Some(4))), ["Changed: [('b', ((90, 100), [6]))]"]);
+    assert_eq!(written("", (6, Some(5))), Vec::<String>::new());
 }
 
 proptest! {

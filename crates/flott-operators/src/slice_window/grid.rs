@@ -82,6 +82,14 @@ impl SliceGrid {
         )
     }
 
+    /// The start of the window behind the one that ends at `window_end`: nobody needs slices that end by then any more.
+    pub(super) fn next_window_start(&self, window_end: Timestamp) -> Timestamp {
+        match window_end {
+            Timestamp::MIN | Timestamp::MAX => window_end,
+            end => end.saturating_add(self.slide_ms.saturating_sub(self.size_ms)),
+        }
+    }
+
     /// The end of the last window that is complete at `watermark`.
     pub(super) fn complete_until(&self, watermark: Watermark) -> Timestamp {
         match watermark {

@@ -2,7 +2,7 @@
 
 use super::grid::SliceGrid;
 use super::{SliceWindowConfig, SliceWindowOperator};
-use crate::test_support::{Feed, Harness, check_overtaking, one, route};
+use crate::test_support::{Feed, Harness, changes, check_overtaking, one, route};
 use crate::window::MapResult;
 use crate::window::tests::model::{Model, Windows, strategies};
 use crate::window::tests::support::{
@@ -69,6 +69,53 @@ fn slices_of_longer_windows_that_have_fired_do_not_stop_shorter_ones() {
     assert_eq!(harness.take(), ["+a[30,40)=2@39", "W+inf"]);
 }
 
+/// What a checkpoint has that goes on from another one.
+fn written(harness: &mut Harness<Rec, (), Fired>, id: u64, base: Option<u64>) -> Vec<String> {
+    type Entries = Vec<(char, (i64, Vec<u32>))>;
+    changes::<_, _, _, Entries, Vec<i64>>(harness, "_windows/slices", (id, base))
+}
+
+fn feed(harness: &mut Harness<Rec, (), Fired>, text: &str) {
+    elements(text).iter().for_each(|element| harness.feed(element).unwrap());
+}
+
+#[test]
+fn a_checkpoint_has_what_came_since_another_and_until_when_slices_are_gone() {
+    let mut harness = sliding(10, 10);
+    feed(&mut harness, "a1@1 b2@2 c3@11");
+    let whole = ["Whole: [('a', (10, [1]))]", "Whole: [('b', (10, [2]))]", "Whole: [('c', (20, [3]))]"];
+    assert_eq!(written(&mut harness, 1, None), whole);
+    feed(&mut harness, "a4@3 d5@12");
+    let changed = ["Changed: [('a', (10, [1, 4]))]", "Changed: [('d', (20, [5]))]"];
+    assert_eq!(written(&mut harness, 2, Some(1)), changed);
+    feed(&mut harness, "W9");
+    assert_eq!(written(&mut harness, 3, Some(2)), ["gone: [10]"]);
+    // The third has failed.
+    feed(&mut harness, "c6@12");
+    assert_eq!(written(&mut harness, 4, Some(2)), ["Changed: [('c', (20, [3, 6]))]", "gone: [10]"]);
+    assert_eq!(written(&mut harness, 5, Some(4)), Vec::<String>::new());
+}
+
+#[test]
+fn a_slice_is_written_once_more_when_it_is_closed_and_then_only_what_is_late() {
+    let mut harness = sliding(30, 10);
+    feed(&mut harness, "a1@1 b2@2");
+    written(&mut harness, 1, None);
+    feed(&mut harness, "a3@3");
+    assert_eq!(written(&mut harness, 2, Some(1)), ["Changed: [('a', (10, [1, 3]))]"]);
+    feed(&mut harness, "W9");
+    let closed = ["Changed: [('a', (10, [1, 3]))]", "Changed: [('b', (10, [2]))]", "gone: [-10]"];
+    assert_eq!(written(&mut harness, 3, Some(2)), closed);
+    // The third has failed.
+    assert_eq!(written(&mut harness, 4, Some(2)), closed);
+    assert_eq!(written(&mut harness, 5, Some(4)), Vec::<String>::new());
+    feed(&mut harness, "a4@5 c5@6");
+    let late = ["Changed: [('a', (10, [1, 3, 4]))]", "Changed: [('c', (10, [5]))]"];
+    assert_eq!(written(&mut harness, 6, Some(5)), late);
+    feed(&mut harness, "W29");
+    assert_eq!(written(&mut harness, 7, Some(6)), ["gone: [10]"]);
+}
+
 #[test]
 fn the_last_window_of_time_fires_once() {
     let mut harness = sliding(30, 10);
@@ -107,6 +154,13 @@ proptest! {
         prop_assert_eq!(grid.has_slice_until(slice.end), last.is_some());
         prop_assert!((slice.start + 1..slice.end).all(|cut| !grid.has_slice_until(cut)));
         prop_assert_eq!(grid.first_window_end_from(time), (time..).find(|end| is_end(*end)).unwrap());
+        let fired = grid.complete_until(Watermark(time));
+        for start in (time - 100..time + 100).map(|time| grid.slice_start(time)) {
+            if let Some(last) = grid.last_window_end(start) {
+                let end = start + grid.slice_ms();
+                prop_assert_eq!(last <= fired, end <= grid.next_window_start(fired), "the slice until {}", end);
+            }
+        }
         let complete = (time - slide..=time + 1).rev().find(|end| is_end(*end)).unwrap();
         prop_assert_eq!(grid.complete_until(Watermark(time)), complete);
     }

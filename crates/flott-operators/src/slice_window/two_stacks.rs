@@ -13,7 +13,8 @@
 
 use crate::key_slab::KeySlab;
 use flott_api::AggregateFunction;
-use flott_types::{Key, Result, Timestamp, key_hash};
+use flott_env::canary;
+use flott_types::{CheckpointId, Key, Result, Timestamp, key_hash};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
@@ -56,6 +57,8 @@ impl<A> Running<A> {
 #[derive(Debug)]
 struct AddedSlice<A> {
     end: Timestamp,
+    /// The last checkpoint whose barrier came before it was added.
+    added_after: Option<CheckpointId>,
     /// The place of each key and its accumulator in this slice.
     entries: Vec<(u32, A)>,
     /// For a slice of the front, by entry: what the front of the key covers without it.
@@ -100,9 +103,14 @@ impl<K: Key, A: Clone> TwoStacks<K, A> {
         self.keys.len()
     }
 
-    /// Adds a slice that is later than all before. `added` holds each key once.
-    pub(super) fn push<T, F>(&mut self, function: &F, end: Timestamp, added: Vec<(K, A)>)
-    where
+    /// Adds a slice that is later than all before. `added` holds each key once; `added_after` is the last checkpoint whose barrier has come.
+    pub(super) fn push<T, F>(
+        &mut self,
+        function: &F,
+        end: Timestamp,
+        added_after: Option<CheckpointId>,
+        added: Vec<(K, A)>,
+    ) where
         F: AggregateFunction<T, Accumulator = A>,
     {
         assert!(self.slices.back().is_none_or(|last| last.end < end), "slices are added in order");
@@ -113,7 +121,7 @@ impl<K: Key, A: Clone> TwoStacks<K, A> {
             (idx, accumulator)
         });
         let entries = entries.collect();
-        self.slices.push_back(AddedSlice { end, entries, covered: Vec::new() });
+        self.slices.push_back(AddedSlice { end, added_after, entries, covered: Vec::new() });
     }
 
     /// Adds a record to a slice that was added before.
@@ -234,17 +242,29 @@ impl<K: Key, A: Clone> TwoStacks<K, A> {
         Ok(())
     }
 
-    /// All entries by end of slice, with their keys; a key has one in a slice, whenever its records came.
-    pub(super) fn entries<T, F>(&self, function: &F) -> Vec<(Timestamp, &K, Cow<'_, A>)>
+    /// The entries of slices that end behind `from`, by end of slice, with their keys; a key has one in a slice, whenever its records came.
+    /// With `base` not those which the checkpoint of this number has: of slices that had been added before its barrier only the entries
+    /// with stragglers, which may have come since.
+    pub(super) fn entries<T, F>(
+        &self,
+        function: &F,
+        from: Timestamp,
+        base: Option<CheckpointId>,
+    ) -> Vec<(Timestamp, &K, Cow<'_, A>)>
     where
         F: AggregateFunction<T, Accumulator = A>,
     {
         let mut entries = Vec::new();
-        for slice in &self.slices {
+        for slice in self.slices.iter().filter(|slice| slice.end > from) {
+            let is_new = base.is_none() || (slice.added_after >= base && !canary("forget-closed-slices"));
+            if !is_new && self.n_straggling == 0 {
+                continue;
+            }
             for (idx, accumulator) in &slice.entries {
                 let accumulator = match self.keys.cells()[*idx as usize].1.straggler(slice.end) {
                     Some(straggler) => Cow::Owned(merged(function, Some(accumulator.clone()), straggler)),
-                    None => Cow::Borrowed(accumulator),
+                    None if is_new => Cow::Borrowed(accumulator),
+                    None => continue,
                 };
                 entries.push((slice.end, self.keys.key(*idx), accumulator));
             }
@@ -252,7 +272,7 @@ impl<K: Key, A: Clone> TwoStacks<K, A> {
         if self.n_straggling > 0 {
             for (idx, (key, running)) in self.keys.cells().iter().enumerate() {
                 let stragglers = running.stragglers.iter().flat_map(|list| &list.slices);
-                let alone = stragglers.filter(|(end, _)| !self.has_entry(idx as u32, *end));
+                let alone = stragglers.filter(|(end, _)| *end > from && !self.has_entry(idx as u32, *end));
                 entries.extend(alone.map(|(end, accumulator)| (*end, key, Cow::Borrowed(accumulator))));
             }
             entries.sort_by_key(|(end, ..)| *end);

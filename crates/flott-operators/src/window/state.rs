@@ -40,27 +40,28 @@ pub(crate) fn snapshot_entries<'a, K: Key, V: Serialize>(
     groups.into_iter().map(|(group, entries)| Ok((group, encode(what, &entries)?.into()))).collect()
 }
 
-/// Reads what [`snapshot_entries`] wrote, by `reader`; `each` gets the key's hash, key and value.
-pub(crate) fn restore_entries<K: Key, V: DeserializeOwned>(
+/// Reads a section of a key group, which [`snapshot_entries`] may have written, by `reader`; `each` gets the key's hash, key and value.
+pub(crate) fn restore_section<K: Key, V: DeserializeOwned>(
     what: &str,
     max_parallelism: u32,
-    snapshot: &OperatorSnapshot,
+    group: KeyGroup,
+    section: &[u8],
     reader: &EntryReader,
     mut each: impl FnMut(u64, K, V) -> Result<()>,
 ) -> Result<()> {
-    for (group, bytes) in snapshot.keyed.get(what).into_iter().flatten() {
-        bytes.for_each_section(|section| {
-            reader.decode::<Vec<(K, V)>>(what, *group, section)?.into_iter().try_for_each(|(key, value)| {
-                let hash = key_hash(&key);
-                let expected = key_group(hash, max_parallelism);
-                if expected != *group {
-                    let message =
-                        format!("a key of {what} was found in key group {group}, it belongs to {expected}");
-                    return Err(Error::new(ErrorKind::Corruption, message));
-                }
-                each(hash, key, value)
-            })
-        })?;
+    reader.decode::<Vec<(K, V)>>(what, group, section)?.into_iter().try_for_each(|(key, value)| {
+        let hash = check_group(what, max_parallelism, group, &key)?;
+        each(hash, key, value)
+    })
+}
+
+/// The hash of a key that was found in a key group, which must be its own.
+pub(crate) fn check_group<K: Key>(what: &str, max_parallelism: u32, group: KeyGroup, key: &K) -> Result<u64> {
+    let hash = key_hash(key);
+    let expected = key_group(hash, max_parallelism);
+    if expected == group {
+        return Ok(hash);
     }
-    Ok(())
+    let message = format!("a key of {what} was found in key group {group}, it belongs to {expected}");
+    Err(Error::new(ErrorKind::Corruption, message))
 }

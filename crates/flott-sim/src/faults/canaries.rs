@@ -55,6 +55,8 @@ pub const CANARIES: &[Canary] = &[
     within("delete-what-others-go-on-from", 200),
     within("forget-removed-keys", 2_000),
     within("forget-changes-that-leave-memory", 2_000),
+    within("forget-dropped-slices", 2_000),
+    within("forget-closed-slices", 4_000),
 ];
 
 /// How a canary was noticed.

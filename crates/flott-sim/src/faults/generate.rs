@@ -117,11 +117,20 @@ fn pushed_back(job: Job, rng: &mut SimRng) -> Job {
     if is_unaligned { Job { unaligned_ms: Some(after), concurrent: 1, ..job } } else { job }
 }
 
-/// Lets some jobs take incremental checkpoints, and of these most have state of which there is a part that does not change.
+/// Lets some jobs take incremental checkpoints, and of these many have state of which there is a part that does not change: some of all keys, or
+/// windows that are open for long.
 fn incremental(job: Job, rng: &mut SimRng) -> Job {
     let job = Job { incremental: rng.one_in(2), ..job };
     if !job.incremental || job.at_least_once || rng.one_in(3) {
         return job;
+    }
+    if !job.rebalance && rng.one_in(3) {
+        let shape = match rng.below(3) {
+            0 => Shape::Tumbling { size_ms: pick(rng, &[50, 200]) },
+            1 => Shape::Sliding { size_ms: pick(rng, &[60, 210]), slide_ms: 30 },
+            _ => Shape::Session { gap_ms: pick(rng, &[11, 31, 60]) },
+        };
+        return Job { shape, keys: pick(rng, &[3, 10, 40]), records: job.records.max(30), ..job };
     }
     let delay_ms = pick(rng, &[5, 50, 200]);
     let shape = if job.rebalance || rng.one_in(2) { Shape::Timers { delay_ms } } else { Shape::Counts };

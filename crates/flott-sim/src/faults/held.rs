@@ -4,7 +4,7 @@ use super::expected::Numbered;
 use super::program::KEYED;
 use flott_api::windowing::TimeWindow;
 use flott_checkpoint::{Manifest, OperatorManifest, RestoredState};
-use flott_state::{KEY_GROUP_WATERMARKS, KeyGroupBytes, OperatorSnapshot, SectionKind};
+use flott_state::{GroupBytes, KEY_GROUP_WATERMARKS, KeyGroupBytes, OperatorSnapshot, SectionKind};
 use flott_types::{
     Error, ErrorKind, KeyGroup, Result, SubtaskIndex, Timestamp, Watermark, key_group, key_group_range,
     key_hash,
@@ -117,20 +117,8 @@ impl KeyedDump {
 
     fn add_state(&mut self, name: &str, groups: &KeyGroupBytes) -> Result<()> {
         match name {
-            SLICES => self.add_groups(groups, counted, |dump, (key, (end, records))| {
-                // A slice may come in pieces, as it does when it is restored.
-                let held =
-                    dump.entries.entry((SLICES, key, end)).or_insert_with(|| Held::Records(Vec::new()));
-                if let Held::Records(known) = held {
-                    known.extend::<Vec<Numbered>>(records);
-                    known.sort_unstable();
-                }
-                Ok(())
-            }),
-            SESSIONS => self.add_groups(groups, counted, |dump, (key, session): (u32, (TimeWindow, _))| {
-                let (window, records) = session;
-                dump.insert((SESSIONS, key, window.start), Held::Session(window.end, sorted(records)))
-            }),
+            SLICES => groups.iter().try_for_each(|(group, bytes)| self.add_slices(*group, bytes)),
+            SESSIONS => groups.values().try_for_each(|bytes| self.add_sessions(bytes)),
             TIMERS => {
                 self.add_groups(groups, listed, |dump, (at, key)| dump.insert((TIMERS, key, at), Held::Timer))
             }
@@ -147,6 +135,52 @@ impl KeyedDump {
             _ if groups.is_empty() => Ok(()),
             _ => Err(wrong(format!("nobody has made the state '{name}'"))),
         }
+    }
+
+    /// Takes the slices of a key group: entries by key and slice, some of which may take the place of others, and until when slices are gone.
+    fn add_slices(&mut self, group: KeyGroup, bytes: &GroupBytes) -> Result<()> {
+        let max_parallelism = self.max_parallelism;
+        bytes.for_each_change(|kind, section| {
+            if kind == SectionKind::Removed {
+                let until: Option<Timestamp> = counted(section)?.into_iter().max();
+                self.entries.retain(|(of, key, end), _| {
+                    let is_of_group = *of == SLICES && key_group(key_hash(key), max_parallelism) == group;
+                    !is_of_group || Some(*end) > until
+                });
+                return Ok(());
+            }
+            for (key, (end, records)) in counted::<(u32, (Timestamp, Vec<Numbered>))>(section)? {
+                let held =
+                    self.entries.entry((SLICES, key, end)).or_insert_with(|| Held::Records(Vec::new()));
+                if let Held::Records(known) = held {
+                    if kind == SectionKind::Changed {
+                        known.clear();
+                    }
+                    known.extend(records);
+                    known.sort_unstable();
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes the sessions of a key group. Of changes, those of one key are beside each other.
+    fn add_sessions(&mut self, bytes: &GroupBytes) -> Result<()> {
+        bytes.for_each_change(|kind, section| {
+            if kind == SectionKind::Removed {
+                counted(section)?.into_iter().for_each(|key| self.remove(SESSIONS, key));
+                return Ok(());
+            }
+            let sessions: Vec<(u32, (TimeWindow, Vec<Numbered>))> = counted(section)?;
+            let mut replaced = None;
+            for (key, (window, records)) in sessions {
+                if kind == SectionKind::Changed && replaced.replace(key) != Some(key) {
+                    self.remove(SESSIONS, key);
+                }
+                self.insert((SESSIONS, key, window.start), Held::Session(window.end, sorted(records)))?;
+            }
+            Ok(())
+        })
     }
 
     /// Takes the entries of key groups, in sections that are read by `decode`.

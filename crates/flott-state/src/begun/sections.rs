@@ -51,16 +51,16 @@ impl Groups {
         self.groups.keys().next().copied()
     }
 
-    /// Adds an entry.
+    /// Adds what `encode` writes, and says how many entries that is.
     pub(super) fn add(
         &mut self,
         number: KeyGroup,
-        encode: impl FnOnce(&mut Vec<u8>) -> Result<bool>,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<u64>,
         sink: SectionSink<'_>,
     ) -> Result<()> {
         let group = self.groups.entry(number).or_default();
         let n_before = group.bytes.len();
-        group.n_entries += u64::from(encode(&mut group.bytes)?);
+        group.n_entries += encode(&mut group.bytes)?;
         let n_bytes = group.bytes.len();
         self.n_bytes += n_bytes.saturating_sub(n_before);
         if n_bytes >= self.section_bytes {
@@ -157,7 +157,7 @@ mod tests {
                         let (n, n_bytes) = put.entry(number).or_insert((0, 0));
                         (*n, *n_bytes) = (*n + 1, *n_bytes + len);
                     }
-                    Ok(!is_left_out)
+                    Ok(u64::from(!is_left_out))
                 };
                 groups.add(number, encode, &mut sink).unwrap();
                 assert!(groups.n_bytes <= (8 * section_bytes).max(1000 * 4096));

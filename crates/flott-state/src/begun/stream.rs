@@ -7,7 +7,8 @@ use crate::cold::{ColdSnapshot, MergeCursor, Record, Spool};
 use crate::snapshot::SectionKind;
 use crate::table::{hash_of, order_of};
 use flott_env::sync::mpsc;
-use flott_types::{Data, Error, ErrorKind, Key, KeyGroup, Result, key_group, key_hash};
+use flott_types::{Data, Error, ErrorKind, Key, KeyGroup, KeyGroupRange, Result, key_group, key_hash};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -62,6 +63,20 @@ impl<K: Key> Keys for Arc<Mutex<Vec<K>>> {
     }
 }
 
+/// What is gone in each of these key groups.
+pub(super) struct Everywhere<E> {
+    pub(super) range: KeyGroupRange,
+    pub(super) entry: E,
+}
+
+impl<E: Serialize + Send> Keys for Everywhere<E> {
+    fn write(self: Box<Self>, sections: &mut Sections, sink: SectionSink<'_>) -> Result<()> {
+        (self.range.start..self.range.end).try_for_each(|group| {
+            sections.remove(KeyGroup(group), |name, bytes| encode_into(name, &self.entry, bytes), sink)
+        })
+    }
+}
+
 /// Serialized entries on their way into sections, and with changes serialized keys of what is gone.
 pub(super) struct Sections {
     name: Arc<str>,
@@ -80,17 +95,17 @@ impl Sections {
     fn add(
         &mut self,
         group: KeyGroup,
-        encode: impl FnOnce(&mut Vec<u8>) -> Result<bool>,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<u64>,
         encode_key: impl FnOnce(&str, &mut Vec<u8>) -> Result<()>,
         sink: SectionSink<'_>,
     ) -> Result<()> {
-        let mut is_there = true;
+        let mut n_entries = 0;
         let encode = |bytes: &mut Vec<u8>| {
-            is_there = encode(bytes)?;
-            Ok(is_there)
+            n_entries = encode(bytes)?;
+            Ok(n_entries)
         };
         self.entries.add(group, encode, sink)?;
-        if is_there { Ok(()) } else { self.remove(group, encode_key, sink) }
+        if n_entries > 0 { Ok(()) } else { self.remove(group, encode_key, sink) }
     }
 
     /// Adds a key that is gone.
@@ -102,7 +117,7 @@ impl Sections {
     ) -> Result<()> {
         let Self { name, removed, .. } = self;
         if self.continues {
-            removed.add(group, |bytes| encode_key(name, bytes).map(|()| true), sink)
+            removed.add(group, |bytes| encode_key(name, bytes).map(|()| 1), sink)
         } else {
             Ok(())
         }

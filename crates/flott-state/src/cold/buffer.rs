@@ -51,6 +51,12 @@ impl WriteBuffer {
         self.places.find(spread(order), |(known, _)| *known == order).is_some()
     }
 
+    /// The records of this order.
+    pub(crate) fn of_order(&self, order: u64) -> impl Iterator<Item = Record<'_>> {
+        let places = self.places.iter_hash(spread(order)).filter(move |(known, _)| *known == order);
+        places.map(|(_, at)| record_at(&self.bytes, *at))
+    }
+
     /// Number of keys.
     pub(crate) fn len(&self) -> usize {
         self.places.len()

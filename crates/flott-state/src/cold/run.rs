@@ -105,7 +105,25 @@ impl Run {
 
     /// Looks a key up; `block` is where the block is read to.
     pub(crate) fn get(&self, order: u64, key: &[u8], block: &mut Vec<u8>) -> Result<Found> {
-        let Some(idx) = self.index.block_of(order) else { return Ok(Found::Nothing) };
+        let mut found = Found::Nothing;
+        self.read_order(order, block, |record, end| {
+            let is_it = record.key == key;
+            if is_it {
+                found = record.value.map_or(Found::Tombstone, |value| Found::Value(end - value.len()..end));
+            }
+            !is_it
+        })?;
+        Ok(found)
+    }
+
+    /// Calls `each` with the records of this order, and where in `block` each ends, as long as it wants more.
+    pub(crate) fn read_order(
+        &self,
+        order: u64,
+        block: &mut Vec<u8>,
+        mut each: impl FnMut(Record<'_>, usize) -> bool,
+    ) -> Result<()> {
+        let Some(idx) = self.index.block_of(order) else { return Ok(()) };
         let (start, end) = (self.index.start_of(idx), self.index.ends[idx]);
         {
             let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,15 +136,12 @@ impl Run {
             if record.order > order {
                 break;
             }
-            if record.order == order && record.key == key {
-                let end = records.len() - after.len();
-                return Ok(record
-                    .value
-                    .map_or(Found::Tombstone, |value| Found::Value(end - value.len()..end)));
+            if record.order == order && !each(record, records.len() - after.len()) {
+                break;
             }
             rest = after;
         }
-        Ok(Found::Nothing)
+        Ok(())
     }
 
     fn read_range(&self, reader: &mut dyn ReadSeek, range: Range<u64>, to: &mut Vec<u8>) -> Result<()> {

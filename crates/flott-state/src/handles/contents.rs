@@ -210,8 +210,8 @@ impl<K: Key, X: Contents> KeyedState for StateTable<K, X> {
         let stream = begun.stream(name, max_parallelism, GroupLayout::Kind(self.kind as u8));
         let name: Arc<str> = name.into();
         self.table.begin_snapshot(&stream, move |key, contents, bytes| match contents.live(horizon) {
-            Some(live) => encode_into(&name, &(key, &*live), bytes).map(|()| true),
-            None => Ok(false),
+            Some(live) => encode_into(&name, &(key, &*live), bytes).map(|()| 1),
+            None => Ok(0),
         })
     }
 

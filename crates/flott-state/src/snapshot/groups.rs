@@ -24,7 +24,7 @@ pub enum SectionKind {
     Whole = 0,
     /// Entries that take the place of those of the same keys in sections before.
     Changed = 1,
-    /// Keys alone: their entries in sections before are gone.
+    /// Keys alone, or what else a state says of entries in sections before: these are gone.
     Removed = 2,
 }
 
@@ -136,6 +136,18 @@ impl GroupBytes {
         mut each: impl FnMut(SectionKind, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         self.sections.iter().try_for_each(|(kind, section)| each(*kind, &section.read()?))
+    }
+
+    /// Calls `each` with the bytes of what was removed, in order; nothing else is read.
+    ///
+    /// # Errors
+    /// If a section cannot be read, or what `each` returns.
+    pub fn for_each_removed<E: From<Error>>(
+        &self,
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let removed = self.sections.iter().filter(|(kind, _)| *kind == SectionKind::Removed);
+        removed.map(|(_, section)| section).try_for_each(|section| each(&section.read()?))
     }
 
     /// Whether some sections are changes of those before them.

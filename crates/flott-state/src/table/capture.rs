@@ -98,14 +98,15 @@ impl<K, V> Capture<K, V> {
 
 impl<K: Key, V: Data> KeyedTable<K, V> {
     /// Begins to send what the table has now: [`KeyedTable::snapshot_step`] goes on with it, and meanwhile the table is used
-    /// as always. `encode` serializes an entry into the bytes of its key group, or says no to one that is left out.
+    /// as always. `encode` serializes what there is for a key into the bytes of its key group, and says how many entries that is: 0 leaves
+    /// it out.
     ///
     /// # Errors
     /// If the disk of a table that has one cannot be read.
     pub fn begin_snapshot(
         &mut self,
         stream: &KeyedStreamSender,
-        encode: impl Fn(&K, &V, &mut Vec<u8>) -> Result<bool> + Send + Sync + 'static,
+        encode: impl Fn(&K, &V, &mut Vec<u8>) -> Result<u64> + Send + Sync + 'static,
     ) -> Result<()> {
         let encode: EncodeEntry<K, V> = Arc::new(encode);
         let encode_cold = Arc::clone(&encode);
@@ -124,7 +125,7 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
             // An entry is a pair, and postcard writes a pair as one after the other.
             bytes.extend_from_slice(key);
             bytes.extend_from_slice(value);
-            Ok(true)
+            Ok(1)
         })
     }
 
@@ -132,7 +133,7 @@ impl<K: Key, V: Data> KeyedTable<K, V> {
         &mut self,
         stream: &KeyedStreamSender,
         encode: EncodeEntry<K, V>,
-        encode_cold: impl Fn(&[u8], &[u8], &mut Vec<u8>) -> Result<bool> + Send + 'static,
+        encode_cold: impl Fn(&[u8], &[u8], &mut Vec<u8>) -> Result<u64> + Send + 'static,
     ) -> Result<()> {
         // One at a time: the caller has seen to it.
         self.finish_snapshot();

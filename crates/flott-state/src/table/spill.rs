@@ -159,7 +159,7 @@ pub(super) fn most_entries(n_buckets: usize) -> usize {
 
 impl<K: Key, V> KeyedTable<K, V> {
     /// Notes that a key was removed from the map, out of `bucket`.
-    fn bury(&mut self, hash: u64, key: &K, bucket: usize) {
+    pub(super) fn bury(&mut self, hash: u64, key: &K, bucket: usize) {
         let Some(spill) = &mut self.spill else { return };
         if let Some(flags) = spill.flags.get_mut(bucket) {
             *flags = CHANGED;

@@ -119,7 +119,7 @@ impl<K: Key, N: Data + Eq + Hash> TimerQueue<K, N> {
             copies: Vec::new(),
             copies_max: (PIECE_BYTES / size_of::<(K, (Timestamp, N))>().max(1)).max(1),
             encode: Arc::new(move |key, (at, namespace), bytes| {
-                encode_into(what, &(at, key, namespace), bytes).map(|()| true)
+                encode_into(what, &(at, key, namespace), bytes).map(|()| 1)
             }),
             sender: stream.begin(),
         }));

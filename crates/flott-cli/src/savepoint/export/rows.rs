@@ -1,6 +1,6 @@
 //! From the bytes of key groups to rows, by schema.
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use flott_checkpoint::{GroupBytes, SectionKind, StateKind};
 use flott_schema::{Type, Value, decode_prefix};
 use serde::ser::{Serialize, Serializer};
@@ -16,8 +16,8 @@ impl Serialize for Row {
     }
 }
 
-/// Decodes the entries of one key group of a keyed state. States of handles have their kind before the first entry; a key group is
-/// only written if it has an entry, which may be of no bytes.
+/// Decodes the entries of one key group of a keyed state, each by itself. States of handles have their kind before the first entry; a
+/// section is only written if it has an entry, which may be of no bytes.
 pub(in crate::savepoint) fn decode_entries(
     name: &str,
     ty: &Type,
@@ -26,25 +26,77 @@ pub(in crate::savepoint) fn decode_entries(
 ) -> Result<()> {
     if !bytes.has_changes() {
         return bytes
-            .for_each_section(|section| decode_section(name, ty, section, &mut |_, entry| each(entry)));
+            .for_each_section(|section| Entries::new(name, ty).decode(section, &mut |_, entry| each(entry)));
     }
     // Of a checkpoint that goes on from earlier ones: of each key the newest counts.
-    let key_type = key_type(ty).context("its schema does not say what its keys are")?;
+    let entries = Entries::new(name, ty);
+    let key_type = key_type(entries.ty).context("its schema does not say what its keys are")?;
+    if name == SLICES {
+        return decode_slices(&entries, key_type, bytes, each);
+    }
+    let keys = Entries { ty: key_type, ..entries };
+    // Sessions of a key are several, beside each other.
+    let mut newest = BTreeMap::<_, Vec<_>>::new();
+    bytes.for_each_change(|kind, section| {
+        if kind == SectionKind::Removed {
+            return keys.decode(section, &mut |bytes, _| {
+                newest.remove(bytes);
+                Ok(())
+            });
+        }
+        let mut last = None;
+        entries.decode(section, &mut |bytes, entry| {
+            let key = prefix(key_type, bytes)?.to_vec();
+            let of_key = newest.entry(key.clone()).or_default();
+            if kind == SectionKind::Changed && last.as_ref() != Some(&key) {
+                of_key.clear();
+            }
+            of_key.push(entry);
+            last = Some(key);
+            Ok(())
+        })
+    })?;
+    newest.into_values().flatten().try_for_each(each)
+}
+
+/// The state of windows by slices: of a slice of a key the newest counts, and what is removed are slices, by time.
+const SLICES: &str = "_windows/slices";
+
+fn decode_slices(
+    entries: &Entries<'_>,
+    key_type: &Type,
+    bytes: &GroupBytes,
+    each: impl FnMut(Value) -> Result<()>,
+) -> Result<()> {
+    let times = Entries { ty: &Type::I64, ..*entries };
     let mut newest = BTreeMap::new();
     bytes.for_each_change(|kind, section| match kind {
-        SectionKind::Whole | SectionKind::Changed => {
-            decode_section(name, ty, section, &mut |bytes, entry| {
-                let (_, behind) = decode_prefix(key_type, bytes)?;
-                newest.insert(bytes[..bytes.len() - behind.len()].to_vec(), entry);
-                Ok(())
-            })
-        }
-        SectionKind::Removed => decode_section(name, key_type, section, &mut |bytes, _| {
-            newest.remove(bytes);
+        SectionKind::Whole | SectionKind::Changed => entries.decode(section, &mut |bytes, entry| {
+            let key = prefix(key_type, bytes)?;
+            let (end, _) = decode_prefix(&Type::I64, &bytes[key.len()..])?;
+            newest.insert((key.to_vec(), time(&end)?), entry);
+            Ok(())
+        }),
+        SectionKind::Removed => times.decode(section, &mut |_, until| {
+            let until = time(&until)?;
+            newest.retain(|(_, end), _| *end > until);
             Ok(())
         }),
     })?;
     newest.into_values().try_for_each(each)
+}
+
+fn time(value: &Value) -> Result<i128> {
+    match value {
+        Value::Signed(time) => Ok(*time),
+        _ => Err(anyhow!("{value:?} is no time")),
+    }
+}
+
+/// The bytes of the value of a type that others follow.
+fn prefix<'b>(ty: &Type, bytes: &'b [u8]) -> Result<&'b [u8]> {
+    let (_, behind) = decode_prefix(ty, bytes)?;
+    Ok(bytes.get(..bytes.len() - behind.len()).unwrap_or_default())
 }
 
 /// An entry is a pair of a key and what the state has for it.
@@ -55,24 +107,50 @@ fn key_type(ty: &Type) -> Option<&Type> {
     }
 }
 
-/// Calls `each` with the bytes and the value of every entry.
-fn decode_section(
-    name: &str,
-    ty: &Type,
-    bytes: &[u8],
-    each: &mut impl FnMut(&[u8], Value) -> Result<()>,
-) -> Result<()> {
-    let is_engine = name.starts_with('_');
-    let entries = if is_engine { Some(bytes) } else { bytes.split_first().map(|(_, entries)| entries) };
-    let mut rest = entries.context("it has no bytes")?;
-    loop {
-        let position = bytes.len() - rest.len();
-        let (entry, behind) = decode_prefix(ty, rest).with_context(|| format!("entry at byte {position}"))?;
-        each(rest.get(..rest.len() - behind.len()).unwrap_or_default(), entry)?;
-        if behind.is_empty() {
-            return Ok(());
+/// What sections of a state consist of.
+#[derive(Clone, Copy)]
+struct Entries<'t> {
+    is_engine: bool,
+    /// Window operators write a section as one list.
+    is_list: bool,
+    ty: &'t Type,
+}
+
+impl<'t> Entries<'t> {
+    fn new(name: &str, ty: &'t Type) -> Self {
+        let is_engine = name.starts_with('_');
+        match ty {
+            Type::Sequence(entry) if is_engine => Self { is_engine, is_list: true, ty: entry },
+            ty => Self { is_engine, is_list: false, ty },
         }
-        rest = behind;
+    }
+
+    /// Calls `each` with the bytes and the value of every entry.
+    fn decode(self, bytes: &[u8], each: &mut impl FnMut(&[u8], Value) -> Result<()>) -> Result<()> {
+        let entries =
+            if self.is_engine { Some(bytes) } else { bytes.split_first().map(|(_, entries)| entries) };
+        let mut rest = entries.context("it has no bytes")?;
+        let mut n_left = None;
+        if self.is_list {
+            let (Value::Unsigned(n_entries), behind) = decode_prefix(&Type::U64, rest)? else {
+                return Err(anyhow!("it does not begin with the number of its entries"));
+            };
+            (n_left, rest) = (Some(n_entries), behind);
+        }
+        while n_left != Some(0) {
+            let position = bytes.len() - rest.len();
+            let (entry, behind) =
+                decode_prefix(self.ty, rest).with_context(|| format!("entry at byte {position}"))?;
+            each(rest.get(..rest.len() - behind.len()).unwrap_or_default(), entry)?;
+            rest = behind;
+            match &mut n_left {
+                Some(n_left) => *n_left -= 1,
+                None if rest.is_empty() => return Ok(()),
+                None => {}
+            }
+        }
+        ensure!(rest.is_empty(), "{} bytes follow the last entry", rest.len());
+        Ok(())
     }
 }
 
@@ -137,22 +215,13 @@ impl Layout {
         Ok(Self { shape, columns })
     }
 
-    /// The rows of one entry, or of a list of entries.
+    /// The rows of one entry.
     pub(in crate::savepoint) fn rows(
         &self,
         key_group: u32,
         entry: Value,
         mut each: impl FnMut(Row) -> Result<()>,
     ) -> Result<()> {
-        match entry {
-            Value::Sequence(entries) => {
-                entries.into_iter().try_for_each(|entry| self.rows_of(key_group, entry, &mut each))
-            }
-            entry => self.rows_of(key_group, entry, &mut each),
-        }
-    }
-
-    fn rows_of(&self, key_group: u32, entry: Value, each: &mut impl FnMut(Row) -> Result<()>) -> Result<()> {
         let unfit = || anyhow!("an entry is not what its schema says");
         let Value::Tuple(parts) = entry else { return Err(unfit()) };
         let group = ("key_group", Value::Unsigned(key_group.into()));
@@ -215,6 +284,31 @@ fn with_stored(mut row: Vec<(&'static str, Value)>, stored: Value) -> Option<Vec
 mod tests {
     use super::*;
 
+    fn pair(key: u128, value: u128) -> Value {
+        Value::Tuple(vec![Value::Unsigned(key), Value::Unsigned(value)])
+    }
+
+    /// Of a checkpoint that goes on from earlier ones each slice of a key is exported once, if a window still needs it.
+    #[test]
+    fn slices_are_gone_by_time() {
+        let slice = Type::Tuple(vec![Type::U64, Type::Tuple(vec![Type::I64, Type::U64])]);
+        // Two entries: key 1 with what came until 5 (10 in zigzag), and key 2 until 6.
+        let mut bytes = GroupBytes::from(vec![2, 1, 10, 7, 2, 12, 8]);
+        bytes.push(SectionKind::Removed, vec![1, 10]);
+        bytes.push(SectionKind::Changed, vec![2, 2, 12, 9, 1, 12, 5]);
+        let mut found = Vec::new();
+        let each = |entry| {
+            found.push(entry);
+            Ok(())
+        };
+        decode_entries("_windows/slices", &Type::Sequence(Box::new(slice)), &bytes, each).expect("whole");
+        let entry = |key, value| {
+            let of_slice = Value::Tuple(vec![Value::Signed(6), Value::Unsigned(value)]);
+            Value::Tuple(vec![Value::Unsigned(key), of_slice])
+        };
+        assert_eq!(found, [entry(1, 5), entry(2, 9)]);
+    }
+
     /// Of a checkpoint that goes on from earlier ones each key is exported once, as it was last.
     #[test]
     fn changes_take_the_place_of_what_was_before() {
@@ -233,7 +327,6 @@ mod tests {
             Ok(())
         };
         decode_entries("_reduce", &ty, &bytes, each).expect("whole");
-        let pair = |key, value| Value::Tuple(vec![Value::Unsigned(key), Value::Unsigned(value)]);
         assert_eq!(found, [pair(2, 21), pair(3, 30), pair(4, 41)]);
     }
 }

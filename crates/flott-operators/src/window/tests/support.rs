@@ -1,6 +1,8 @@
 //! Records, window functions and runs for tests of window operators.
 
-use crate::test_support::{Feed, Harness, MAX_PARALLELISM, context, one, rebatch, route};
+use crate::test_support::{
+    Feed, Harness, Increments, MAX_PARALLELISM, context, one, rebatch, restored, route,
+};
 use crate::window::MapResult;
 use crate::{Operator, OperatorContext};
 use flott_api::windowing::{GlobalWindow, TimeWindow};
@@ -217,9 +219,19 @@ fn rescale<Op: Operator<Rec, Fired> + 'static>(
     now: Timestamp,
 ) -> Vec<Harness<Rec, (), Fired>> {
     let parts: Vec<_> = old.iter_mut().map(Harness::snapshot).collect();
+    restart(make, &parts, parallelism, now)
+}
+
+/// Starts subtasks from what others have left.
+fn restart<Op: Operator<Rec, Fired> + 'static>(
+    make: &impl Fn() -> Op,
+    parts: &[OperatorSnapshot],
+    parallelism: u32,
+    now: Timestamp,
+) -> Vec<Harness<Rec, (), Fired>> {
     let mut new = open_all(make, parallelism);
     for (idx, subtask) in new.iter_mut().enumerate() {
-        let part = OperatorSnapshot::reassign(&parts, SubtaskIndex(idx as u32), parallelism).unwrap();
+        let part = OperatorSnapshot::reassign(parts, SubtaskIndex(idx as u32), parallelism).unwrap();
         assert!(part.max_parallelism == 0 || part.max_parallelism == MAX_PARALLELISM);
         subtask.restore(&part);
         subtask.feed(&Feed::ProcessingTime(now)).unwrap();
@@ -256,7 +268,74 @@ pub(crate) fn run_everywhere<Op: Operator<Rec, Fired> + 'static>(
         }
         assert_eq!(seen, expected, "restored after each element with parallelism {parallelisms:?}");
     }
+    // Each takes as long as all of the above.
+    let restarts_after = if elements.len().is_multiple_of(2) { usize::MAX } else { 7 };
+    check_increments(&make, &singles, &expected, restarts_after);
     expected
+}
+
+/// Takes a checkpoint after each element, which is under way while the next one comes and goes on from an earlier one. Of some, a restore
+/// must read what was there at the barrier. After so many elements others go on, at another parallelism.
+fn check_increments<Op: Operator<Rec, Fired> + 'static>(
+    make: &impl Fn() -> Op,
+    singles: &[Element],
+    expected: &[Step],
+    restarts_after: usize,
+) {
+    let mut subtasks = open_all(make, 2);
+    let mut checkpoints: Vec<_> = subtasks.iter().map(|_| Increments::default()).collect();
+    let mut at_barrier: Option<Vec<OperatorSnapshot>> = None;
+    let mut seen = vec![Step::new()];
+    let mut now = 0;
+    for (idx, element) in singles.iter().enumerate() {
+        let mut step = steps(&mut subtasks, std::slice::from_ref(element)).into_iter();
+        let last = seen.last_mut().unwrap();
+        last.extend(step.next().unwrap());
+        last.sort();
+        seen.extend(step);
+        if let Feed::ProcessingTime(at) = element {
+            now = *at;
+        }
+        if idx % restarts_after != 0 {
+            let parts = finish(&mut subtasks, &mut checkpoints);
+            if let Some(whole) = at_barrier.take() {
+                check_same(make, &parts, &whole, idx);
+            }
+        }
+        // To compare each would take long.
+        if restarts_after == usize::MAX && idx % 4 == 3 {
+            at_barrier = Some(subtasks.iter_mut().map(Harness::snapshot).collect());
+        }
+        subtasks
+            .iter_mut()
+            .zip(&mut checkpoints)
+            .for_each(|(subtask, checkpoints)| checkpoints.begin(subtask));
+        if idx % restarts_after == restarts_after - 1 {
+            let parts = finish(&mut subtasks, &mut checkpoints);
+            subtasks = restart(make, &parts, 1 + subtasks.len() as u32 % 3, now);
+            checkpoints = subtasks.iter().map(|_| Increments::default()).collect();
+        }
+    }
+    assert_eq!(seen, expected, "with checkpoints that go on from others");
+}
+
+/// Has the checkpoint that is under way completed.
+fn finish(subtasks: &mut [Harness<Rec, (), Fired>], checkpoints: &mut [Increments]) -> Vec<OperatorSnapshot> {
+    subtasks.iter_mut().zip(checkpoints).map(|(subtask, checkpoints)| checkpoints.finish(subtask)).collect()
+}
+
+/// Both mean the same to a subtask of another parallelism.
+fn check_same<Op: Operator<Rec, Fired> + 'static>(
+    make: &impl Fn() -> Op,
+    parts: &[OperatorSnapshot],
+    whole: &[OperatorSnapshot],
+    idx: usize,
+) {
+    let read = |parts| {
+        let part = OperatorSnapshot::reassign(parts, SubtaskIndex(0), 1).unwrap();
+        restored(open_all(make, 1).remove(0), &part)
+    };
+    assert_eq!(read(parts), read(whole), "the checkpoint before element {idx}");
 }
 
 /// The steps as text: one line for each in which something came out.

@@ -4,7 +4,8 @@ use super::*;
 use crate::begun::{BegunSnapshot, GroupLayout};
 use crate::codec::{decode, encode_into};
 use crate::schemas::EntryReader;
-use crate::snapshot::KeyGroupBytes;
+use crate::snapshot::{KeyGroupBytes, OperatorSnapshot};
+use crate::table::Slot;
 use crate::testing::memory_space;
 use flott_types::{ErrorKind, KeyGroup, key_group, key_hash};
 use proptest::collection::vec;
@@ -22,6 +23,9 @@ pub(in crate::table) enum Op {
     GetMut(u16, u32),
     GetOrInsert(u16, u32),
     Upsert(u16, u32),
+    Slot(u16, u32),
+    /// By hash alone, if the value is this modulo 2: adds something, or removes it.
+    Find(u16, u32, Option<u32>),
     Replace(u16, Option<u32>),
     CleanUp(usize, bool),
     Reserve(usize),
@@ -39,7 +43,9 @@ pub(in crate::table) fn ops(n_keys: u16) -> impl Strategy<Value = Vec<Op>> {
         6 => key.prop_map(Op::Remove),
         4 => pair.clone().prop_map(|(key, value)| Op::GetMut(key, value)),
         4 => pair.clone().prop_map(|(key, value)| Op::GetOrInsert(key, value)),
-        4 => pair.prop_map(|(key, value)| Op::Upsert(key, value)),
+        4 => pair.clone().prop_map(|(key, value)| Op::Upsert(key, value)),
+        4 => pair.prop_map(|(key, value)| Op::Slot(key, value)),
+        6 => (0..n_keys, 0..2_u32, any::<Option<u32>>()).prop_map(|(key, odd, add)| Op::Find(key, odd, add)),
         4 => (0..n_keys, any::<Option<u32>>()).prop_map(|(key, value)| Op::Replace(key, value)),
         3 => any::<(usize, bool)>().prop_map(|(place, keeps)| Op::CleanUp(place, keeps)),
         1 => (0..100_usize).prop_map(Op::Reserve),
@@ -98,6 +104,27 @@ pub(in crate::table) fn apply<V: Value>(table: &mut KeyedTable<u16, V>, model: &
             table.upsert(key_hash(&key), &key, || V::of(7), |stored| add(stored, value));
             add(model.entry(key).or_insert(V::of(7)), value);
         }
+        Op::Slot(key, value) => {
+            match table.slot(key_hash(&key), &key) {
+                Slot::Occupied(stored) => add(stored, value),
+                Slot::Vacant(place) => place.insert(key, V::of(value)),
+            }
+            model.entry(key).and_modify(|stored| add(stored, value)).or_insert(V::of(value));
+        }
+        Op::Find(key, odd, value) => {
+            let is_meant = |stored: &V| stored.number() % 2 == odd;
+            let found = table.find_mut(key_hash(&key), is_meant).unwrap();
+            assert_eq!(found.is_some(), model.get(&key).is_some_and(is_meant));
+            match (found, value) {
+                (Some(mut found), Some(value)) => {
+                    assert_eq!(*found.get_mut().0, key);
+                    add(found.get_mut().1, value);
+                    model.entry(key).and_modify(|stored| add(stored, value));
+                }
+                (Some(found), None) => assert_eq!(Some(found.remove()), model.remove_entry(&key)),
+                (None, _) => {}
+            }
+        }
         Op::Replace(key, value) => {
             table.replace(key_hash(&key), &key, |_| value.map(V::of));
             model.remove(&key);
@@ -125,7 +152,7 @@ pub(in crate::table) fn apply<V: Value>(table: &mut KeyedTable<u16, V>, model: &
 /// The entries of a snapshot, each once and in its key group.
 fn entries<V: Value>(snapshot: BegunSnapshot) -> Model<V> {
     // In many sections.
-    let groups = snapshot.divided(7).unwrap().keyed.remove("table").unwrap();
+    let groups = snapshot.divided(7, OperatorSnapshot::default()).unwrap().keyed.remove("table").unwrap();
     let mut found = Model::new();
     for (group, bytes) in &groups {
         let read = |section: &[u8]| {
@@ -153,16 +180,21 @@ pub(in crate::table) fn apply_on_disk(
     model: &mut Model<u32>,
     op: Op,
 ) -> Result<()> {
-    let key_of = |op: &Op| match op {
+    let key = match &op {
         Op::Insert(key, _)
         | Op::Remove(key)
         | Op::GetMut(key, _)
         | Op::GetOrInsert(key, _)
         | Op::Upsert(key, _)
+        | Op::Slot(key, _)
         | Op::Replace(key, _) => Some(*key),
+        Op::Find(..) => {
+            apply(table, model, op);
+            return Ok(());
+        }
         Op::Begin | Op::Step(_) | Op::CleanUp(..) | Op::Reserve(_) | Op::RetainBelow(_) | Op::Drain => None,
     };
-    if let Some(key) = key_of(&op) {
+    if let Some(key) = key {
         table.load_mut(key_hash(&key), &key)?;
         apply(table, model, op);
         return Ok(());
@@ -357,12 +389,12 @@ fn several_tables_are_one_state_and_their_entries_are_counted() {
     for (table, end) in tables.iter_mut().zip([10_u32, 20]) {
         (0..200).for_each(|key| table.insert(key_hash(&key), &key, u32::from(key)));
         let encode = move |key: &u16, value: &u32, bytes: &mut Vec<u8>| {
-            encode_into("table", &(key, (end, value)), bytes).map(|()| true)
+            encode_into("table", &(key, (end, value)), bytes).map(|()| 1)
         };
         table.begin_snapshot(&stream, encode).unwrap();
     }
     stream.send_all(vec![(9_u16, 9_u32)], |key, value, bytes| {
-        encode_into("table", &(key, (30_u32, value)), bytes).map(|()| true)
+        encode_into("table", &(key, (30_u32, value)), bytes).map(|()| 1)
     });
     drop(stream);
     tables.iter_mut().for_each(KeyedTable::finish_snapshot);
@@ -384,9 +416,9 @@ fn what_is_left_out_is_not_there() {
     let stream = begun.stream("table", 1, GroupLayout::Kind(9));
     let encode = |key: &u16, value: &u32, bytes: &mut Vec<u8>| {
         if *key != 3 {
-            return Ok(false);
+            return Ok(0);
         }
-        encode_into("table", &(key, value), bytes).map(|()| true)
+        encode_into("table", &(key, value), bytes).map(|()| 1)
     };
     table.begin_snapshot(&stream, encode).unwrap();
     table.finish_snapshot();

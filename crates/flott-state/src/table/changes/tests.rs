@@ -300,7 +300,7 @@ fn what_is_left_out_of_changes_is_removed_from_what_they_go_on_from() {
         let encode = |key: &u16, value: &u32, bytes: &mut Vec<u8>| {
             let pair = (*value != 0).then_some((key, value));
             pair.map_or(Ok(()), |pair| crate::codec::encode_into("table", &pair, bytes))
-                .map(|()| pair.is_some())
+                .map(|()| u64::from(pair.is_some()))
         };
         table.begin_snapshot(&stream, encode).unwrap();
         table.finish_snapshot();
