@@ -125,3 +125,50 @@ impl<T: 'static, R> RowBuffer<T, R> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flott_api::OnError;
+    use flott_env::sim::Simulation;
+    use flott_types::SubtaskIndex;
+
+    fn buffer(on_error: OnError) -> (RowBuffer<u8, u8>, BadRecords) {
+        let ctx = SinkContext::new(Simulation::new(1).env(), SubtaskIndex(0), 1, 1);
+        let ctx = ctx.with_on_error::<u8>(on_error);
+        (RowBuffer::new(&TableOptions::new("t", ["n"]), &ctx), ctx.bad_records)
+    }
+
+    fn refused() -> RefusedRows {
+        BTreeMap::from([(1, Error::user("it is odd"))])
+    }
+
+    #[test]
+    fn records_without_a_row_and_rows_that_are_refused_are_dead_letters_of_the_table() {
+        let (mut buffer, bad_records) = buffer(OnError::SideOutput);
+        buffer.push(6, Err("it has no row".into())).unwrap();
+        buffer.push(7, Ok(70)).unwrap();
+        buffer.push(9, Ok(90)).unwrap();
+        let rows = buffer.take();
+        assert_eq!(rows, [70, 90]);
+        buffer.written(rows, refused()).unwrap();
+        let letters = bad_records.take().dead_letters.into_iter();
+        let letters = letters.map(|letter| (letter.split.0, letter.raw, letter.message));
+        let letter = |raw: &str, why: &str| ("table 't'".to_owned(), raw.as_bytes().to_vec(), why.to_owned());
+        assert!(letters.eq([letter("6", "it has no row"), letter("9", "it is odd")]));
+        // The next rows are numbered anew.
+        buffer.push(8, Ok(80)).unwrap();
+        let rows = buffer.take();
+        let error = buffer.written(rows, refused()).unwrap_err().to_string();
+        assert!(error.contains("a row that it was not given"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_tolerated_is_an_error_that_names_the_table() {
+        let (mut buffer, bad_records) = buffer(OnError::Fail);
+        assert_eq!(buffer.on_bad_row(), OnBadRow::Fail);
+        let error = buffer.push(6, Err("it has no row".into())).unwrap_err().to_string();
+        assert!(error.starts_with("bad record for table 't': it has no row"), "{error}");
+        assert_eq!((buffer.is_empty(), bad_records.take().n_records), (true, 0));
+    }
+}

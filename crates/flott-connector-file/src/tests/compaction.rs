@@ -1,5 +1,6 @@
 //! Small files become one before anybody sees them: each record once, whatever fails, whenever.
 
+use super::crashes::run_to_end;
 use super::harness::{self, Attempt, BASE, Job, hidden, lines, records, visible};
 use crate::{
     Compression, FileCompactStrategy, FileSink, FileSource, JsonFormat, PartitionCommit, RollingPolicy,
@@ -29,22 +30,6 @@ const STRATEGIES: [FileCompactStrategy; 3] = [
     FileCompactStrategy { checkpoints: 2, size_threshold: u64::MAX },
     FileCompactStrategy { checkpoints: 100, size_threshold: 120 },
 ];
-
-/// Runs the job until it has ended, with a power failure after each death.
-fn run_to_end(job: &mut Job, mode: CrashMode, first_parallelism: u32) {
-    let mut parallelism = first_parallelism;
-    for _ in 0..10 {
-        if job.attempt(parallelism).is_ok() {
-            job.disk.crash(CrashMode::LoseUnsynced);
-            assert_eq!(lines(&job.disk), records(TOTAL), "what was committed is durable");
-            assert_eq!(hidden(&job.disk), [""; 0], "nothing is left");
-            return;
-        }
-        job.disk.crash(mode);
-        parallelism = parallelism % 3 + 1;
-    }
-    panic!("the job does not end");
-}
 
 #[test]
 fn a_death_between_any_two_steps_loses_and_doubles_nothing() {

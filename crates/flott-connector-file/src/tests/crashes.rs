@@ -13,7 +13,7 @@ fn sink() -> FileSink<String> {
 }
 
 /// Runs the job until it has ended, with a power failure after each death.
-fn run_to_end(job: &mut Job, mode: CrashMode, first_parallelism: u32) {
+pub(super) fn run_to_end(job: &mut Job, mode: CrashMode, first_parallelism: u32) {
     let mut parallelism = first_parallelism;
     for _ in 0..10 {
         if job.attempt(parallelism).is_ok() {

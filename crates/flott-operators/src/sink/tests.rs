@@ -1,7 +1,7 @@
 use super::*;
 use crate::operator::{Output, OutputControl, SideChannels};
 use crate::test_support::{Feed, Harness, check_everywhere, check_rescaling, one};
-use flott_api::Committable;
+use flott_api::{Committable, OnError};
 use flott_env::sim::Simulation;
 use flott_types::{CheckpointKind, ErrorKind, Increment, OperatorUid, StreamStatus, SubtaskIndex};
 use std::sync::{Arc, Mutex};
@@ -340,11 +340,9 @@ impl SinkWriter<u8> for Late {
     }
 }
 
-#[test]
-fn what_is_rejected_goes_before_the_barrier_and_after_the_end_there_is_nowhere_to_go() {
-    let env = Simulation::new(1).env();
-    let ctx =
-        SinkContext::new(env, SubtaskIndex(0), 1, 1).with_on_error::<u8>(flott_api::OnError::SideOutput);
+/// Records before a barrier and behind it, then the end of data and one more barrier; what that says, and how many were rejected by then.
+fn rejected_late(on_error: OnError) -> (Result<()>, u64) {
+    let ctx = SinkContext::new(Simulation::new(1).env(), SubtaskIndex(0), 1, 1).with_on_error::<u8>(on_error);
     let writer = Late { bad_records: ctx.bad_records.clone(), held: Vec::new() };
     let mut operator = SinkOperator::with_committer(writer, None, &ctx);
     let (mut sides, metrics) = (SideChannels::default(), Arc::default());
@@ -353,10 +351,22 @@ fn what_is_rejected_goes_before_the_barrier_and_after_the_end_there_is_nowhere_t
     operator.process_batch(RecordBatch::untimed(vec![1, 2]), &mut out).unwrap();
     assert!(out.sides().is_empty());
     operator.on_barrier(&barrier(1), &mut out).unwrap();
-    assert!(!out.sides().is_empty());
+    assert_eq!(out.sides().is_empty(), on_error == OnError::Skip);
     assert_eq!(out.metrics().records_in_errors.load(Ordering::Relaxed), 2);
     operator.process_batch(RecordBatch::untimed(vec![3]), &mut out).unwrap();
     operator.on_end_of_data(&mut out).unwrap();
-    let error = operator.on_barrier(&barrier(2), &mut out).unwrap_err().to_string();
-    assert!(error.contains("for nowhere") && error.contains("SinkWriter::finish"), "{error}");
+    let last = operator.on_barrier(&barrier(2), &mut out);
+    (last, out.metrics().records_in_errors.load(Ordering::Relaxed))
+}
+
+#[test]
+fn what_is_rejected_goes_before_the_barrier_and_after_the_end_there_is_nowhere_to_go() {
+    let (last, n_rejected) = rejected_late(OnError::SideOutput);
+    let expected = "the sink's writer has rejected a record for nowhere after the end of its input, when dead letters cannot be sent any more: \
+                    it must do that in SinkWriter::finish (late)";
+    assert_eq!((last.unwrap_err().to_string().as_str(), n_rejected), (expected, 3));
+    // What is only counted is counted at any time.
+    let (last, n_rejected) = rejected_late(OnError::Skip);
+    last.unwrap();
+    assert_eq!(n_rejected, 3);
 }
