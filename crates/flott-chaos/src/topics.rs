@@ -21,14 +21,7 @@ pub(crate) fn create(servers: &str, topic: &str, n_partitions: i32) -> Result<()
     let admin: AdminClient<DefaultClientContext> = config(servers).create()?;
     let new = NewTopic::new(topic, n_partitions, TopicReplication::Fixed(1));
     let options = AdminOptions::new();
-    let mut made = Box::pin(admin.create_topics(std::slice::from_ref(&new), &options));
-    let mut made = loop {
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        match made.as_mut().poll(&mut cx) {
-            std::task::Poll::Ready(made) => break made?,
-            std::task::Poll::Pending => std::thread::sleep(Duration::from_millis(2)),
-        }
-    };
+    let mut made = flott_services::block_on(admin.create_topics(std::slice::from_ref(&new), &options))?;
     made.pop().context("no answer")?.map_err(|(topic, error)| anyhow::anyhow!("topic {topic}: {error}"))?;
     let consumer: BaseConsumer = config(servers).create()?;
     let is_there = flott_services::wait_until(LIMIT, || {

@@ -6,6 +6,8 @@
 //! [`Postgres`] is a PostgreSQL server, from Debian's package; [`S3`], [`Gcs`] and [`Azure`] are object stores. [`Proxy`] stands in front of each
 //! that is struck and breaks connections; [`Message`] is what one reads and changes between clients and servers of HTTP.
 //!
+//! [`run_tests`] is the harness of tests that share one of them.
+//!
 //! It is *not* used by the engine, nor by tests that can do without.
 
 #![expect(clippy::disallowed_methods, reason = "starts real processes and waits for them")]
@@ -13,6 +15,7 @@
 mod azure;
 mod certificates;
 mod gcs;
+mod harness;
 mod http;
 mod kafka;
 mod openssl;
@@ -23,9 +26,10 @@ mod s3;
 
 pub use azure::Azure;
 pub use gcs::Gcs;
+pub use harness::{Test, run_tests};
 pub use http::Message;
 pub use kafka::{KAFKA_PASSWORD, Kafka, Listener};
 pub use postgres::{POSTGRES_PASSWORD, Postgres, url_at};
-pub use process::{Signal, free_port, services_dir, wait_until};
+pub use process::{Signal, block_on, free_port, services_dir, wait_for, wait_until};
 pub use proxy::{Proxy, Trap};
 pub use s3::S3;

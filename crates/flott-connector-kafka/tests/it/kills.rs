@@ -1,27 +1,29 @@
 //! Jobs that are killed, that stand still, and whose broker is killed.
 
 use crate::jobs::{Job, N_KEYS};
-use crate::topics::{LIMIT, Topics, flush, name, text};
-use flott_services::{Kafka, Signal, wait_until};
+use crate::topics::{Topics, flush, name, text};
+use flott_services::{Kafka, Signal, wait_for};
 use rdkafka::message::Message;
-use rdkafka::producer::BaseRecord;
+use rdkafka::producer::{BaseProducer, BaseRecord};
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Child;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tempfile::TempDir;
 
 const N_PARTITIONS: i32 = 3;
 
 /// What a reader under `read_committed` has seen so far, beside the job.
-pub(crate) struct Watch {
+struct Watch {
     seen: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
 impl Watch {
-    pub(crate) fn start(servers: &str, topic: &str) -> Self {
+    fn start(servers: &str, topic: &str) -> Self {
         let (seen, stop) = (Arc::<Mutex<Vec<String>>>::default(), Arc::new(AtomicBool::new(false)));
         let reader = Topics::at(servers).reader(topic, "read_committed");
         let (all, ends) = (Arc::clone(&seen), Arc::clone(&stop));
@@ -35,44 +37,121 @@ impl Watch {
         Self { seen, stop, thread }
     }
 
-    pub(crate) fn n_seen(&self) -> usize {
+    fn n_seen(&self) -> usize {
         self.seen.lock().unwrap().len()
     }
 
-    pub(crate) fn end(self) -> Vec<String> {
+    fn end(self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap();
         self.seen.lock().unwrap().clone()
     }
 }
 
-/// Writes `0..n` into the topic, about `per_second` of them, beside the job.
-pub(crate) fn write(servers: &str, topic: &str, n: u64, per_second: u64) -> (Arc<AtomicU64>, JoinHandle<()>) {
-    let written = Arc::new(AtomicU64::new(0));
-    let (count, producer, topic) = (Arc::clone(&written), Topics::at(servers).producer(), topic.to_owned());
-    let thread = std::thread::spawn(move || {
-        for number in 0..n {
-            let (partition, value) = ((number % N_PARTITIONS as u64) as i32, number.to_string());
-            loop {
-                let record = BaseRecord::<(), str>::to(&topic).partition(partition).payload(&value);
-                if producer.send(record).is_ok() {
-                    break;
+/// What is written when all that came before has been seen.
+const N_LAST: u64 = 10 * N_KEYS;
+
+/// Numbers that are written into a topic, `job`s that read them, and a reader of what they write.
+pub(crate) struct Scene<'a> {
+    /// Where jobs connect.
+    servers: &'a str,
+    properties: &'a [(String, String)],
+    input: String,
+    output: String,
+    checkpoints: TempDir,
+    n: u64,
+    written: Arc<AtomicU64>,
+    writer: JoinHandle<BaseProducer>,
+    watch: Watch,
+}
+
+impl<'a> Scene<'a> {
+    /// Begins to write `0..n`, about 1,000 in a second, to a broker that jobs reach at `servers` with these properties.
+    pub(crate) fn start(
+        broker: &Kafka,
+        (servers, properties): (&'a str, &'a [(String, String)]),
+        n: u64,
+    ) -> Self {
+        let topics = Topics::at(broker.bootstrap_servers());
+        let (input, output) = (name("input"), name("output"));
+        topics.create(&input, N_PARTITIONS);
+        topics.create(&output, 2);
+        let watch = Watch::start(&topics.servers, &output);
+        let (written, producer) = (Arc::new(AtomicU64::new(0)), topics.producer());
+        let (count, topic) = (Arc::clone(&written), input.clone());
+        let writer = std::thread::spawn(move || {
+            for number in 0..n {
+                write(&producer, &topic, number);
+                count.store(number + 1, Ordering::Relaxed);
+                if number % 20 == 0 {
+                    // The pace at which numbers come.
+                    std::thread::sleep(Duration::from_millis(20));
                 }
-                producer.poll(Duration::from_millis(10));
             }
-            producer.poll(Duration::ZERO);
-            count.store(number + 1, Ordering::Relaxed);
-            if number % 20 == 0 {
-                std::thread::sleep(Duration::from_millis(20_000 / per_second));
-            }
-        }
+            producer
+        });
+        let checkpoints = tempfile::tempdir().unwrap();
+        Self { servers, properties, input, output, checkpoints, n, written, writer, watch }
+    }
+
+    /// A job that goes on where another has stopped.
+    pub(crate) fn job(&self, parallelism: u32) -> Child {
+        let Self { servers, properties, input, output, checkpoints, .. } = self;
+        Job { servers, properties, input, output, checkpoints: checkpoints.path(), parallelism }.start()
+    }
+
+    /// Waits until more is committed.
+    pub(crate) fn awaits_commits(&self) {
+        let before = self.watch.n_seen();
+        wait_for("a commit", || self.watch.n_seen() > before + 100 || self.is_written());
+    }
+
+    /// Waits until so many more numbers are written.
+    fn awaits_numbers(&self, n_more: u64) {
+        let before = self.written.load(Ordering::Relaxed);
+        wait_for("numbers", || self.written.load(Ordering::Relaxed) >= before + n_more || self.is_written());
+    }
+
+    fn is_written(&self) -> bool {
+        self.written.load(Ordering::Relaxed) == self.n
+    }
+
+    /// Lets the jobs come to the end of the numbers, kills them, and looks whether each number was counted once.
+    pub(crate) fn ends(self, jobs: &mut [Child]) {
+        wait_for("all output", || self.watch.n_seen() as u64 >= self.n);
+        let producer = self.writer.join().unwrap();
+        // These are of all keys: what is committed before them is seen before them, so that who is there twice has been seen.
+        let n = self.n + N_LAST;
+        (self.n..n).for_each(|number| write(&producer, &self.input, number));
         flush(&producer);
-    });
-    (written, thread)
+        wait_for("the last output", || self.watch.n_seen() as u64 >= n);
+        for job in jobs {
+            kill(job);
+        }
+        check(n, &self.watch.end());
+    }
+}
+
+fn write(producer: &BaseProducer, topic: &str, number: u64) {
+    let (partition, value) = ((number % N_PARTITIONS as u64) as i32, number.to_string());
+    loop {
+        let record = BaseRecord::<(), str>::to(topic).partition(partition).payload(&value);
+        if producer.send(record).is_ok() {
+            break;
+        }
+        producer.poll(Duration::from_millis(10));
+    }
+    producer.poll(Duration::ZERO);
+}
+
+pub(crate) fn kill(job: &mut Child) {
+    // One that was fenced has ended.
+    job.kill().ok();
+    job.wait().unwrap();
 }
 
 /// Each number once, and for each key the counts 1, 2, 3, ….
-pub(crate) fn check(n: u64, seen: &[String]) {
+fn check(n: u64, seen: &[String]) {
     let mut numbers = BTreeSet::new();
     let mut counts: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
     for line in seen {
@@ -95,108 +174,43 @@ pub(crate) fn check(n: u64, seen: &[String]) {
     }
 }
 
-pub(crate) fn waits(what: &str, holds: impl FnMut() -> bool) {
-    assert!(wait_until(2 * LIMIT, holds), "waited for {what} for too long");
-}
-
 pub(crate) fn a_job_that_is_killed_goes_on_exactly_once(broker: &mut Kafka) {
-    const N: u64 = 6_000;
-    let (servers, topics) = (broker.bootstrap_servers(), Topics::at(broker.bootstrap_servers()));
-    let (input, output, dir) = (name("input"), name("output"), tempfile::tempdir().unwrap());
-    topics.create(&input, N_PARTITIONS);
-    topics.create(&output, 2);
-    let watch = Watch::start(&servers, &output);
-    let (written, writer) = write(&servers, &input, N, 1_000);
-    let job = |parallelism| Job {
-        servers: &servers,
-        properties: &[],
-        input: &input,
-        output: &output,
-        checkpoints: dir.path(),
-        parallelism,
-    };
+    let servers = broker.bootstrap_servers();
+    let scene = Scene::start(broker, (&servers, &[]), 6_000);
     for n_kills in 0..6 {
         // At another parallelism each time; and not always behind a commit.
-        let mut child = job(1 + n_kills % 3).start();
+        let mut job = scene.job(1 + n_kills % 3);
         if n_kills % 3 < 2 {
-            let before = watch.n_seen();
-            waits("a commit", || watch.n_seen() > before + 10 || written.load(Ordering::Relaxed) == N);
+            scene.awaits_commits();
         }
-        std::thread::sleep(Duration::from_millis(37 * u64::from(n_kills)));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        scene.awaits_numbers(37 * u64::from(n_kills));
+        kill(&mut job);
     }
-    let mut child = job(2).start();
-    waits("all output", || watch.n_seen() as u64 >= N);
-    writer.join().unwrap();
-    // For who is there twice.
-    std::thread::sleep(Duration::from_millis(600));
-    child.kill().unwrap();
-    child.wait().unwrap();
-    check(N, &watch.end());
+    let job = scene.job(2);
+    scene.ends(&mut [job]);
 }
 
 /// A job stands still while another takes its place, and then goes on: nothing of it is seen.
 pub(crate) fn a_job_that_stands_still_does_no_harm_when_it_wakes(broker: &mut Kafka) {
-    const N: u64 = 4_000;
-    let (servers, topics) = (broker.bootstrap_servers(), Topics::at(broker.bootstrap_servers()));
-    let (input, output, dir) = (name("input"), name("output"), tempfile::tempdir().unwrap());
-    topics.create(&input, N_PARTITIONS);
-    topics.create(&output, 2);
-    let watch = Watch::start(&servers, &output);
-    let (_, writer) = write(&servers, &input, N, 1_000);
-    let job = Job {
-        servers: &servers,
-        properties: &[],
-        input: &input,
-        output: &output,
-        checkpoints: dir.path(),
-        parallelism: 2,
-    };
-    let mut sleeper = job.start();
-    waits("a commit", || watch.n_seen() > 100);
+    let servers = broker.bootstrap_servers();
+    let scene = Scene::start(broker, (&servers, &[]), 4_000);
+    let sleeper = scene.job(2);
+    scene.awaits_commits();
     Signal::Stop.send(&sleeper).unwrap();
-    let before = watch.n_seen();
-    let mut successor = job.start();
-    waits("a commit of the successor", || watch.n_seen() > before + 100);
+    let successor = scene.job(2);
+    scene.awaits_commits();
     Signal::Cont.send(&sleeper).unwrap();
-    waits("all output", || watch.n_seen() as u64 >= N);
-    writer.join().unwrap();
-    std::thread::sleep(Duration::from_millis(600));
-    for process in [&mut sleeper, &mut successor] {
-        process.kill().ok();
-        process.wait().unwrap();
-    }
-    check(N, &watch.end());
+    scene.ends(&mut [sleeper, successor]);
 }
 
 pub(crate) fn a_job_outlives_a_broker_that_is_killed(broker: &mut Kafka) {
-    const N: u64 = 4_000;
-    let (servers, topics) = (broker.bootstrap_servers(), Topics::at(broker.bootstrap_servers()));
-    let (input, output, dir) = (name("input"), name("output"), tempfile::tempdir().unwrap());
-    topics.create(&input, N_PARTITIONS);
-    topics.create(&output, 2);
-    let watch = Watch::start(&servers, &output);
-    let (_, writer) = write(&servers, &input, N, 1_000);
-    let job = Job {
-        servers: &servers,
-        properties: &[],
-        input: &input,
-        output: &output,
-        checkpoints: dir.path(),
-        parallelism: 2,
-    };
-    let mut child = job.start();
+    let servers = broker.bootstrap_servers();
+    let scene = Scene::start(broker, (&servers, &[]), 4_000);
+    let job = scene.job(2);
     for signal in [Signal::Kill, Signal::Term] {
-        let before = watch.n_seen();
-        waits("a commit", || watch.n_seen() > before + 100);
+        scene.awaits_commits();
         broker.stop(signal).unwrap();
         broker.start_again().unwrap();
     }
-    waits("all output", || watch.n_seen() as u64 >= N);
-    writer.join().unwrap();
-    std::thread::sleep(Duration::from_millis(600));
-    child.kill().unwrap();
-    child.wait().unwrap();
-    check(N, &watch.end());
+    scene.ends(&mut [job]);
 }

@@ -1,7 +1,7 @@
 //! Listeners that are not for everybody: who comes in, and what is told who does not.
 
-use crate::jobs::{Job, environment};
-use crate::kills::{Watch, check, waits, write};
+use crate::jobs::environment;
+use crate::kills::{Scene, kill};
 use crate::mistakes::{reads, says, writes};
 use crate::topics::{Topics, name};
 use flott::connectors::kafka::{DeliveryGuarantee, KafkaSink, KafkaSource, OffsetsInitializer};
@@ -100,37 +100,20 @@ pub(crate) fn secured_records_come_and_go_through_every_listener(broker: &mut Ka
 }
 
 pub(crate) fn secured_jobs_that_are_killed_go_on_exactly_once(broker: &mut Kafka) {
-    const N: u64 = 1_500;
-    let (servers, topics) = (broker.bootstrap_servers(), Topics::at(broker.bootstrap_servers()));
     let doors = if HAS_TLS {
         vec![Door::ssl(broker), Door::sasl_ssl(broker, "SCRAM-SHA-512")]
     } else {
         vec![Door::sasl(broker, "PLAIN")]
     };
-    for Door { servers: secured, properties } in doors {
-        let (input, output, dir) = (name("input"), name("output"), tempfile::tempdir().unwrap());
-        topics.create(&input, 3);
-        topics.create(&output, 2);
-        let watch = Watch::start(&servers, &output);
-        let (_, writer) = write(&servers, &input, N, 1_000);
-        let (input, output, checkpoints) = (&input, &output, dir.path());
+    for Door { servers, properties } in doors {
+        let scene = Scene::start(broker, (&servers, &properties), 1_500);
         for parallelism in [2, 1] {
-            let before = watch.n_seen();
-            let job =
-                Job { servers: &secured, properties: &properties, input, output, checkpoints, parallelism };
-            let mut child = job.start();
-            waits("a commit", || watch.n_seen() > before + 100);
-            child.kill().unwrap();
-            child.wait().unwrap();
+            let mut job = scene.job(parallelism);
+            scene.awaits_commits();
+            kill(&mut job);
         }
-        let job =
-            Job { servers: &secured, properties: &properties, input, output, checkpoints, parallelism: 2 };
-        let mut child = job.start();
-        waits("all output", || watch.n_seen() as u64 >= N);
-        writer.join().unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        check(N, &watch.end());
+        let job = scene.job(2);
+        scene.ends(&mut [job]);
     }
 }
 

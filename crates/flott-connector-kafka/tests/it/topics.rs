@@ -1,5 +1,6 @@
 //! Topics of a test: made, filled and read without the connector.
 
+use flott_services::{block_on, wait_for};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -27,17 +28,6 @@ pub(crate) fn name(what: &str) -> String {
     format!("{what}-{}-{}", std::process::id(), N.fetch_add(1, Ordering::Relaxed))
 }
 
-fn wait<F: Future>(future: F) -> F::Output {
-    let mut future = Box::pin(future);
-    loop {
-        let polled = future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
-        if let std::task::Poll::Ready(output) = polled {
-            return output;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 impl Topics {
     pub(crate) fn at(servers: impl Into<String>) -> Self {
         Self { servers: servers.into() }
@@ -56,32 +46,26 @@ impl Topics {
     /// Makes a topic and waits until the broker shows it.
     pub(crate) fn create(&self, topic: &str, n_partitions: i32) {
         let new = NewTopic::new(topic, n_partitions, TopicReplication::Fixed(1));
-        let made = wait(self.admin().create_topics(&[new], &AdminOptions::new())).unwrap();
+        let made = block_on(self.admin().create_topics(&[new], &AdminOptions::new())).unwrap();
         assert!(made.iter().all(Result::is_ok), "{made:?}");
         self.wait_for_partitions(topic, n_partitions as usize);
     }
 
     pub(crate) fn add_partitions(&self, topic: &str, n_partitions: i32) {
         let new = NewPartitions::new(topic, n_partitions as usize);
-        let made = wait(self.admin().create_partitions(&[new], &AdminOptions::new())).unwrap();
+        let made = block_on(self.admin().create_partitions(&[new], &AdminOptions::new())).unwrap();
         assert!(made.iter().all(Result::is_ok), "{made:?}");
         self.wait_for_partitions(topic, n_partitions as usize);
     }
 
     fn wait_for_partitions(&self, topic: &str, n_partitions: usize) {
         let consumer: BaseConsumer = self.config().create().unwrap();
-        let started = Instant::now();
-        loop {
+        wait_for("the partitions of a topic", || {
             let metadata = consumer.fetch_metadata(Some(topic), LIMIT).unwrap();
-            let ready = metadata.topics().iter().any(|it| {
+            metadata.topics().iter().any(|it| {
                 it.partitions().len() == n_partitions && it.partitions().iter().all(|it| it.leader() >= 0)
-            });
-            if ready {
-                return;
-            }
-            assert!(started.elapsed() < LIMIT, "topic '{topic}' does not come");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            })
+        });
     }
 
     pub(crate) fn producer(&self) -> BaseProducer {

@@ -1,6 +1,6 @@
 //! Change data capture.
 
-use crate::jobs::{start, wait_until};
+use crate::jobs::start;
 use crate::program::environment;
 use flott::prelude::*;
 use flott::{SourceOutput, SourceReaderContext, SplitReader, SplitSource};
@@ -8,7 +8,7 @@ use flott_connector_postgres::{
     ChangelogMode, PostgresCdcReader, PostgresCdcSource, PostgresCdcSplit, PostgresSink, PostgresValue,
     StartupMode,
 };
-use flott_services::Postgres as Server;
+use flott_services::{Postgres as Server, wait_for};
 use flott_types::{RowChange, RowKind, SplitId, SubtaskIndex};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -116,7 +116,7 @@ pub(crate) fn a_table_that_changes_is_captured_once_wherever_the_job_is_killed(s
         while writers.iter().any(|writer| !writer.is_finished()) {
             let before = count();
             let child = start("cdc", &url, place.path());
-            wait_until("more changes", || count() > before || writers.iter().all(|it| it.is_finished()));
+            wait_for("more changes", || count() > before || writers.iter().all(|it| it.is_finished()));
             kill(child);
         }
         // Two that meet may lock each other out; what was committed by then counts.
@@ -126,7 +126,7 @@ pub(crate) fn a_table_that_changes_is_captured_once_wherever_the_job_is_killed(s
     });
     let child = start("cdc", &url, place.path());
     server.sql(&database, "INSERT INTO items VALUES(-1, 'the end', 0)");
-    wait_until("the end", || server.sql(&database, "SELECT count(*) FROM changes WHERE id = -1") == "1");
+    wait_for("the end", || server.sql(&database, "SELECT count(*) FROM changes WHERE id = -1") == "1");
     kill(child);
     let played = play(&server.sql(&database, LOG));
     assert_eq!(played, as_map(&server.sql(&database, "SELECT name, id, v FROM items")));
@@ -144,14 +144,14 @@ pub(crate) fn a_server_that_crashes_loses_no_change_and_doubles_none(_: &Server)
         std::thread::scope(|scope| {
             let before = count();
             let writer = scope.spawn(|| server.try_sql(&database, WORKLOAD));
-            wait_until("more changes", || count() > before);
+            wait_for("more changes", || count() > before);
             server.crash_and_restart().unwrap();
             drop(writer.join().unwrap());
         });
         assert!(child.try_wait().unwrap().is_none(), "the job goes on");
     }
     server.sql(&database, "INSERT INTO items VALUES(-1, 'the end', 0)");
-    wait_until("the end", || {
+    wait_for("the end", || {
         server.try_sql(&database, "SELECT count(*) FROM changes WHERE id = -1").is_ok_and(|n| n == "1")
     });
     child.kill().unwrap();
@@ -181,7 +181,7 @@ pub(crate) fn a_reader_that_is_held_back_is_not_cut_off(_: &Server) {
 /// A slot that nobody reads keeps the log of all databases.
 fn drop_slot(server: &Server, database: &str, slot: &str) {
     let is_read = format!("SELECT active FROM pg_replication_slots WHERE slot_name = '{slot}'");
-    wait_until("the end of the reader", || server.sql(database, &is_read) == "f");
+    wait_for("the end of the reader", || server.sql(database, &is_read) == "f");
     server.sql(database, &format!("SELECT pg_drop_replication_slot('{slot}')"));
 }
 
@@ -312,7 +312,7 @@ pub(crate) fn reading_goes_on_at_every_position_and_the_slot_is_never_ahead(serv
     server.sql(&database, "UPDATE items SET v = 0 WHERE id = 50");
     reading.until(2);
     reading.reader.as_mut().unwrap().checkpoint_complete(last).unwrap();
-    wait_until("the acknowledgement", || confirmed(server, &database, &slot) != place);
+    wait_for("the acknowledgement", || confirmed(server, &database, &slot) != place);
     drop(reading);
     let mut reading = Reading::open(&source, last);
     assert_eq!(reading.until(2).texts(), ["-U 50 a 2", "+U 50 a 0"], "the slot still has what comes behind");

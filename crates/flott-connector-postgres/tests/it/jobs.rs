@@ -1,24 +1,15 @@
 use crate::program::{Job, N_RECORDS};
 use crate::proxy::{Act, Proxy, lose};
-use flott_services::{Postgres as Server, url_at as url};
+use flott_services::{Postgres as Server, url_at as url, wait_for};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub(crate) fn start(mode: &str, url: &str, place: &Path) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["child", mode, url]).arg(place).spawn().unwrap()
-}
-
-/// Waits until a condition holds; what it waits for is another process.
-pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !holds() {
-        assert!(started.elapsed() < Duration::from_secs(60), "waited for {what} for too long");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// What a reader sees of the results of a mode.
@@ -65,7 +56,7 @@ fn killed(server: &Server, mode: &str) {
         for _ in 0..3 {
             let before = numbers(server, &database, committed(mode)).len();
             let mut child = start(mode, &url, place.path());
-            wait_until("more rows", || numbers(server, &database, committed(mode)).len() > before);
+            wait_for("more rows", || numbers(server, &database, committed(mode)).len() > before);
             child.kill().unwrap();
             child.wait().unwrap();
             assert!(
@@ -124,7 +115,7 @@ pub(crate) fn a_database_that_crashes_between_prepare_and_commit_loses_nothing(_
     let mut child = start("transactional", &server.url(&database), place.path());
     for n_crashes in 0..2 {
         let prepared = "SELECT count(*) FROM pg_prepared_xacts";
-        wait_until("a prepared transaction", || {
+        wait_for("a prepared transaction", || {
             assert!(child.try_wait().unwrap().is_none(), "it ended before crash {n_crashes}");
             server.sql(&database, prepared) != "0"
         });

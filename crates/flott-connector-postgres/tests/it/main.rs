@@ -6,9 +6,8 @@
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_macros,
-    clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a test harness: it starts real processes, listens at real sockets and prints"
+    reason = "a test harness: it starts real processes, listens at real sockets and tells why it failed"
 )]
 
 mod changes;
@@ -20,18 +19,10 @@ mod proxy;
 mod reading;
 mod sink;
 
-use flott_services::Postgres as Server;
-use std::panic::catch_unwind;
+use flott_services::{Postgres, Test, run_tests, tests};
 use std::process::ExitCode;
-use std::time::Instant;
 
-type Test = (&'static str, fn(&Server));
-
-macro_rules! tests {
-    ($($module:ident::$name:ident),+ $(,)?) => { &[$((stringify!($name), $module::$name)),+] };
-}
-
-const TESTS: &[Test] = tests![
+const TESTS: &[Test<Postgres>] = tests![
     sink::prepared_transactions_of_dead_attempts_are_rolled_back,
     sink::a_zombie_cannot_prepare,
     sink::a_transaction_that_somebody_rolled_back_is_lost_and_that_is_said,
@@ -74,35 +65,6 @@ fn main() -> ExitCode {
     if let Some(("child", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         return program::child(rest);
     }
-    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let tests: Vec<&Test> = TESTS
-        .iter()
-        .filter(|(name, _)| filters.is_empty() || filters.iter().any(|filter| name.contains(*filter)))
-        .collect();
-    if std::env::var_os("FLOTT_TEST_SERVICES").is_none() {
-        println!("{} tests with a PostgreSQL server are run by `cargo xtask ci postgres`", tests.len());
-        return ExitCode::SUCCESS;
-    }
     // Tests of crashes have servers of their own, which sync.
-    let server = match Server::start(&["fsync=off"]) {
-        Ok(server) => server,
-        Err(reason) => {
-            println!("skipped: {} tests with a PostgreSQL server: {reason}", tests.len());
-            return ExitCode::SUCCESS;
-        }
-    };
-    let mut failed = 0;
-    for (name, test) in &tests {
-        let started = Instant::now();
-        let word = if catch_unwind(std::panic::AssertUnwindSafe(|| test(&server))).is_ok() {
-            "ok"
-        } else {
-            "FAILED"
-        };
-        failed += usize::from(word != "ok");
-        println!("test {name} ... {word} ({:.1} s)", started.elapsed().as_secs_f64());
-    }
-    let word = if failed == 0 { "ok" } else { "FAILED" };
-    println!("test result: {word}. {} passed; {failed} failed; 0 ignored", tests.len() - failed);
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    run_tests("a PostgreSQL server", "postgres", TESTS, || Postgres::start(&["fsync=off"]))
 }

@@ -1,10 +1,9 @@
 //! What users do wrong, and what they are told.
 
-use crate::jobs::wait_until;
 use flott_api::{Sink, SinkContext, SinkWriter};
 use flott_connector_postgres::{PostgresSink, PostgresValue};
 use flott_env::Env;
-use flott_services::{POSTGRES_PASSWORD as PASSWORD, Postgres as Server};
+use flott_services::{POSTGRES_PASSWORD as PASSWORD, Postgres as Server, wait_for};
 use flott_types::{Error, ErrorKind, RecordBatch, SubtaskIndex};
 
 fn sink(url: &str, table: &str, columns: &[&str]) -> PostgresSink<String> {
@@ -194,11 +193,11 @@ pub(crate) fn users_prove_who_they_are_in_the_way_that_the_server_asks_for(_: &S
     for method in ["md5", "password"] {
         server.authenticate_by(method).unwrap();
         // The server reads its file in its own time.
-        wait_until("the method", || connect("old", "secret").is_ok());
+        wait_for("the method", || connect("old", "secret").is_ok());
         check(&connect("old", "wrong").unwrap_err(), ErrorKind::UserError, &["user 'old'", "28P01"]);
         connect("flott", PASSWORD).unwrap();
     }
     server.authenticate_by("reject").unwrap();
-    wait_until("the method", || connect("flott", PASSWORD).is_err());
+    wait_for("the method", || connect("flott", PASSWORD).is_err());
     check(&connect("flott", PASSWORD).unwrap_err(), ErrorKind::UserError, &["pg_hba.conf"]);
 }

@@ -3,11 +3,12 @@ use crate::program::{Job, N_RECORDS, committed, expected, properties};
 use crate::proxy::{Act, Proxy};
 use crate::server::Server;
 use flott_checkpoint::ObjectStore;
+use flott_services::wait_for;
 use flott_types::Configuration;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 fn completed(store: &Arc<dyn ObjectStore>) -> Vec<String> {
     let jobs = store.list("checkpoints").unwrap();
@@ -37,22 +38,13 @@ fn start(config: &Configuration, place: &str, output: &Path) -> Child {
     command.args(["child", place]).arg(output).spawn().unwrap()
 }
 
-/// Waits until a condition holds; what it waits for is another process.
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !holds() {
-        assert!(started.elapsed() < Duration::from_secs(60), "waited for {what} for too long");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 pub(crate) fn a_job_that_is_killed_goes_on_exactly_once(server: &Server) {
     let (place, output) = (format!("{}/a", server.bucket()), tempfile::tempdir().unwrap());
     let store = open(&env_with(&server.config(), limits()), &place);
     for _ in 0..2 {
         let mut child = start(&server.config(), &place, output.path());
         let before = completed(&store);
-        wait_until("another checkpoint", || {
+        wait_for("another checkpoint", || {
             completed(&store) != before && !committed(output.path()).is_empty()
         });
         child.kill().unwrap();
