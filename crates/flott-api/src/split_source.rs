@@ -10,7 +10,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::task::{Context, Poll};
 
-/// A source whose splits are all known at the start. Implementing it is all a custom source needs.
+/// A source whose splits are all known at the start. Implementing it is all a custom source needs; [`FnSource`](crate::sources::FnSource)
+/// does it with a closure per split.
 pub trait SplitSource: Send + Sync + 'static {
     /// What it reads.
     type Record: Data;

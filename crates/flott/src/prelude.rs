@@ -3,7 +3,9 @@
 //! It leaves out `Result` and `Error`, which would hide those of other crates: say `flott::Result`.
 
 pub use crate::sinks::{BlackholeSink, FnSink, PrintSink, channel_sink, collect_sink};
-pub use crate::sources::{CollectionSource, GeneratorSource, HybridSource, IteratorSource, channel_source};
+pub use crate::sources::{
+    CollectionSource, FnSource, GeneratorSource, HybridSource, IteratorSource, channel_source,
+};
 pub use crate::state::{
     AggregatingState, BroadcastState, ListState, MapState, OperatorListState, OperatorStateBackend,
     ReducingState, StateTtlConfig, TtlUpdate, TtlVisibility, ValueState,

@@ -1,10 +1,12 @@
-use super::{CollectionSource, GeneratorSource, IteratorSource, SendError, TrySendError, channel_source};
-use crate::source::{InputStatus, Source, SourceReaderContext};
+use super::{
+    CollectionSource, FnSource, GeneratorSource, IteratorSource, SendError, TrySendError, channel_source,
+};
+use crate::source::{InputStatus, Source, SourceReaderContext, SplitOutput};
 use crate::split_source::{SplitReader, SplitSource};
 use crate::testing::SourceDriver;
 use flott_env::Env;
 use flott_env::sim::Simulation;
-use flott_types::{NO_TIMESTAMP, SubtaskIndex};
+use flott_types::{Error, ErrorKind, NO_TIMESTAMP, SubtaskIndex};
 use std::future::poll_fn;
 use std::time::Duration;
 
@@ -46,6 +48,25 @@ fn check_replay<S: Source<Record = u64>>(source: &S, expected: &[u64]) {
     }
 }
 
+/// The numbers below `n_records` in three splits; each starts at its first number, and is asked once more at its end. Reads one or two at once.
+fn ranges(n_records: u64) -> FnSource<u64, u64> {
+    let third = n_records.div_ceil(3);
+    let splits = (0..3).map(|idx| (format!("{idx}"), idx * third));
+    FnSource::new(splits, move |name: &str, _: &u64| {
+        let end = (name.parse::<u64>()? + 1) * third;
+        Ok(move |next: &mut u64, out: &mut SplitOutput<u64>| {
+            for _ in 0..=*next % 2 {
+                if *next == end.min(n_records) || *next > n_records {
+                    return Ok(InputStatus::EndOfInput);
+                }
+                out.collect(*next);
+                *next += 1;
+            }
+            Ok(InputStatus::MoreAvailable)
+        })
+    })
+}
+
 #[test]
 fn every_record_is_read_once_whatever_the_parallelism_and_wherever_it_restarts() {
     for n_records in [0, 1, 2, 7, 12] {
@@ -53,6 +74,7 @@ fn every_record_is_read_once_whatever_the_parallelism_and_wherever_it_restarts()
         check_replay(&CollectionSource::new(0..n_records), &expected);
         check_replay(&IteratorSource::new(move || 0..n_records), &expected);
         check_replay(&GeneratorSource::new(|index| index, Some(n_records)), &expected);
+        check_replay(&ranges(n_records), &expected);
     }
 }
 
@@ -221,4 +243,59 @@ fn an_iterator_skips_to_its_position_in_steps() {
 fn serde_split(next: u64) -> super::IteratorSplit {
     let bytes = flott_state::encode("a split", &next).expect("encodes");
     flott_state::decode("a split", &bytes).expect("decodes")
+}
+
+#[test]
+fn a_function_that_has_nothing_now_is_asked_again_an_interval_later() {
+    let simulation = Simulation::new(1);
+    let env = simulation.env();
+    // Something at every third call.
+    let source = FnSource::new([("ticks", 0_u64)], |_: &str, _: &u64| {
+        let mut n_calls = 0;
+        Ok(move |next: &mut u64, out: &mut SplitOutput<u64>| {
+            n_calls += 1;
+            if n_calls % 3 == 0 {
+                out.collect(*next);
+                *next += 1;
+            }
+            Ok(InputStatus::MoreAvailable)
+        })
+    });
+    let source = source.unbounded().poll_interval(Duration::from_secs(10));
+    let mut driver = SourceDriver::start(&source, &env, 1).expect("starts");
+    let started = env.now();
+    let read = simulation.run(async move {
+        let mut read = Vec::new();
+        while read.len() < 3 {
+            let some = poll_fn(|cx| driver.poll_all(cx, 10)).await.expect("reads");
+            read.extend(
+                some.into_records().into_iter().map(|record| (record, (env.now() - started).as_secs())),
+            );
+        }
+        read
+    });
+    assert_eq!(read.expect("ends"), [(0, 20), (1, 40), (2, 60)], "seconds");
+}
+
+#[test]
+fn a_function_that_fails_says_where_and_keeps_the_kind_of_its_error() {
+    let env = Simulation::new(1).env();
+    let fails = |error: fn() -> crate::BoxError| {
+        let source = FnSource::new([("orders", 7_u64)], move |_: &str, _: &u64| {
+            Ok(move |_: &mut u64, _: &mut SplitOutput<u64>| Err(error()))
+        });
+        let mut driver = SourceDriver::start(&source, &env, 1).expect("starts");
+        driver.read_available(10).expect_err("the function fails").error
+    };
+    let error = fails(|| "connection refused".into());
+    assert_eq!(error.kind(), ErrorKind::FailSubtask);
+    assert!(error.report().contains("reading split orders"), "{}", error.report());
+    assert!(error.report().contains("connection refused"), "{}", error.report());
+    assert_eq!(fails(|| Error::user("no such topic").into()).kind(), ErrorKind::UserError);
+
+    let twice = FnSource::new([("a", 0_u64), ("a", 1)], |_: &str, _: &u64| {
+        Ok(|_: &mut u64, _: &mut SplitOutput<u64>| Ok(InputStatus::EndOfInput))
+    });
+    let error = SourceDriver::start(&twice, &env, 1).expect_err("the same name twice");
+    assert!(error.to_string().contains("two splits of a source are called 'a'"), "{error}");
 }
