@@ -58,7 +58,18 @@ impl Kafka {
     /// # Errors
     /// Why it cannot be had: there is no Java or no Maven, the package index is out of reach, ….
     pub fn start(settings: &[(&str, &str)]) -> Result<Self, String> {
-        Self::start_with(settings, false)
+        Self::start_with(free_port()?, settings, false)
+    }
+
+    /// As [`Kafka::start`], on a port that the caller has chosen.
+    ///
+    /// # Errors
+    /// Also if somebody else listens there.
+    pub fn start_at(port: u16, settings: &[(&str, &str)]) -> Result<Self, String> {
+        // Else the other one would be taken for the broker that is up.
+        std::net::TcpListener::bind(("127.0.0.1", port))
+            .map_err(|error| format!("port {port} cannot be listened at: {error}"))?;
+        Self::start_with(port, settings, false)
     }
 
     /// As [`Kafka::start`], and with each [`Listener`] beside.
@@ -66,10 +77,10 @@ impl Kafka {
     /// # Errors
     /// Also if there is no command `openssl`.
     pub fn start_secured(settings: &[(&str, &str)]) -> Result<Self, String> {
-        Self::start_with(settings, true)
+        Self::start_with(free_port()?, settings, true)
     }
 
-    fn start_with(settings: &[(&str, &str)], is_secured: bool) -> Result<Self, String> {
+    fn start_with(port: u16, settings: &[(&str, &str)], is_secured: bool) -> Result<Self, String> {
         let jars = install()?;
         let dir = TempDir::new().map_err(|error| format!("no temporary directory: {error}"))?;
         let secured =
@@ -82,7 +93,7 @@ impl Kafka {
             ),
             _ => Default::default(),
         };
-        let (port, controller, behind) = (free_port()?, free_port()?, free_port()?);
+        let (controller, behind) = (free_port()?, free_port()?);
         let proxy = Proxy::start(format!("127.0.0.1:{behind}"))?;
         let proxied = proxy.port();
         let mut text = format!(

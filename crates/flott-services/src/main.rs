@@ -6,10 +6,13 @@ use flott_services::{Azure, Gcs, Kafka, S3};
 use std::io::Read;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: flott-services kafka|s3|gcs|azure
+/// Who tries things out makes no topics first.
+const KAFKA_SETTINGS: &[(&str, &str)] = &[("auto.create.topics.enable", "true")];
+
+const USAGE: &str = "usage: flott-services kafka [--port PORT]|s3|gcs|azure
 
 Starts a server on a free port, says where, and what else programs have to know; it ends with this program, and its data with it.
-  kafka   an Apache Kafka broker
+  kafka   an Apache Kafka broker, at 127.0.0.1:PORT if that is said
   s3      an object store that speaks the protocol of S3, with a bucket
   gcs     the same with that of Google Cloud Storage
   azure   the same with that of Azure Blob Storage";
@@ -18,7 +21,12 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let ended = match arguments.as_slice() {
-        ["kafka"] => run(Kafka::start(&[("auto.create.topics.enable", "true")]), Kafka::bootstrap_servers),
+        ["kafka"] => run(Kafka::start(KAFKA_SETTINGS), Kafka::bootstrap_servers),
+        ["kafka", "--port", port] => {
+            let port = port.parse().ok().filter(|port| *port != 0);
+            let port = port.ok_or_else(|| "a port is a number from 1 to 65535".to_owned());
+            run(port.and_then(|port| Kafka::start_at(port, KAFKA_SETTINGS)), Kafka::bootstrap_servers)
+        }
         ["s3"] => run(S3::start(&[]), |server| {
             let (address, bucket) = (server.address(), server.bucket());
             let keys = "s3.access-key: any\ns3.secret-key: any\ns3.region: us-east-1";
