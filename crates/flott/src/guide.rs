@@ -17,6 +17,9 @@
 //! 11. [`checkpoints`]: what a job goes on from after a failure, and how it is started again; [`savepoints`]: snapshots that are yours: take, restore, look at, export.
 //! 12. `postgres` (with the feature of that name): PostgreSQL databases.
 //! 13. [`formats`]: how records stand in messages.
+//! 14. [`testing`]: a function alone in virtual time, a whole job in a simulated world.
+//! 15. [`connectors`]: sources and sinks of your own that hold what they promise.
+//! 16. [`proofs`]: how exactly once is tried out.
 
 // Of two definitions of a link the first one counts: these are for rustdoc, the page's own for the repository.
 #[doc = "[event time]: event_time"]
@@ -24,6 +27,10 @@
 #[doc = "[sources]: sources"]
 #[doc = "[state and timers]: state"]
 #[doc = "[sinks]: sinks"]
+#[cfg_attr(feature = "kafka", doc = "[Kafka]: kafka")]
+#[cfg_attr(feature = "postgres", doc = "[PostgreSQL]: postgres")]
+#[doc = "[testing]: testing"]
+#[doc = "[savepoints]: savepoints"]
 #[doc = include_str!("../../../docs/getting-started.md")]
 pub mod getting_started {}
 
@@ -70,6 +77,17 @@ pub mod checkpoints {}
 
 #[doc = include_str!("../../../docs/guide/savepoints.md")]
 pub mod savepoints {}
+
+#[doc = include_str!("../../../docs/guide/testing.md")]
+pub mod testing {}
+
+// Its examples run as tests of `flott-testkit`.
+#[cfg(not(doctest))]
+#[doc = include_str!("../../../docs/guide/connectors.md")]
+pub mod connectors {}
+
+#[doc = include_str!("../../../docs/guide/proofs.md")]
+pub mod proofs {}
 
 /// The program of the README is an example too.
 #[cfg(doctest)]

@@ -47,15 +47,18 @@
 //!
 //! | feature | gives | default |
 //! |---|---|---|
-//! | `file` | [`connectors::file`]: text lines, CSV, JSON lines, gzip and zstd | yes |
+//! | `file` | [`connectors::file`]: text lines, CSV, JSON lines, gzip and zstd; log files as they grow | yes |
 //! | `json`, `csv`, `avro`, `protobuf` | [`mod@formats`]: JSON, Debezium JSON, CSV, Avro and Protocol Buffers in messages | no |
 //! | `arrow` | `formats::arrow`: those formats to Arrow batches | no |
 //! | `http` | `connectors::http`: records that clients post, acknowledged when they are in a durable log | no |
+//! | `kafka` | `connectors::kafka`: topics of Apache Kafka; builds a C library, librdkafka, with a C compiler and `make` | no |
+//! | `kafka-ssl` | the same with TLS and SCRAM; links the system's OpenSSL | no |
 //! | `nexmark` | `connectors::nexmark`: the generator of the Nexmark benchmark | no |
 //! | `parquet` | `connectors::parquet`: Parquet files for the file source and sink; builds Arrow | no |
-//! | `s3`, `gcs`, `azure` | checkpoints and savepoints under `s3:`, `gs:`, `abfs:` URIs; each builds an HTTP client | no |
+//! | `s3`, `gcs`, `azure` | checkpoints, savepoints and files under `s3:`, `gs:`, `abfs:` URIs; each builds an HTTP client | no |
 //! | `postgres` | `connectors::postgres`: PostgreSQL databases; builds rustls | no |
 //! | `socket` | `connectors::socket`: text lines from a TCP connection | no |
+//! | `sqlite` | `connectors::sqlite`: a sink for SQLite databases; builds SQLite | no |
 
 #![deny(missing_docs)]
 

@@ -3,8 +3,13 @@
 use crate::support::{real, simulated};
 use flott_api::sinks::collect_sink;
 use flott_api::sources::CollectionSource;
-use flott_api::windowing::{EventTimeSessionWindows, SlidingEventTimeWindows, TumblingEventTimeWindows};
-use flott_api::{AggregateFunction, OutputTag, WatermarkStrategy};
+use flott_api::windowing::{
+    EventTimeSessionWindows, SlidingEventTimeWindows, TimeWindow, TumblingEventTimeWindows,
+};
+use flott_api::{
+    AggregateFunction, Collector, OutputTag, ProcessWindowFunction, UserResult, WatermarkStrategy,
+    WindowContext,
+};
 use flott_datastream::{DataStream, StreamExecutionEnvironment};
 use std::time::Duration;
 
@@ -171,4 +176,71 @@ fn a_window_join_pairs_records_of_a_key_and_window() {
         assert_eq!(results.len(), 5 * 20 * 20);
         assert!(results.iter().all(|(left, right)| left % 50 == (right - 1) % 50 && *left < 1_000));
     }
+}
+
+/// Two records for each window of an even key, at its start and its end; none for those of others.
+#[derive(Clone)]
+struct EvenTwice;
+
+impl ProcessWindowFunction<u64, (i64, i64, u64), i64, TimeWindow> for EvenTwice {
+    fn process(
+        &mut self,
+        key: &i64,
+        ctx: &WindowContext<'_, TimeWindow>,
+        counts: Vec<u64>,
+        out: &mut Collector<'_, (i64, i64, u64)>,
+    ) -> UserResult {
+        assert_eq!(counts.len(), 1, "the one result of the aggregation");
+        assert!(ctx.watermark.timestamp() >= ctx.window.end - 1, "the window is complete");
+        for count in counts.iter().filter(|_| key % 2 == 0) {
+            out.collect((*key, ctx.window.start, *count));
+            out.collect((*key, ctx.window.end, *count));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_process_window_function_gets_the_result_of_an_aggregation_and_emits_any_number() {
+    let expected = || -> Vec<(i64, i64, u64)> {
+        let windows = (0..N / 100).flat_map(|window| [window * 1_000, (window + 1) * 1_000]);
+        windows.flat_map(|at| [0, 2, 4].map(|key| (key, at, 20))).collect()
+    };
+    let window = TumblingEventTimeWindows::of(Duration::from_secs(1));
+    // By slices, and by the general operator, which windows with allowed lateness have.
+    for lateness in [Duration::ZERO, Duration::from_secs(1)] {
+        check(
+            |env| {
+                let (sink, results) = collect_sink();
+                timed(env)
+                    .key_by(|record| record.0)
+                    .window(window)
+                    .allowed_lateness(lateness)
+                    .aggregate_process(Count, EvenTwice)
+                    .sink_to(sink);
+                env.execute("aggregate and process").unwrap();
+                results.take()
+            },
+            expected,
+        );
+    }
+    // And of sessions.
+    check(
+        |env| {
+            let (sink, results) = collect_sink();
+            timed(env)
+                .key_by(|record| record.0)
+                .window(EventTimeSessionWindows::with_gap(Duration::from_secs(1)))
+                .aggregate_process(Count, EvenTwice)
+                .sink_to(sink);
+            env.execute("sessions").unwrap();
+            results.take()
+        },
+        || {
+            [0, 2, 4]
+                .iter()
+                .flat_map(|key| [(*key, key * 10, 1_000), (*key, N * 10 - 50 + key * 10 + 1_000, 1_000)])
+                .collect()
+        },
+    );
 }
