@@ -141,6 +141,12 @@ impl<'t> Entries<'t> {
             let position = bytes.len() - rest.len();
             let (entry, behind) =
                 decode_prefix(self.ty, rest).with_context(|| format!("entry at byte {position}"))?;
+            // A key of no bytes is there once at most: a few bytes must not announce any number of them.
+            let is_last = n_left.map_or(behind.is_empty(), |n_left| n_left == 1);
+            ensure!(
+                behind.len() < rest.len() || is_last,
+                "the entry at byte {position} has no bytes, and is not the last"
+            );
             each(rest.get(..rest.len() - behind.len()).unwrap_or_default(), entry)?;
             rest = behind;
             match &mut n_left {
@@ -307,6 +313,17 @@ mod tests {
             Value::Tuple(vec![Value::Unsigned(key), of_slice])
         };
         assert_eq!(found, [entry(1, 5), entry(2, 9)]);
+    }
+
+    #[test]
+    fn entries_of_no_bytes_are_not_counted_for_ever() {
+        let entries = Type::Sequence(Box::new(Type::Unit));
+        let decode =
+            |bytes: Vec<u8>| decode_entries("_hostile", &entries, &GroupBytes::from(bytes), |_| Ok(()));
+        decode(vec![1]).expect("a key of no bytes");
+        let error = decode(vec![0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1])
+            .expect_err("2^64 - 1 of them");
+        assert!(format!("{error:#}").contains("has no bytes"), "{error:#}");
     }
 
     /// Of a checkpoint that goes on from earlier ones each key is exported once, as it was last.
