@@ -230,7 +230,7 @@ pub trait TriggerContext {
     fn current_processing_time(&self) -> Timestamp;
     /// Asks for [`Trigger::on_event_time`] when the watermark passes `at`.
     fn register_event_time_timer(&mut self, at: Timestamp);
-    /// Asks for [`Trigger::on_processing_time`] when the wall clock passes `at`.
+    /// Asks for [`Trigger::on_processing_time`] when the wall clock passes `at`, or the input ends.
     fn register_processing_time_timer(&mut self, at: Timestamp);
     /// Takes an event-time timer back.
     fn delete_event_time_timer(&mut self, at: Timestamp);
@@ -318,7 +318,8 @@ pub trait Trigger<T, W: Window>: Send + Sync {
         ctx: &mut dyn TriggerContext,
     ) -> UserResult<TriggerResult>;
 
-    /// The wall clock has passed a timer.
+    /// The wall clock has passed a timer, or the input has ended: then all timers that are set fire, in the order of time, and none can be
+    /// set any more.
     ///
     /// # Errors
     /// Fails the job.

@@ -429,8 +429,11 @@ where
 
     fn on_watermark(&mut self, watermark: Watermark, out: &mut OperatorOutput<'_, O>) -> Result<()> {
         self.watermark = self.watermark.max(watermark);
-        if self.config.domain == TimeDomain::EventTime {
-            self.advance(self.watermark, out)?;
+        match self.config.domain {
+            TimeDomain::EventTime => self.advance(self.watermark, out)?,
+            // The last watermark says that the input has ended. Behind it, what comes out would be late downstream.
+            TimeDomain::ProcessingTime if watermark == Watermark::MAX => self.advance(watermark, out)?,
+            TimeDomain::ProcessingTime => {}
         }
         out.emit_watermark(watermark)
     }

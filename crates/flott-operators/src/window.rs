@@ -26,7 +26,7 @@ use flott_state::{
 use flott_types::{Data, Error, Key, RecordBatch, Result, Timestamp, Watermark, key_hash};
 use state::WINDOWS;
 use std::fmt;
-use timers::{Lifetime, WindowTimers};
+use timers::{Lifetime, WallClock, WindowTimers};
 use windows::{OpenWindow, OpenWindows, Opened};
 
 /// What a [`WindowOperator`] is made from.
@@ -72,6 +72,10 @@ impl<T, A: WindowAssigner<T>, S, L> fmt::Debug for WindowConfig<T, A, S, L> {
 /// Results carry the window's largest timestamp. A watermark fires what is due in the order of time and is then
 /// forwarded. A processing-time timer fires when the clock has gone past it, not when it shows that time: more records may
 /// come at that time, and Flink delays by the same millisecond.
+///
+/// When the input ends, all processing-time timers that are set fire, in the order of time, so that what waits for the wall clock is not
+/// lost; those that triggers set then do not. The last watermark says that the input has ended, and what comes out then goes before it:
+/// behind it, it would be late downstream.
 pub struct WindowOperator<K, T, O, A, S, L>
 where
     K: Key,
@@ -80,6 +84,7 @@ where
 {
     config: WindowConfig<T, A, S, L>,
     lifetime: Lifetime,
+    wall_clock: WallClock,
     windows: KeyedTable<K, OpenWindows<A::Window, L::State>>,
     timers: TimerService<K, A::Window>,
     schemas: KeyedSchemas,
@@ -138,6 +143,7 @@ where
         Ok(Self {
             config,
             lifetime,
+            wall_clock: WallClock::Running,
             windows: KeyedTable::default(),
             timers: TimerService::default(),
             schemas: KeyedSchemas::default(),
@@ -174,6 +180,7 @@ where
         let mut at_hand = AtHand {
             config: &mut self.config,
             lifetime: self.lifetime,
+            wall_clock: self.wall_clock,
             timers: &mut self.timers,
             results: &mut self.results,
             key: &key,
@@ -190,6 +197,31 @@ where
         if windows.is_empty() {
             self.windows.remove(hash, &key);
         }
+        Ok(())
+    }
+
+    fn fire_event_time(&mut self, out: &mut OperatorOutput<'_, O>) -> Result<()> {
+        let reached = self.timers.event_time.watermark().timestamp();
+        while let Some((at, key, window)) = self.timers.event.pop_due(reached) {
+            self.on_timer(TimeDomain::EventTime, at, &key, window, out)?;
+        }
+        Ok(())
+    }
+
+    fn fire_processing_time(&mut self, until: Timestamp, out: &mut OperatorOutput<'_, O>) -> Result<()> {
+        while let Some((at, key, window)) = self.timers.processing.pop_due(until) {
+            self.on_timer(TimeDomain::ProcessingTime, at, &key, window, out)?;
+        }
+        Ok(())
+    }
+
+    /// Fires all that waits for the wall clock.
+    fn end_wall_clock(&mut self, out: &mut OperatorOutput<'_, O>) -> Result<()> {
+        self.wall_clock = WallClock::Over;
+        self.fire_processing_time(Timestamp::MAX, out)?;
+        // A trigger may have set one for a time that has been reached.
+        self.fire_event_time(out)?;
+        self.wall_clock = WallClock::Running;
         Ok(())
     }
 
@@ -213,6 +245,7 @@ where
             let mut at_hand = AtHand {
                 config: &mut self.config,
                 lifetime: self.lifetime,
+                wall_clock: self.wall_clock,
                 timers: &mut self.timers,
                 results: &mut self.results,
                 key,
@@ -230,6 +263,7 @@ where
 struct AtHand<'a, T, K: Key, O, A: WindowAssigner<T>, S, L> {
     config: &'a mut WindowConfig<T, A, S, L>,
     lifetime: Lifetime,
+    wall_clock: WallClock,
     timers: &'a mut TimerService<K, A::Window>,
     results: &'a mut Results<O>,
     key: &'a K,
@@ -249,8 +283,9 @@ where
         state: &mut TriggerState,
         call: impl FnOnce(&dyn Trigger<T, A::Window>, &mut WindowTimers<'_, K, A::Window>) -> Result<R, BoxError>,
     ) -> Result<R> {
-        let Self { config, lifetime, timers, key, .. } = self;
-        let mut ctx = WindowTimers { timers, key, window, state, lifetime: *lifetime };
+        let Self { config, lifetime, wall_clock, timers, key, .. } = self;
+        let mut ctx =
+            WindowTimers { timers, key, window, state, lifetime: *lifetime, wall_clock: *wall_clock };
         call(config.trigger.as_ref(), &mut ctx).map_err(|error| user_error("the window trigger", error))
     }
 
@@ -404,9 +439,9 @@ where
 
     fn on_watermark(&mut self, watermark: Watermark, out: &mut OperatorOutput<'_, O>) -> Result<()> {
         self.timers.event_time.advance(watermark);
-        let reached = self.timers.event_time.watermark().timestamp();
-        while let Some((at, key, window)) = self.timers.event.pop_due(reached) {
-            self.on_timer(TimeDomain::EventTime, at, &key, window, out)?;
+        self.fire_event_time(out)?;
+        if watermark == Watermark::MAX {
+            self.end_wall_clock(out)?;
         }
         self.results.flush(out)?;
         out.emit_watermark(watermark)
@@ -414,10 +449,14 @@ where
 
     fn on_processing_time(&mut self, now: Timestamp, out: &mut OperatorOutput<'_, O>) -> Result<()> {
         self.timers.processing_time = now;
-        while let Some((at, key, window)) = self.timers.processing.pop_due(now.saturating_sub(1)) {
-            self.on_timer(TimeDomain::ProcessingTime, at, &key, window, out)?;
-        }
+        self.fire_processing_time(now.saturating_sub(1), out)?;
         self.results.flush(out)
+    }
+
+    fn on_end_of_data(&mut self, out: &mut OperatorOutput<'_, O>) -> Result<()> {
+        self.end_wall_clock(out)?;
+        self.results.flush(out)?;
+        out.emit_end_of_data()
     }
 
     fn next_timer(&self) -> Option<Timestamp> {

@@ -75,22 +75,10 @@ impl<T: 'static, W: Window> Trigger<T, W> for EventTimeTrigger {
     }
 }
 
-/// Fires when the wall clock reaches the end of the window, and when a bounded input ends before: no result is lost. (In
-/// Flink what is open then is dropped.)
+/// Fires when the wall clock reaches the end of the window, and when a bounded input ends before. (In Flink what is open then
+/// is dropped.)
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProcessingTimeTrigger;
-
-/// The state that says that the window has its timers: setting them for each record would cost more than a look at it.
-const REGISTERED: &str = "registered";
-
-impl ProcessingTimeTrigger {
-    fn register<W: Window>(window: &W, ctx: &mut dyn TriggerContext) -> UserResult {
-        ctx.state().set(REGISTERED, &())?;
-        ctx.register_processing_time_timer(window.max_timestamp());
-        ctx.register_event_time_timer(Timestamp::MAX);
-        Ok(())
-    }
-}
 
 impl<T: 'static, W: Window> Trigger<T, W> for ProcessingTimeTrigger {
     fn on_element(
@@ -100,14 +88,12 @@ impl<T: 'static, W: Window> Trigger<T, W> for ProcessingTimeTrigger {
         window: &W,
         ctx: &mut dyn TriggerContext,
     ) -> UserResult<TriggerResult> {
-        if ctx.state().is_empty() {
-            Self::register(window, ctx)?;
-        }
+        ctx.register_processing_time_timer(window.max_timestamp());
         Ok(TriggerResult::Continue)
     }
 
-    fn on_event_time(&self, at: Timestamp, _: &W, _: &mut dyn TriggerContext) -> UserResult<TriggerResult> {
-        Ok(if at == Timestamp::MAX { TriggerResult::FireAndPurge } else { TriggerResult::Continue })
+    fn on_event_time(&self, _: Timestamp, _: &W, _: &mut dyn TriggerContext) -> UserResult<TriggerResult> {
+        Ok(TriggerResult::Continue)
     }
 
     fn on_processing_time(
@@ -124,12 +110,12 @@ impl<T: 'static, W: Window> Trigger<T, W> for ProcessingTimeTrigger {
     }
 
     fn on_merge(&self, window: &W, _: &[TriggerState], ctx: &mut dyn TriggerContext) -> UserResult {
-        Self::register(window, ctx)
+        ctx.register_processing_time_timer(window.max_timestamp());
+        Ok(())
     }
 
     fn clear(&self, window: &W, ctx: &mut dyn TriggerContext) -> UserResult {
         ctx.delete_processing_time_timer(window.max_timestamp());
-        ctx.delete_event_time_timer(Timestamp::MAX);
         Ok(())
     }
 

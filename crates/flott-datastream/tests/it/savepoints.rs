@@ -5,6 +5,10 @@ use crate::checkpoints::{
 };
 use crate::support::{directory, real, simulated};
 use crate::transactional::Transactions;
+use flott_api::windowing::{
+    CountTrigger, GlobalWindow, GlobalWindows, ProcessingTimeoutTrigger, PurgingTrigger,
+};
+use flott_api::{Collector, WindowContext};
 use flott_coordinator::JobStatus;
 use flott_datastream::{AtStop, StreamExecutionEnvironment};
 use flott_types::{RecoveryClaimMode, options};
@@ -142,6 +146,64 @@ fn a_drained_job_fires_its_windows_and_commits_them() {
         env.env().block_on(async move { (handle.trigger_savepoint(None).await, client.result().await) });
     assert!(refused.unwrap_err().to_string().contains("set 'execution.checkpointing.savepoint-dir'"));
     finished(ended);
+}
+
+/// Counts records by key in windows that nothing but the end of the input fires.
+fn wall_clock_job(
+    env: &mut StreamExecutionEnvironment,
+    dir: &str,
+    recovery: Option<String>,
+    sink: &Transactions<(u64, u64)>,
+) -> flott_datastream::JobClient {
+    env.set(options::CHECKPOINTING_SAVEPOINT_DIR, Some(dir.to_owned()));
+    env.set(options::STATE_RECOVERY_PATH, recovery);
+    let ages = Duration::from_hours(24 * 10_000);
+    let full_or_late = ProcessingTimeoutTrigger::of(CountTrigger::of(u64::MAX), ages);
+    source(env, N_SPLITS, COUNT, "numbers")
+        .key_by(|record| record.1 % 7)
+        .window(GlobalWindows)
+        .trigger(PurgingTrigger::of(full_or_late))
+        .process(
+            |key: &u64, _: &WindowContext<'_, GlobalWindow>, records: Vec<_>, out: &mut Collector<'_, _>| {
+                out.collect((*key, records.len() as u64));
+                Ok(())
+            },
+        )
+        .uid("windows")
+        .sink_to(sink.clone())
+        .uid("sink");
+    env.execute_async("wall clock").unwrap()
+}
+
+#[test]
+fn windows_over_the_wall_clock_fire_when_the_input_ends_or_is_drained_and_not_at_a_savepoint() {
+    let total = u64::from(N_SPLITS) * COUNT;
+    let mut expected = std::collections::BTreeMap::new();
+    numbers(N_SPLITS, COUNT).for_each(|record| *expected.entry(record.1 % 7).or_insert(0) += 1);
+    let expected: Vec<(u64, u64)> = expected.into_iter().collect();
+    for (at_stop, parallelism) in [(AtStop::Suspend, 2), (AtStop::Drain, 2), (AtStop::Suspend, 3)] {
+        let mut env = simulated(2, 17);
+        configure(&mut env, 10);
+        let (sink, dir) = (Transactions::new(), directory(&env));
+        let client = wall_clock_job(&mut env, &dir, None, &sink);
+        let (handle, world) = (client.savepoints(), env.env().clone());
+        let (path, stopped) = env.env().block_on(async move {
+            world.sleep(Duration::from_millis(40)).await;
+            let path = handle.stop_with_savepoint(None, at_stop).await;
+            (path.unwrap(), client.result().await)
+        });
+        let read = finished(stopped).operators[0].records_out;
+        assert!(read > 0 && read < total);
+        let counted: u64 = sink.committed().iter().map(|(_, count)| count).sum();
+        if matches!(at_stop, AtStop::Drain) {
+            assert_eq!(counted, read, "every record that was read is in a committed window");
+            continue;
+        }
+        assert_eq!(counted, 0, "the windows go on");
+        env.set_parallelism(parallelism);
+        finished(wall_clock_job(&mut env, &dir, Some(path), &sink).wait());
+        assert_eq!(sink.committed(), expected, "at parallelism {parallelism}");
+    }
 }
 
 #[test]

@@ -4,7 +4,9 @@ use crate::support::{real, simulated};
 use flott_api::sinks::collect_sink;
 use flott_api::sources::CollectionSource;
 use flott_api::windowing::{
-    EventTimeSessionWindows, SlidingEventTimeWindows, TimeWindow, TumblingEventTimeWindows,
+    ContinuousProcessingTimeTrigger, CountEvictor, CountTrigger, EventTimeSessionWindows, GlobalWindow,
+    GlobalWindows, ProcessingTimeSessionWindows, ProcessingTimeoutTrigger, PurgingTrigger,
+    SlidingEventTimeWindows, TimeWindow, TumblingEventTimeWindows, TumblingProcessingTimeWindows, Window,
 };
 use flott_api::{
     AggregateFunction, Collector, OutputTag, ProcessWindowFunction, UserResult, WatermarkStrategy,
@@ -243,4 +245,97 @@ fn a_process_window_function_gets_the_result_of_an_aggregation_and_emits_any_num
                 .collect()
         },
     );
+}
+
+/// So long that no end of a window comes while a test runs.
+const AGES: Duration = Duration::from_hours(24 * 10_000);
+
+fn count_records<W: Window>(
+    key: &i64,
+    _: &WindowContext<'_, W>,
+    records: Vec<(i64, i64)>,
+    out: &mut Collector<'_, (i64, i64, u64)>,
+) -> UserResult {
+    out.collect((*key, 0, records.len() as u64));
+    Ok(())
+}
+
+/// What `counts` makes of windows that only the wall clock would end: every record of the bounded input is in one.
+fn check_at_the_end(counts: impl Fn(&StreamExecutionEnvironment) -> DataStream<(i64, i64, u64)>) {
+    let run = |env: &StreamExecutionEnvironment| {
+        let (sink, results) = collect_sink();
+        counts(env).sink_to(sink);
+        env.execute("wall clock").unwrap();
+        results.take()
+    };
+    check(run, || (0..5).map(|key| (key, 0, N as u64 / 5)).collect());
+}
+
+#[test]
+fn windows_over_the_wall_clock_that_are_open_when_the_input_ends_fire() {
+    let keyed = |env: &StreamExecutionEnvironment| timed(env).key_by(|record| record.0);
+    let tumbling = || TumblingProcessingTimeWindows::of(AGES);
+    let sessions = || ProcessingTimeSessionWindows::with_gap(AGES);
+    check_at_the_end(|env| {
+        keyed(env).window(tumbling()).aggregate_with(Count, |key, _, count| (*key, 0, count))
+    });
+    check_at_the_end(|env| keyed(env).window(tumbling()).process(count_records::<TimeWindow>));
+    check_at_the_end(|env| {
+        let windows = keyed(env).window(tumbling()).evictor(CountEvictor::of(N as usize));
+        windows.aggregate_with(Count, |key, _, count| (*key, 0, count))
+    });
+    check_at_the_end(|env| {
+        let windows = keyed(env).window(tumbling()).trigger(ContinuousProcessingTimeTrigger::of(AGES));
+        windows.aggregate_with(Count, |key, _, count| (*key, 0, count))
+    });
+    check_at_the_end(|env| {
+        keyed(env).window(sessions()).aggregate_with(Count, |key, _, count| (*key, 0, count))
+    });
+    check_at_the_end(|env| keyed(env).window(sessions()).process(count_records::<TimeWindow>));
+    check_at_the_end(|env| {
+        let full_or_late = ProcessingTimeoutTrigger::of(CountTrigger::of(N as u64), AGES);
+        let windows = keyed(env).window(GlobalWindows).trigger(PurgingTrigger::of(full_or_late));
+        windows.process(count_records::<GlobalWindow>)
+    });
+    check_at_the_end(|env| {
+        let windows = keyed(env).join(&keyed(env)).window(tumbling());
+        windows.apply_co_group(|key, _, left, right, out| {
+            assert_eq!(left.len(), right.len());
+            out.collect((*key, 0, left.len() as u64));
+            Ok(())
+        })
+    });
+    check_at_the_end(|env| {
+        // One record of a key on the left is paired with each on the right.
+        let first = timed(env).filter(|record| record.1 < 50).key_by(|record| record.0);
+        let pairs = first.join(&keyed(env)).window(tumbling()).apply_join(|left, right, out| {
+            assert_eq!(left.0, right.0);
+            out.collect(*right);
+            Ok(())
+        });
+        let pairs = pairs.key_by(|record| record.0).window(tumbling());
+        pairs.aggregate_with(Count, |key, _, count| (*key, 0, count))
+    });
+}
+
+#[test]
+fn what_the_end_of_the_input_fires_is_not_late_for_what_follows() {
+    // Windows of event time over the results of windows of the wall clock, by the general operator and by slices.
+    check_at_the_end(|env| {
+        let wall_clock = timed(env).key_by(|record| *record).window(TumblingProcessingTimeWindows::of(AGES));
+        let ones = wall_clock.process(
+            |key: &(i64, i64), _: &WindowContext<'_, TimeWindow>, _, out: &mut Collector<'_, _>| {
+                out.collect(*key);
+                Ok(())
+            },
+        );
+        let event_time = ones.key_by(|record| record.0).window(TumblingEventTimeWindows::of(AGES));
+        event_time.aggregate_with(Count, |key, _, count| (*key, 0, count))
+    });
+    check_at_the_end(|env| {
+        let wall_clock = timed(env).key_by(|record| *record).window(TumblingProcessingTimeWindows::of(AGES));
+        let ones = wall_clock.aggregate_with(Count, |key, _, _| *key);
+        let event_time = ones.key_by(|record| record.0).window(TumblingEventTimeWindows::of(AGES));
+        event_time.aggregate_with(Count, |key, _, count| (*key, 0, count))
+    });
 }

@@ -41,6 +41,14 @@ impl Lifetime {
     }
 }
 
+/// Whether time on the wall goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WallClock {
+    Running,
+    /// The input has ended: what waits for the wall clock is fired now, and nothing can wait for it any more.
+    Over,
+}
+
 /// What a trigger sees of one window of one key.
 #[derive(Debug)]
 pub(super) struct WindowTimers<'a, K, W> {
@@ -49,6 +57,7 @@ pub(super) struct WindowTimers<'a, K, W> {
     pub(super) window: &'a W,
     pub(super) state: &'a mut TriggerState,
     pub(super) lifetime: Lifetime,
+    pub(super) wall_clock: WallClock,
 }
 
 impl<K: Key, W: Window> WindowTimers<'_, K, W> {
@@ -72,7 +81,8 @@ impl<K: Key, W: Window> TriggerContext for WindowTimers<'_, K, W> {
         }
     }
     fn register_processing_time_timer(&mut self, at: Timestamp) {
-        if !self.is_end(at, false) {
+        // A trigger that fires again and again would do so for ever at the end of the input.
+        if self.wall_clock == WallClock::Running && !self.is_end(at, false) {
             self.timers.processing.register(at, self.key, self.window);
         }
     }

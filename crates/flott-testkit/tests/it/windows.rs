@@ -231,6 +231,59 @@ fn processing_time_windows() {
     .assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
 }
 
+/// What comes out when the input ends, as the watermark says or the end of data itself.
+#[track_caller]
+fn check_end(make: impl Fn() -> TestDriver<KeyValue, String>, input: &str, expected: &str) {
+    for (end, outputs) in [("W+inf E", format!("{expected} W+inf E")), ("E", format!("{expected} E"))] {
+        let input = parse_stream(&format!("{input} {end}")).unwrap();
+        TestDriver::check_snapshots(&make, &input, &SnapshotCheck::default());
+        let mut driver = make();
+        input.into_iter().for_each(|element| driver.push_element(element).unwrap());
+        assert_eq!(driver.take_text(), outputs.trim_start());
+    }
+}
+
+#[test]
+fn what_waits_for_the_wall_clock_fires_in_the_order_of_time_when_the_input_ends() {
+    let input = "P5 +b=1 P7 +a=2 +b=3";
+    let tumbling = || windows(TumblingProcessingTimeWindows::of(ms(10)));
+    let sliding = || windows(SlidingProcessingTimeWindows::of(ms(10), ms(5)));
+    let of_sliding = "+b/0..10/1+3@9 +a/0..10/2@9 +b/5..15/1+3@14 +a/5..15/2@14";
+    let sessions = || windows(ProcessingTimeSessionWindows::with_gap(ms(4)));
+    let of_sessions = "+a/7..11/2@10 +b/5..11/1+3@10";
+    check_end(|| tumbling().process(show_records), input, "+b/0..10/1+3@9 +a/0..10/2@9");
+    check_end(
+        || tumbling().evictor(CountEvictor::of(1)).process(show_records),
+        input,
+        "+b/0..10/3@9 +a/0..10/2@9",
+    );
+    check_end(|| sliding().process(show_records), input, of_sliding);
+    check_end(|| sliding().with_general_operator().aggregate_with(Values, show), input, of_sliding);
+    check_end(|| sessions().process(show_records), input, of_sessions);
+    check_end(|| sessions().aggregate_with(Values, show), input, of_sessions);
+    let slices = || tumbling().aggregate_with(Values, show);
+    check_end(slices, "P5 +a=1 P7 +a=2", "+a/0..10/1+2@9");
+    // A window is cleaned up at its end. What its trigger would never have fired is not fired.
+    check_end(|| tumbling().trigger(CountTrigger::of(2)).process(show_records), "+a=1", "");
+}
+
+#[test]
+fn the_end_of_the_input_ends_what_triggers_wait_for() {
+    let timeout = || ProcessingTimeoutTrigger::of(CountTrigger::of(3), ms(10));
+    let counts = || windows(GlobalWindows).trigger(PurgingTrigger::of(timeout()));
+    let input = "P5 +a=1 P7 +b=2 +b=3 +b=4 +b=5 +a=6";
+    let end = "+b/all/2+3+4@9223372036854775807 +a/all/1+6@9223372036854775807 +b/all/5@9223372036854775807";
+    check_end(|| counts().process(show_records), input, end);
+    check_end(|| counts().aggregate_with(Values, show), input, end);
+    // One that fires again and again fires once more: there is no time after the end.
+    let always = || windows(GlobalWindows).trigger(ContinuousProcessingTimeTrigger::of(ms(10)));
+    check_end(|| always().process(show_records), "P5 +a=1", "+a/all/1@9223372036854775807");
+    // In the middle of a window: nothing comes between the firing it waits for and its end.
+    let hour = || windows(TumblingProcessingTimeWindows::of(Duration::from_hours(1)));
+    let often = || hour().trigger(ContinuousProcessingTimeTrigger::of(ms(10)));
+    check_end(|| often().process(show_records), "P5 +a=1", "+a/0..3600000/1@3599999");
+}
+
 #[test]
 fn count_windows() {
     check(|| windows(GlobalWindows).trigger(PurgingTrigger::of(CountTrigger::of(2))));
@@ -260,7 +313,7 @@ fn count_windows() {
         P10
         P15 => +"b/all/3"@9223372036854775807
         +b=6
-        E => E
+        E => +"a/all/5"@9223372036854775807 +"b/all/6"@9223372036854775807 E
     "#]]
     .assert_eq(&TestDriver::check_snapshots(make, &input, &SnapshotCheck::default()));
 }

@@ -3,13 +3,14 @@
 use super::model::{Model, Windows, dynamic_gap, strategies};
 use super::support::{Element, Fired, Gather, Rec, Step, by_the_clock, key, late_tag, run_everywhere, show};
 use crate::operator::Operator;
-use crate::test_support::{Harness, check_overtaking, one, route};
+use crate::test_support::{Feed, Harness, check_overtaking, one, route};
 use crate::{Aggregate, KeepRecords, ProcessRecords, WindowConfig, WindowOperator};
 use flott_api::windowing::{
     EventTimeSessionWindows, ProcessingTimeSessionWindows, SlidingEventTimeWindows,
     SlidingProcessingTimeWindows, TimeWindow, WindowAssigner,
 };
 use flott_api::{Collector, UserResult, WindowContext};
+use flott_types::Timestamp;
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -90,21 +91,25 @@ fn check(windows: Windows, lateness: i64, elements: &[Element]) {
 
 /// The same with the wall clock in the place of the watermark.
 fn check_processing_time(windows: Windows, elements: &[Element]) {
-    let (by_watermark, by_clock) = by_the_clock(elements);
+    let (by_watermark, mut by_clock) = by_the_clock(elements);
     let expected = Model::new(windows, 0).run(&by_watermark);
-    let ran = match windows {
+    let run = |by_clock: &[Element]| match windows {
         Windows::Sliding { size, slide, offset } => {
-            run(&SlidingProcessingTimeWindows::of(ms(size), ms(slide)).with_offset_ms(offset), 0, &by_clock)
+            run(&SlidingProcessingTimeWindows::of(ms(size), ms(slide)).with_offset_ms(offset), 0, by_clock)
         }
         Windows::Session { gap, is_dynamic: false } => {
-            run(&ProcessingTimeSessionWindows::with_gap(ms(gap)), 0, &by_clock)
+            run(&ProcessingTimeSessionWindows::with_gap(ms(gap)), 0, by_clock)
         }
         Windows::Session { gap, is_dynamic: true } => {
             let gap = move |record: &Rec| ms(dynamic_gap(gap, record));
-            run(&ProcessingTimeSessionWindows::with_dynamic_gap(gap), 0, &by_clock)
+            run(&ProcessingTimeSessionWindows::with_dynamic_gap(gap), 0, by_clock)
         }
     };
-    assert_eq!(ran, expected);
+    assert_eq!(run(&by_clock), expected);
+    // The end of the input is for windows what the end of all time on the wall would be.
+    assert!(matches!(by_clock.pop(), Some(Feed::ProcessingTime(Timestamp::MAX))));
+    by_clock.push(Feed::Watermark(Timestamp::MAX));
+    assert_eq!(run(&by_clock), expected, "by the end of the input");
 }
 
 proptest! {
