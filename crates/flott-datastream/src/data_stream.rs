@@ -2,7 +2,7 @@
 
 use crate::connected::{BroadcastStream, BroadcastStreams, ConnectedStreams};
 use crate::keyed_stream::KeyedStream;
-use crate::program::{Origins, Prototype, SharedProgram};
+use crate::program::{NodeHandle, Origins, Prototype, SharedProgram};
 use crate::windowed_stream::WindowedStream;
 use flott_api::sinks::PrintSink;
 use flott_api::windowing::WindowAssigner;
@@ -17,7 +17,7 @@ use flott_operators::{
     TimestampsAndWatermarksOperator, WatermarkSettings,
 };
 use flott_runtime::TypedEdge;
-use flott_types::{Data, Key, NodeId, OperatorUid};
+use flott_types::{Data, Key, OperatorUid};
 use std::any::TypeId;
 use std::fmt;
 use std::marker::PhantomData;
@@ -172,8 +172,7 @@ impl<T: Data, P: Pipe<Out = T, In: Data>> DataStream<T, P> {
 
     fn set(&self, change: impl FnOnce(&mut StreamNode)) -> DataStream<T> {
         let stream = self.seal();
-        // A stream of an executed program changes nothing; the next execution says so.
-        stream.program.lock().graph.node_mut(stream.origins.node()).map(change);
+        stream.program.lock().set(stream.origins.node(), change);
         stream
     }
 
@@ -324,7 +323,7 @@ impl<T: Data, P: Pipe<Out = T, In: Data>> DataStream<T, P> {
     /// The side output `tag` of the last operator.
     pub fn side_output<S: Data>(&self, tag: &OutputTag<S>) -> DataStream<S> {
         let stream = self.seal();
-        let node = stream.origins.node();
+        let node = stream.origins.node().clone();
         DataStream::new(stream.program, Origins::of(node, Some(tag.id().clone())))
     }
 
@@ -385,7 +384,7 @@ impl<T: Data, P: Pipe<Out = T, In: Data>> DataStream<T, P> {
         F: FnMut(T) + Clone + Send + 'static,
     {
         let output = self.then("for_each", |pipe| ForEach::new(pipe, function)).seal();
-        DataStreamSink { node: output.origins.node(), program: output.program }
+        DataStreamSink { node: output.origins.node().clone(), program: output.program }
     }
 
     /// [`DataStream::for_each`] with a function that may fail; an error fails the job and names the record.
@@ -395,7 +394,7 @@ impl<T: Data, P: Pipe<Out = T, In: Data>> DataStream<T, P> {
         F: FnMut(T) -> Result<(), X> + Clone + Send + 'static,
     {
         let output = self.then("try_for_each", |pipe| TryForEach::new(pipe, function)).seal();
-        DataStreamSink { node: output.origins.node(), program: output.program }
+        DataStreamSink { node: output.origins.node().clone(), program: output.program }
     }
 
     /// Writes each record to standard output.
@@ -411,18 +410,18 @@ impl<T: Data, P: Pipe<Out = T, In: Data>> DataStream<T, P> {
 #[derive(Debug)]
 pub struct DataStreamSink {
     program: SharedProgram,
-    node: NodeId,
+    node: NodeHandle,
 }
 
 impl DataStreamSink {
     /// The records that could not be written, of a sink with [`OnError::SideOutput`]: a stream as any other, so that a sink with exactly once
     /// gets each dead letter once.
     pub fn bad_records(&self) -> DataStream<BadRecord> {
-        self.program.bad_records(self.node)
+        self.program.bad_records(self.node.clone())
     }
 
     fn set(self, change: impl FnOnce(&mut StreamNode)) -> Self {
-        self.program.lock().graph.node_mut(self.node).map(change);
+        self.program.lock().set(&self.node, change);
         self
     }
 

@@ -4,17 +4,17 @@ use crate::config_source::load_configuration;
 use crate::data_stream::DataStream;
 use crate::deployment::with_object_stores;
 use crate::job::{JobClient, JobExecutionResult, launch};
-use crate::program::{Origins, ProgramSource, SharedProgram};
+use crate::program::{NodeHandle, Origins, ProgramSource, SharedProgram};
 use flott_api::sources::{CollectionSource, GeneratorSource};
 use flott_api::{BadRecord, OnError, Source, StartingPosition, Until, WatermarkStrategy};
 use flott_coordinator::enumerator_factory;
 use flott_env::Env;
-use flott_graph::{JobGraph, NodeKind};
+use flott_graph::JobGraph;
 use flott_operators::pipe::Identity;
 use flott_runtime::SourceFactory;
 use flott_state::StateSettings;
 use flott_types::{
-    ConfigOption, ConfigValue, Configuration, DEFAULT_MAX_PARALLELISM, Data, Error, NodeId, Result, options,
+    ConfigOption, ConfigValue, Configuration, DEFAULT_MAX_PARALLELISM, Data, Error, Result, options,
 };
 use std::ops::Deref;
 use std::sync::Arc;
@@ -144,9 +144,8 @@ impl StreamExecutionEnvironment {
         let alignment = strategy.alignment().cloned();
         let is_chain = source.is_chain();
         let factory = SourceFactory::new(Arc::clone(&source), strategy, on_error);
-        let node = self.program.add(name, NodeKind::Source, Arc::new(factory));
         let enumerator = enumerator_factory(source);
-        self.program.lock().sources.push(ProgramSource {
+        let node = self.program.add_source(name, Arc::new(factory), |node| ProgramSource {
             node,
             enumerator,
             alignment,
@@ -154,7 +153,7 @@ impl StreamExecutionEnvironment {
             start: None,
             until: None,
         });
-        let stream = DataStream::new(self.program.clone(), Origins::of(node, None));
+        let stream = DataStream::new(self.program.clone(), Origins::of(node.clone(), None));
         SourceStream { stream, program: self.program.clone(), node }
     }
 
@@ -181,30 +180,35 @@ impl StreamExecutionEnvironment {
 
     pub(crate) fn job_graph(&self) -> Result<JobGraph> {
         let chaining = self.config.get(options::OPERATOR_CHAINING_ENABLED);
-        JobGraph::new(&self.program.lock().graph, self.parallelism(), self.max_parallelism(), chaining)
+        let program = self.program.lock();
+        program.check_operators()?;
+        JobGraph::new(&program.graph, self.parallelism(), self.max_parallelism(), chaining)
     }
 
     /// Runs the program and waits for its end. The environment is empty then, ready for another program.
     ///
     /// # Errors
     /// [`ErrorKind::UserError`](flott_types::ErrorKind::UserError) if the program cannot run (no operators, a uid twice,
-    /// parallelism out of range); else the failure of the job, with operator, subtask and record.
+    /// parallelism out of range, a stream or sink of an earlier program); else the failure of the job, with operator, subtask and record.
     pub fn execute(&self, name: &str) -> Result<JobExecutionResult> {
         let client = self.execute_async(name)?;
         self.env.block_on(client.result())
     }
 
     /// Starts the program and returns a handle to it. The environment is empty then, ready for another program; streams
-    /// made before belong to the job and cannot be used any more.
+    /// and sinks made before belong to the job, and a program that uses them is refused. It cannot be mended, so the
+    /// environment is empty then too.
     ///
     /// # Errors
     /// As [`StreamExecutionEnvironment::execute`], as far as it is known before the job runs.
     pub fn execute_async(&self, name: &str) -> Result<JobClient> {
         let name = if name.is_empty() { self.config.get(options::PIPELINE_NAME) } else { name.to_owned() };
+        let has_own = self.program.lock().check_operators();
+        has_own.inspect_err(|_| drop(self.program.take()))?;
         let job_graph = self.job_graph()?;
         // Functions, sources and sinks belong to the job from here on: they are dropped when it ends, and whoever waits for
         // that (the receiver of a channel sink, say) need not wait for the environment.
-        let program = std::mem::take(&mut *self.program.lock());
+        let program = self.program.take();
         // Where keyed state is kept goes with the environment to all that keep it.
         let env = with_object_stores(&self.env.with_settings(StateSettings::new(&self.config)), &self.config);
         launch(&env, &self.config, program, job_graph, name)
@@ -216,7 +220,7 @@ impl StreamExecutionEnvironment {
 pub struct SourceStream<T> {
     stream: DataStream<T>,
     program: SharedProgram,
-    node: NodeId,
+    node: NodeHandle,
 }
 
 impl<T> SourceStream<T> {
@@ -233,8 +237,7 @@ impl<T> SourceStream<T> {
     }
 
     fn set(self, change: impl FnOnce(&mut ProgramSource)) -> Self {
-        let node = self.node;
-        self.program.lock().sources.iter_mut().find(|source| source.node == node).map(change);
+        self.program.lock().set_source(&self.node, change);
         self
     }
 }
@@ -242,7 +245,7 @@ impl<T> SourceStream<T> {
 impl<T: Data> SourceStream<T> {
     /// The records that could not be read, of a source with [`OnError::SideOutput`].
     pub fn bad_records(&self) -> DataStream<BadRecord> {
-        self.program.bad_records(self.node)
+        self.program.bad_records(self.node.clone())
     }
 
     /// The stream.

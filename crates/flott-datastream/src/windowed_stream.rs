@@ -81,9 +81,6 @@ where
     #[must_use]
     pub fn allowed_lateness(mut self, lateness: Duration) -> Self {
         self.allowed_lateness_ms = duration_ms(lateness);
-        let mut program = self.stream.program().lock();
-        program.allowed_lateness = program.allowed_lateness.max(lateness);
-        drop(program);
         self
     }
 
@@ -211,6 +208,10 @@ where
     }
 
     fn finish<O: Data>(&self, output: DataStream<O>) -> DataStream<O> {
+        let lateness = Duration::from_millis(self.allowed_lateness_ms.unsigned_abs());
+        let mut program = output.program().lock();
+        program.allowed_lateness = program.allowed_lateness.max(lateness);
+        drop(program);
         if self.over_all {
             output.limit_parallelism(1);
         }

@@ -155,16 +155,6 @@ impl StreamGraph {
         if self.nodes.is_empty() {
             return Err(Error::user("the program has no operator: add a source and a sink before execute"));
         }
-        let n_nodes = self.nodes.len();
-        if self
-            .edges
-            .iter()
-            .any(|edge| edge.source.0 as usize >= n_nodes || edge.target.0 as usize >= n_nodes)
-        {
-            return Err(Error::user(
-                "a stream of a program that was executed already is used: build it anew",
-            ));
-        }
         let mut uids = BTreeSet::new();
         for node in &self.nodes {
             if let Some(uid) = &node.uid

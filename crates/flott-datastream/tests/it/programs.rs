@@ -2,15 +2,16 @@
 
 use crate::support::{directory, real, simulated, sorted};
 use flott_api::sinks::{FnSink, collect_sink};
+use flott_api::sources::CollectionSource;
 use flott_api::{
     AsyncRetryStrategy, BoxError, BroadcastContext, BroadcastProcessFunction, CoProcessFunction, Collector,
     KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, OutputTag, ProcessContext, ProcessFunction,
-    UserResult,
+    StartingPosition, UserResult, WatermarkStrategy,
 };
-use flott_datastream::StreamExecutionEnvironment;
+use flott_datastream::{DataStream, DataStreamSink, SourceStream, StreamExecutionEnvironment};
 use flott_operators::{AsyncOutputMode, AsyncWaitConfig};
 use flott_state::{BroadcastState, ListState, OperatorStateBackend, ValueState};
-use flott_types::{MemorySize, StateBackendType, options};
+use flott_types::{ErrorKind, MemorySize, StateBackendType, options};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -441,4 +442,88 @@ fn state_on_disk_gives_what_state_in_memory_gives() {
     let expected = sums(StateBackendType::Hashmap);
     assert_eq!(expected.len(), 20_000);
     assert_eq!(sums(StateBackendType::Disk), expected);
+}
+
+/// Says what is wrong with a program that `use_old` makes of a stream of an earlier one and of a new one; the next is none the worse.
+#[track_caller]
+fn check_old_stream(use_old: impl Fn(&DataStream<u64>, &DataStream<u64>), expected: &str) {
+    let env = real(1);
+    let old = env.from_sequence(0, 9).name("old numbers");
+    let (sink, results) = collect_sink();
+    old.sink_to(sink);
+    env.execute("first").unwrap();
+    assert_eq!(results.take().len(), 10);
+
+    let new = env.from_sequence(100, 109).name("new numbers");
+    let (sink, results) = collect_sink();
+    new.sink_to(sink).name("new sink");
+    use_old(&old, &new);
+    let said = env.explain().unwrap_err().to_string();
+    assert!(said.contains(expected), "{said}");
+    let error = env.execute("second").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UserError);
+    assert_eq!(error.to_string(), said);
+    assert_eq!(results.take(), Vec::<u64>::new(), "nothing has run");
+
+    let (sink, results) = collect_sink();
+    env.from_sequence(100, 109).sink_to(sink);
+    env.execute("third").unwrap();
+    assert_eq!(results.take(), (100..=109).collect::<Vec<u64>>());
+}
+
+#[test]
+fn a_stream_of_an_earlier_program_is_refused_wherever_it_is_used() {
+    let discard = || FnSink::new(|_: u64| {});
+    let reads = "operator 'late sink' reads 'old numbers', which belongs to an earlier program";
+    check_old_stream(|old, _| drop(old.sink_to(discard()).name("late sink")), reads);
+    check_old_stream(|old, new| drop(new.union(old).sink_to(discard()).name("late sink")), reads);
+    check_old_stream(|old, new| drop(old.union(new).sink_to(discard()).name("late sink")), reads);
+    check_old_stream(|old, _| drop(old.broadcast().sink_to(discard()).name("late sink")), reads);
+    check_old_stream(
+        |old, _| drop(old.side_output(&OutputTag::<u64>::new("side")).sink_to(discard()).name("late sink")),
+        reads,
+    );
+    check_old_stream(
+        |old, _| drop(old.key_by(|n| n % 2).reduce(|sum, n| *sum += n)),
+        "operator 'reduce' reads 'old numbers'",
+    );
+    check_old_stream(
+        |old, new| {
+            let late = new.key_by(|n| n % 2).connect(&old.key_by(|n| n % 2));
+            drop(late.process(Pair { left: ListState::new("left"), right: ListState::new("right") }));
+        },
+        "operator 'keyed co-process' reads 'old numbers'",
+    );
+    let is_set = "a setting of 'old numbers', which belongs to an earlier program";
+    check_old_stream(|old, _| drop(old.name("renamed")), is_set);
+    check_old_stream(|old, _| drop(old.uid("identified")), is_set);
+    check_old_stream(|old, _| drop(old.set_parallelism(3)), is_set);
+}
+
+#[test]
+fn a_source_or_sink_of_an_earlier_program_is_refused_too() {
+    let check = |set: fn(SourceStream<u64>, DataStreamSink), expected: &str| {
+        let env = real(1);
+        let records = CollectionSource::new(vec![1_u64, 2]);
+        let source = env.from_source(records, WatermarkStrategy::no_watermarks(), "old source");
+        let sink = source.sink_to(FnSink::new(|_: u64| {})).name("old sink");
+        env.execute("first").unwrap();
+        let numbers = env.from_sequence(0, 9);
+        numbers.sink_to(FnSink::new(|_: u64| {}));
+        set(source, sink);
+        let error = env.execute("second").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UserError);
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    check(|source, _| drop(source.starting_at(StartingPosition::Earliest)), "a setting of 'old source'");
+    check(
+        |source, _| drop(source.bad_records().sink_to(FnSink::new(|_| {}))),
+        "operator 'sink' reads 'old source'",
+    );
+    check(|_, sink| drop(sink.name("renamed")), "a setting of 'old sink'");
+    check(|_, sink| drop(sink.set_parallelism(2)), "a setting of 'old sink'");
+    check(
+        |_, sink| drop(sink.bad_records().sink_to(FnSink::new(|_| {}))),
+        "operator 'sink' reads 'old sink'",
+    );
 }
