@@ -1,6 +1,6 @@
 //! Operators chained into vertices.
 
-use crate::stream_graph::{ChainingStrategy, NodeKind, Partitioning, StreamEdge, StreamGraph};
+use crate::stream_graph::{ChainingStrategy, NodeKind, Partitioning, StreamEdge, StreamGraph, StreamNode};
 use flott_types::{NodeId, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -37,6 +37,14 @@ pub struct JobGraph {
     pub chained: BTreeSet<usize>,
 }
 
+/// A chain as it grows.
+#[derive(Default)]
+struct Chain {
+    nodes: Vec<NodeId>,
+    /// What the first operator that wants a number of key groups wants.
+    key_groups: Option<u32>,
+}
+
 impl JobGraph {
     /// Chains what can be chained.
     ///
@@ -59,6 +67,11 @@ impl JobGraph {
         let mut inputs: BTreeMap<NodeId, usize> = BTreeMap::new();
         edges.iter().for_each(|(edge, _)| *inputs.entry(edge.target).or_default() += 1);
 
+        // How many key groups an operator wants; what reads without keys and says nothing goes by those it is chained with.
+        let is_keyed = |id| edges.iter().any(|(edge, kind)| edge.target == id && *kind == Partitioning::Hash);
+        let key_groups =
+            |node: &StreamNode| node.max_parallelism.or_else(|| is_keyed(node.id).then_some(max_parallelism));
+
         let chainable = |edge: &StreamEdge, partitioning: Partitioning| {
             let (source, target) = (graph.node(edge.source), graph.node(edge.target));
             // Between single subtasks every way of dividing records is the same.
@@ -72,34 +85,36 @@ impl JobGraph {
                 && source.chaining != ChainingStrategy::Never
                 && source.slot_sharing_group == target.slot_sharing_group
         };
-        let chained: BTreeSet<usize> = (0..edges.len())
-            .filter(|idx| edges.get(*idx).is_some_and(|(edge, kind)| chainable(edge, *kind)))
-            .collect();
-
-        // A node joins the vertex of the node it is chained to; ids grow along edges, so one pass does it.
+        // A node joins the vertex of the node it is chained to; ids grow along edges, so one pass does it. It stays out if it
+        // wants other key groups: where its keyed state goes must not depend on what it happens to be chained with.
         let mut head_of: BTreeMap<NodeId, NodeId> = BTreeMap::new();
-        let mut members: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
+        let mut members: BTreeMap<NodeId, Chain> = BTreeMap::new();
+        let mut chained = BTreeSet::new();
         for node in &graph.nodes {
+            let own = key_groups(node);
             let before =
-                chained.iter().filter_map(|idx| edges.get(*idx)).find(|(edge, _)| edge.target == node.id);
-            let head = before.and_then(|(edge, _)| head_of.get(&edge.source)).copied().unwrap_or(node.id);
+                edges.iter().position(|(edge, kind)| edge.target == node.id && chainable(edge, *kind));
+            let joined = before.and_then(|idx| {
+                let head = *head_of.get(&edges.get(idx)?.0.source)?;
+                let of_chain = members.get(&head)?.key_groups;
+                (own.is_none() || of_chain.is_none() || own == of_chain).then_some((idx, head))
+            });
+            chained.extend(joined.map(|(idx, _)| idx));
+            let head = joined.map_or(node.id, |(_, head)| head);
             head_of.insert(node.id, head);
-            members.entry(head).or_default().push(node.id);
+            let chain = members.entry(head).or_default();
+            chain.nodes.push(node.id);
+            chain.key_groups = chain.key_groups.or(own);
         }
-        let vertices = members.into_iter().enumerate().map(|(idx, (head, nodes))| {
+        let vertices = members.into_iter().enumerate().map(|(idx, (head, Chain { nodes, key_groups }))| {
             let names: Vec<_> = nodes.iter().map(|id| graph.node(*id).name.as_str()).collect();
-            let max = nodes
-                .iter()
-                .filter_map(|id| graph.node(*id).max_parallelism)
-                .max()
-                .unwrap_or(max_parallelism);
             JobVertex {
                 id: VertexId(idx),
                 head,
                 name: names.join(" -> "),
                 nodes,
                 parallelism: parallelism(head),
-                max_parallelism: max,
+                max_parallelism: key_groups.unwrap_or(max_parallelism),
             }
         });
         Ok(Self { vertices: vertices.collect(), edges, chained })
@@ -214,6 +229,71 @@ mod tests {
             2: sink (parallelism 1)
         "#]],
         );
+    }
+
+    /// The number of key groups of each operator, with chains and without: it is the same.
+    fn check_key_groups(graph: &StreamGraph, parallelism: u32, expected: [u32; 4]) {
+        for chaining in [true, false] {
+            let graph = JobGraph::new(graph, parallelism, 128, chaining).unwrap();
+            let of_node = |idx| graph.vertex_of(NodeId(idx)).unwrap().max_parallelism;
+            // What is not keyed has no key groups, and goes by those it is chained with.
+            let keyed: Vec<_> = graph
+                .edges
+                .iter()
+                .filter(|(_, kind)| *kind == Partitioning::Hash)
+                .map(|it| it.0.target)
+                .collect();
+            for (idx, expected) in (0..).zip(expected) {
+                if keyed.contains(&NodeId(idx)) {
+                    assert_eq!(of_node(idx), expected, "operator {idx}, chaining: {chaining}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn operators_with_different_numbers_of_key_groups_are_not_chained() {
+        let mut graph = keyed();
+        graph.edges[2].partitioning = Some(Partitioning::Hash);
+        // With one subtask nothing else would keep them apart.
+        graph.node_mut(NodeId(2)).unwrap().max_parallelism = Some(64);
+        graph.node_mut(NodeId(3)).unwrap().max_parallelism = Some(256);
+        check(
+            &graph,
+            1,
+            expect![[r#"
+            0: source -> map -> window (parallelism 1)
+               HASH to 1
+            1: sink (parallelism 1)
+        "#]],
+        );
+        check_key_groups(&graph, 1, [128, 128, 64, 256]);
+        // What says nothing and is keyed has the job's number; a map in between has no say.
+        graph.node_mut(NodeId(3)).unwrap().max_parallelism = None;
+        graph.edges[1].partitioning = None;
+        graph.node_mut(NodeId(1)).unwrap().max_parallelism = Some(64);
+        graph.node_mut(NodeId(2)).unwrap().max_parallelism = None;
+        graph.edges[0].partitioning = Some(Partitioning::Hash);
+        check(
+            &graph,
+            1,
+            expect![[r#"
+            0: source -> map -> window (parallelism 1)
+               HASH to 1
+            1: sink (parallelism 1)
+        "#]],
+        );
+        check_key_groups(&graph, 1, [128, 64, 128, 128]);
+        // Equal ones are chained.
+        graph.node_mut(NodeId(3)).unwrap().max_parallelism = Some(64);
+        check(
+            &graph,
+            1,
+            expect![[r#"
+            0: source -> map -> window -> sink (parallelism 1)
+        "#]],
+        );
+        check_key_groups(&graph, 1, [128, 64, 128, 64]);
     }
 
     #[test]
