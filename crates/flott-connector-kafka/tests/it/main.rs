@@ -12,6 +12,7 @@
 )]
 
 mod contract;
+mod event_time;
 mod jobs;
 mod kills;
 mod mistakes;
@@ -39,6 +40,7 @@ const TESTS: &[Test] = &[
         "bad_records_go_to_dead_letters_with_their_positions",
         sources::bad_records_go_to_dead_letters_with_their_positions,
     ),
+    ("each_partition_has_an_event_time_of_its_own", event_time::each_partition_has_an_event_time_of_its_own),
     ("records_keep_keys_headers_and_timestamps", sinks::records_keep_keys_headers_and_timestamps),
     ("what_a_dead_attempt_left_open_is_aborted", sinks::what_a_dead_attempt_left_open_is_aborted),
     (
