@@ -52,6 +52,10 @@ const TESTS: &[Test] = &[
         sinks::a_committable_is_committed_by_whom_and_as_often_as_you_like,
     ),
     ("a_transaction_that_was_aborted_is_a_loud_loss", sinks::a_transaction_that_was_aborted_is_a_loud_loss),
+    (
+        "records_that_are_too_large_are_left_out_or_fail_with_what_to_do",
+        sinks::records_that_are_too_large_are_left_out_or_fail_with_what_to_do,
+    ),
     ("a_cancelled_job_leaves_nothing_open", sinks::a_cancelled_job_leaves_nothing_open),
     ("the_sink_keeps_its_contract_exactly_once", contract::the_sink_keeps_its_contract_exactly_once),
     ("the_sink_keeps_its_contract_at_least_once", contract::the_sink_keeps_its_contract_at_least_once),

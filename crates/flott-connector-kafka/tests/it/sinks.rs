@@ -1,6 +1,7 @@
 //! What the sink writes, commits, aborts and leaves.
 
 use crate::jobs::environment;
+use crate::mistakes::says;
 use crate::topics::{LIMIT, Topics, name, text};
 use flott::connectors::kafka::{
     DeliveryGuarantee, Header, KafkaPartitioner, KafkaRecord, KafkaSink, KafkaSource, OffsetsInitializer,
@@ -11,7 +12,7 @@ use flott::prelude::*;
 use flott::sinks::collect_sink;
 use flott::{Committable, CommittableId, Sink, SinkContext, SinkGeneration, SinkWriter, SubtaskIndex};
 use flott_services::{Kafka, wait_until};
-use flott_types::{CheckpointId, RecordBatch};
+use flott_types::{CheckpointId, RecordBatch, RestartStrategyType};
 use std::time::Duration;
 
 fn exactly_once(servers: &str, topic: &str) -> KafkaSink<String> {
@@ -232,4 +233,48 @@ pub(crate) fn a_cancelled_job_leaves_nothing_open(broker: &mut Kafka) {
         seen.is_some()
     }));
     assert_eq!(seen.as_deref(), Some("behind"));
+}
+
+/// Larger than the client is told to send; and larger than the broker takes, which it says too late.
+pub(crate) fn records_that_are_too_large_are_left_out_or_fail_with_what_to_do(broker: &mut Kafka) {
+    let servers = broker.bootstrap_servers();
+    let topics = Topics::at(&servers);
+    let large = "x".repeat(3_000);
+    for guarantee in [DeliveryGuarantee::AtLeastOnce, DeliveryGuarantee::ExactlyOnce] {
+        for on_error in [OnError::Skip, OnError::SideOutput] {
+            let (topic, dir) = (name("large"), tempfile::tempdir().unwrap());
+            topics.create(&topic, 1);
+            let env = environment(dir.path(), 1);
+            let sink = KafkaSink::new(&servers, StringFormat)
+                .topic(&topic)
+                .delivery_guarantee(guarantee)
+                .property("message.max.bytes", "2000");
+            let records = ["first", &large, "last"].map(str::to_owned).to_vec();
+            let written = env.from_collection(records).sink_to_with(sink, on_error);
+            let (letters, dead) = collect_sink();
+            written.bad_records().sink_to(letters);
+            env.execute("large").unwrap_or_else(|error| panic!("{guarantee:?}: {}", error.report()));
+            assert_eq!(topics.committed(&topic, 2), ["first", "last"], "{guarantee:?} {on_error:?}");
+            let letters: Vec<BadRecord> = dead.take();
+            let texts = letters.iter().map(|letter| (letter.split.0.as_str(), letter.message.as_str()));
+            let expected = (
+                format!("topic '{topic}'"),
+                "3000 bytes of key and value are more than the client sends (message.max.bytes)",
+            );
+            let expected = (on_error == OnError::SideOutput).then_some((expected.0.as_str(), expected.1));
+            assert!(texts.eq(expected), "{guarantee:?}: {letters:?}");
+        }
+        let (topic, dir) = (name("larger"), tempfile::tempdir().unwrap());
+        topics.create(&topic, 1);
+        let mut env = environment(dir.path(), 1);
+        env.set(options::RESTART_STRATEGY, Some(RestartStrategyType::None));
+        let sink = KafkaSink::new(&servers, StringFormat)
+            .topic(&topic)
+            .delivery_guarantee(guarantee)
+            .property("message.max.bytes", "5000000")
+            .property("compression.type", "none");
+        env.from_collection(vec!["x".repeat(2_000_000)]).sink_to_with(sink, OnError::Skip);
+        let error = env.execute("larger").unwrap_err().report();
+        says(&error, &[&topic, "set the property message.max.bytes"]);
+    }
 }
