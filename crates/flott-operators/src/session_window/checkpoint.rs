@@ -7,9 +7,9 @@ use super::sessions::Session;
 use super::{Entries, SessionWindowOperator, Sessions, insert};
 use crate::window::{SESSIONS, WindowFunction, check_group, check_kind, restore_section, snapshot_entries};
 use flott_api::AggregateFunction;
-use flott_api::windowing::WindowAssigner;
+use flott_api::windowing::{TimeWindow, WindowAssigner};
 use flott_state::{BegunSnapshot, GroupLayout, OperatorSnapshot, SectionKind, decode, encode_into};
-use flott_types::{Data, Key, KeyGroup, Result};
+use flott_types::{Data, Key, KeyGroup, Result, key_hash};
 
 impl<K, T, O, A, S, F, R> SessionWindowOperator<K, T, O, A, S, F, R>
 where
@@ -59,6 +59,7 @@ where
         let reader = self.schemas.bind::<Entries<K, F::Accumulator>>(SESSIONS)?;
         self.event_time.restore(snapshot)?;
         let max_parallelism = self.placement.max_parallelism();
+        let mut shortest_ms = i64::MAX;
         for (group, bytes) in snapshot.keyed.get(SESSIONS).into_iter().flatten() {
             bytes.for_each_change(|kind, section| {
                 if kind == SectionKind::Removed {
@@ -71,17 +72,30 @@ where
                     *group,
                     section,
                     &reader,
-                    |hash, key: K, session| {
+                    |hash, key: K, session: Session<F::Accumulator>| {
                         if kind == SectionKind::Changed && last.as_ref() != Some(&key) {
                             self.table.load_mut(hash, &key)?.remove(hash, &key);
                         }
                         last = Some(key.clone());
-                        self.restore_session(hash, key, session)
+                        let TimeWindow { start, end } = session.window;
+                        shortest_ms = shortest_ms.min(end.saturating_sub(start));
+                        insert(self.table.load_mut(hash, &key)?.slot(hash, &key), key, session);
+                        Ok(())
                     },
                 )
             })?;
         }
-        Ok(())
+        self.restore_agenda(shortest_ms)
+    }
+
+    /// Enters the keys that are left once all sections have been read, so that none has an entry for a session that a later section replaced.
+    /// A session with a single record is as long as its gap, so the shortest one says about how long gaps are.
+    fn restore_agenda(&mut self, gap_ms: i64) -> Result<()> {
+        let Self { table, agenda, .. } = self;
+        table.for_each(|key, open| {
+            agenda.insert(open.look_again_at, key_hash(key), gap_ms);
+            Ok(())
+        })
     }
 
     fn forget(&mut self, group: KeyGroup, section: &[u8]) -> Result<()> {
@@ -90,15 +104,5 @@ where
             self.table.load_mut(hash, key)?.remove(hash, key);
             Ok(())
         })
-    }
-
-    /// The agenda may already have an entry of the key for sessions that were replaced since: it does not count then.
-    fn restore_session(&mut self, hash: u64, key: K, session: Session<F::Accumulator>) -> Result<()> {
-        let window = session.window;
-        let open = self.table.load_mut(hash, &key)?.slot(hash, &key);
-        if insert(open, key, session) {
-            self.agenda.insert(window.end, hash, window.end.saturating_sub(window.start));
-        }
-        Ok(())
     }
 }
