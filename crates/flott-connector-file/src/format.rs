@@ -19,10 +19,15 @@ const DECODED_BYTES_MAX: u64 = 1 << 20;
 /// Of a record that is too long, what the bad record shows.
 const RAW_BYTES_SHOWN: usize = 4096;
 
+/// To name the line of a bad record in a later range, what lies before is read again, up to so many bytes.
+const LINES_COUNTED_BYTES_MAX: u64 = 256 << 20;
+
 /// The place in a range of text, moved on record by record.
 struct Cursor {
     range: ByteRange,
     position: ReadPosition,
+    /// How many lines of the file are before the range, once they have been counted.
+    lines_before: Option<u64>,
 }
 
 impl Cursor {
@@ -59,7 +64,8 @@ impl Cursor {
         }
         let lines = if range.start == 0 { header_lines } else { 0 };
         let start = ReadPosition { offset: input.offset(), records: 0, lines };
-        Ok(Self { range, position: decode.position.unwrap_or(start) })
+        let lines_before = (range.start == 0).then_some(0);
+        Ok(Self { range, position: decode.position.unwrap_or(start), lines_before })
     }
 
     /// Whether the record that starts at the window of `input` belongs to the next range.
@@ -76,11 +82,20 @@ impl Cursor {
 
     /// Where the next record stands, for a person.
     fn describe(&self) -> String {
-        if self.range.start == 0 {
-            format!("line {}", self.position.lines.saturating_add(1))
-        } else {
-            format!("byte {}", self.position.offset)
+        let lines = self.lines_before.map(|before| before.saturating_add(self.position.lines));
+        lines.map_or_else(
+            || format!("byte {}", self.position.offset),
+            |lines| format!("line {}", lines.saturating_add(1)),
+        )
+    }
+
+    /// As `describe`, and takes the trouble to count the lines before the range, unless these are very many.
+    fn describe_bad(&mut self, input: &Input) -> String {
+        let ReadPosition { offset, lines, .. } = self.position;
+        if self.lines_before.is_none() && offset <= LINES_COUNTED_BYTES_MAX {
+            self.lines_before = input.count_lines_before(offset).and_then(|before| before.checked_sub(lines));
         }
+        self.describe()
     }
 
     /// Tells where a batch that is about to begin stands.

@@ -2,10 +2,11 @@
 
 use crate::compression::Compression;
 use flott_api::format::DecodeInput;
-use flott_env::ReadSeek;
+use flott_env::{FileSystem, ReadSeek};
 use flott_types::{Error, ErrorKind, Result};
 use std::io::{self, Read, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What the buffer holds unless a record is longer.
 const BUFFER_BYTES: usize = 128 << 10;
@@ -28,6 +29,7 @@ pub(crate) enum Filled {
 
 /// A file being read, decompressed, with a window on it that the decoders parse in place.
 pub(crate) struct Input {
+    fs: Arc<dyn FileSystem>,
     path: PathBuf,
     bytes: Bytes,
     buffer: Vec<u8>,
@@ -62,6 +64,7 @@ impl Input {
             }
         };
         Ok(Self {
+            fs: Arc::clone(&input.fs),
             path,
             bytes,
             buffer: Vec::new(),
@@ -81,6 +84,21 @@ impl Input {
     #[expect(clippy::indexing_slicing, reason = "start <= end <= buffer.len() always")]
     pub(crate) fn data(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
+    }
+
+    /// How many lines of a file that is not compressed end before byte `offset`; reads it again, and says nothing if that fails.
+    pub(crate) fn count_lines_before(&self, offset: u64) -> Option<u64> {
+        let mut file = self.fs.open(&self.path).ok()?.take(offset);
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut n_lines = 0;
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => return (file.limit() == 0).then_some(n_lines),
+                Ok(n) => n_lines += memchr::memchr_iter(b'\n', buffer.get(..n)?).count() as u64,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return None,
+            }
+        }
     }
 
     /// Where in the decompressed file the window begins.

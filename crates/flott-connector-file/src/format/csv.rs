@@ -206,7 +206,9 @@ impl<T: DeserializeOwned + 'static> CsvDecoder<T> {
                 let raw = self.input.data().get(..n_bytes).unwrap_or_default().trim_ascii_end();
                 match self.deserialize() {
                     Ok(record) => out.collect(record),
-                    Err(Refused::BadRecord(message)) => out.bad_record(self.cursor.describe(), raw, message),
+                    Err(Refused::BadRecord(message)) => {
+                        out.bad_record(self.cursor.describe_bad(&self.input), raw, message)
+                    }
                     Err(Refused::File(error)) => return Err(error),
                 }
                 self.input.consume(n_bytes);
@@ -220,7 +222,7 @@ impl<T: DeserializeOwned + 'static> CsvDecoder<T> {
             Parsed::OpenQuote { n_bytes, n_lines } => {
                 let raw = self.input.data();
                 out.bad_record(
-                    self.cursor.describe(),
+                    self.cursor.describe_bad(&self.input),
                     raw,
                     "a quoted field that does not end before the file does",
                 );
@@ -230,7 +232,7 @@ impl<T: DeserializeOwned + 'static> CsvDecoder<T> {
             Parsed::TooLong { head, n_lines } => {
                 let message = too_long(self.format.max_record_bytes);
                 let message = if n_lines > 1 { format!("{message}; is a quote missing?") } else { message };
-                out.bad_record(self.cursor.describe(), &head, message);
+                out.bad_record(self.cursor.describe_bad(&self.input), &head, message);
                 n_lines
             }
         };

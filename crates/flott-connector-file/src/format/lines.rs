@@ -186,7 +186,7 @@ where
         match self.next_line()? {
             Line::End => return Ok(InputStatus::EndOfInput),
             Line::TooLong { head } => {
-                out.bad_record(self.cursor.describe(), &head, too_long(self.record_bytes_max));
+                out.bad_record(self.cursor.describe_bad(&self.input), &head, too_long(self.record_bytes_max));
             }
             Line::Whole { n_bytes, n_bytes_text } => {
                 let text = self.input.data().get(..n_bytes_text).unwrap_or_default();
@@ -198,7 +198,7 @@ where
                 match parsed {
                     Ok(Some(record)) => out.collect(record),
                     Ok(None) => {}
-                    Err(message) => out.bad_record(self.cursor.describe(), text, message),
+                    Err(message) => out.bad_record(self.cursor.describe_bad(&self.input), text, message),
                 }
                 self.input.consume(n_bytes);
             }
