@@ -102,6 +102,7 @@ fn config(dice: &mut Dice) -> Config {
         batch_size: match dice.0.below(4) {
             0 => 1,
             1 => 1024,
+            2 => 1 + dice.0.below(1024) as u32,
             _ => 1 + dice.0.below(64) as u32,
         },
         gate_bytes: dice.pick(&[1, 64, 500, 4_096, 4 << 20, 4 << 20]),
