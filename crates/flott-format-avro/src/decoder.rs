@@ -41,13 +41,31 @@ impl Prepared {
         scan(message, self.writer, self.names.get_names(), depth_max)
     }
 
-    fn read<T: DeserializeOwned>(&self, message: &[u8]) -> Result<T, String> {
+    /// The library reads straight into a type only if its structs are called as the records of the schema. What it reads by way of a value is found by
+    /// the names of fields alone, as resolved messages are, so that is tried too, and what it says of an error is told; the way that has worked last comes
+    /// first.
+    fn read<T: DeserializeOwned>(&mut self, message: &[u8]) -> Result<T, String> {
         self.scan(message)?;
+        let first = match self.read_by(self.by_value, message) {
+            Err(why) if self.is_same => why,
+            read => return read,
+        };
+        match self.read_by(!self.by_value, message) {
+            Ok(record) => {
+                self.by_value = !self.by_value;
+                Ok(record)
+            }
+            Err(second) => Err(if self.by_value { first } else { second }),
+        }
+    }
+
+    fn read_by<T: DeserializeOwned>(&self, by_value: bool, message: &[u8]) -> Result<T, String> {
         let mut unread = message;
-        let read = if self.is_same {
-            self.reader.read_deser(&mut unread)
-        } else {
+        let read = if by_value {
+            scan(message, self.writer, self.names.get_names(), DEPTH_RESOLVED_MAX)?;
             self.reader.read_value(&mut unread).and_then(|value| apache_avro::from_value(&value))
+        } else {
+            self.reader.read_deser(&mut unread)
         };
         read.map_err(|error| error.to_string())
     }
@@ -68,12 +86,12 @@ impl<T: DeserializeOwned> MessageDecoder<T> for FramedDecoder {
         }
         let (id, payload) = decode_frame(message).map_err(DecodeError::Malformed)?;
         let explained = |why| DecodeError::Malformed(format!("written with schema {id}: {why}"));
-        if let Some(prepared) = self.prepared.get(&id) {
+        if let Some(prepared) = self.prepared.get_mut(&id) {
             out.push(prepared.read(payload).map_err(explained)?);
             return Ok(());
         }
         let texts = look_up(&self.registry, id)?;
-        let prepared = Prepared::new(&texts, &self.schema).map_err(|error| {
+        let mut prepared = Prepared::new(&texts, &self.schema).map_err(|error| {
             error.context(format!("cannot read messages that were written with schema {id}"))
         })?;
         let record = prepared.read(payload).map_err(explained);

@@ -19,6 +19,8 @@ pub(crate) struct Prepared {
     pub(crate) reader: GenericDatumReader<'static>,
     /// Whether messages are written as they are read, so that nothing is to be resolved.
     pub(crate) is_same: bool,
+    /// Whether messages become values before they become records.
+    pub(crate) by_value: bool,
 }
 
 /// So many different schemas one process reads; more is a mistake.
@@ -70,7 +72,7 @@ impl Prepared {
             let builder = GenericDatumReader::builder(writer_schema).resolved_writer_schemata(names()?);
             let reader =
                 if is_same { builder.build()? } else { builder.reader_schema(reader_schema).build()? };
-            Ok(Self { writer: writer_schema, names: names()?, reader, is_same })
+            Ok(Self { writer: writer_schema, names: names()?, reader, is_same, by_value: !is_same })
         };
         prepare().map_err(|error: apache_avro::Error| {
             Error::user("cannot resolve the names in an Avro schema").with_source(error)

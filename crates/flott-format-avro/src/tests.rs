@@ -118,6 +118,29 @@ fn what_was_written_with_another_schema_is_resolved() {
     assert_eq!(decode(&spaced, &encode(&AvroFormat::new(USER), &user())), Ok(vec![user()]));
 }
 
+/// Fields are found by name; what the types are called is the program's business.
+#[test]
+fn a_type_may_be_called_otherwise_than_its_schema() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Chain {
+        value: i32,
+        next: Option<Box<Chain>>,
+    }
+    let node = Node { value: 1, next: Some(Box::new(Node { value: 2, next: None })) };
+    let chain = |value, next: Option<Chain>| Chain { value, next: next.map(Box::new) };
+    let message = encode(&AvroFormat::new(NODE), &node);
+    assert_eq!(decode(&AvroFormat::new(NODE), &message), Ok(vec![chain(1, Some(chain(2, None)))]));
+    let message = encode(&AvroFormat::new(NODE), &chain(3, None));
+    assert_eq!(decode(&AvroFormat::new(NODE), &message), Ok(vec![Node { value: 3, next: None }]));
+    // What does not fit is told whatever it is called.
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Other {
+        no_such_field: i32,
+    }
+    let why = decode::<Other>(&AvroFormat::new(NODE), &message).unwrap_err();
+    assert!(why.contains("no_such_field"), "{why}");
+}
+
 #[test]
 fn every_cut_of_a_message_is_malformed_and_so_is_a_byte_more() {
     let format = AvroFormat::new(USER);
