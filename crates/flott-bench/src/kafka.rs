@@ -6,15 +6,13 @@
 mod latency;
 
 use flott_api::WatermarkStrategy;
-use flott_api::message::{
-    DecodeError, DeserializationSchema, MessageDecoder, MessageEncoder, SerializationSchema,
-};
 use flott_api::windowing::TumblingEventTimeWindows;
 use flott_connector_kafka::{DeliveryGuarantee, KafkaSink, KafkaSource, OffsetsInitializer};
 use flott_datastream::{JobClient, StreamExecutionEnvironment};
+use flott_format_json::JsonFormat;
 use flott_services::Kafka;
 use flott_types::{Configuration, options};
-use latency::Case;
+use latency::{Case, Latencies};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -46,6 +44,9 @@ pub(crate) struct KafkaArgs {
     /// Records a second while latencies are measured; without, half of what the job has read in a second.
     #[arg(long)]
     latency_rate: Option<f64>,
+    /// Runs in which latencies are measured, of each promise and interval.
+    #[arg(long, default_value_t = 3)]
+    latency_runs: usize,
 }
 
 /// A bid of Nexmark.
@@ -76,34 +77,6 @@ fn bid(n: u64) -> Bid {
         url: format!("https://www.nexmark.com/{}/item.htm?query=1", n % 10_000),
         date_time: n as i64,
         extra: "abcdefghijklmnopqrstuvwxyz0123456789".to_owned(),
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Json;
-
-impl DeserializationSchema<Bid> for Json {
-    fn create_decoder(&self) -> flott_types::Result<Box<dyn MessageDecoder<Bid>>> {
-        Ok(Box::new(*self))
-    }
-}
-
-impl MessageDecoder<Bid> for Json {
-    fn decode(&mut self, message: &[u8], out: &mut Vec<Bid>) -> Result<(), DecodeError> {
-        out.push(serde_json::from_slice(message).map_err(|error| DecodeError::malformed(error.to_string()))?);
-        Ok(())
-    }
-}
-
-impl SerializationSchema<Count> for Json {
-    fn create_encoder(&self) -> flott_types::Result<Box<dyn MessageEncoder<Count>>> {
-        Ok(Box::new(*self))
-    }
-}
-
-impl MessageEncoder<Count> for Json {
-    fn encode(&mut self, record: &Count, out: &mut Vec<u8>) -> flott_api::UserResult {
-        Ok(serde_json::to_writer(out, record)?)
     }
 }
 
@@ -224,12 +197,13 @@ impl Pipe<'_> {
         let mut env = StreamExecutionEnvironment::with_configuration(Configuration::default())?;
         env.set_parallelism(self.parallelism).enable_checkpointing(interval);
         env.set(options::CHECKPOINTING_DIR, Some(self.checkpoints.clone()));
-        let source = KafkaSource::new(self.servers, Json).topics([self.input]);
+        let source = KafkaSource::new(self.servers, JsonFormat::new()).topics([self.input]);
         let source = match until {
             Some(until) => source.bounded(until),
             None => source,
         };
-        let sink = KafkaSink::new(self.servers, Json).topic(self.output).delivery_guarantee(guarantee);
+        let sink =
+            KafkaSink::new(self.servers, JsonFormat::new()).topic(self.output).delivery_guarantee(guarantee);
         let late = Duration::from_millis(latency::OUT_OF_ORDERNESS_MS);
         let event_time = WatermarkStrategy::for_bounded_out_of_orderness(late)
             .with_timestamp_assigner(|bid: &Bid, _| bid.date_time);
@@ -314,21 +288,36 @@ fn make_topics(producer: &BaseProducer, topics: &[&str]) -> Result<(), String> {
     })
 }
 
-/// The report on latencies while `rate` records a second come.
-fn latencies(servers: &str, dir: &Path, parallelism: u32, rate: f64) -> Result<String, String> {
-    let mut report = format!("  latency at {:.2} M/s, ms:", rate / 1e6);
+/// The report on latencies while `rate` records a second come: of each case so many runs, in turn, each with topics and a job of its own.
+fn latencies(servers: &str, dir: &Path, args: &KafkaArgs, rate: f64) -> Result<String, String> {
+    let n_runs = args.latency_runs.max(1);
+    let mut seen: Vec<Vec<Latencies>> = latency::CASES.iter().map(|_| Vec::new()).collect();
     let producer: BaseProducer = config(servers).create().map_err(|error| error.to_string())?;
-    for (number, case) in latency::CASES.into_iter().enumerate() {
-        let (input, output) = (format!("live-{number}"), format!("results-{number}"));
-        make_topics(&producer, &[&input, &output])?;
-        let checkpoints = dir.join(&output).display().to_string();
-        let pipe = Pipe { servers, input: &input, output: &output, parallelism, checkpoints };
-        let seen = latency::measure(&pipe, rate, case)?;
-        let Case { guarantee, interval } = case;
-        let [median, p99, most] = [0.5, 0.99, 1.0].map(|part| seen.quantile(part));
+    for run in 0..n_runs {
+        for (number, (case, seen)) in latency::CASES.into_iter().zip(&mut seen).enumerate() {
+            let (input, output) = (format!("live-{number}-{run}"), format!("results-{number}-{run}"));
+            make_topics(&producer, &[&input, &output])?;
+            let checkpoints = dir.join(&output).display().to_string();
+            let pipe =
+                Pipe { servers, input: &input, output: &output, parallelism: args.parallelism, checkpoints };
+            seen.push(latency::measure(&pipe, rate, case)?);
+        }
+    }
+    let mut report =
+        format!("  latency at {:.2} M/s, ms: median of {n_runs} runs (least to most)", rate / 1e6);
+    for (Case { guarantee, interval }, runs) in latency::CASES.into_iter().zip(&seen) {
+        let spread = |part: f64| {
+            let values: Vec<f64> = runs.iter().map(|run| run.quantile(part)).collect();
+            let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+            let most = values.iter().copied().fold(0.0, f64::max);
+            format!("{:.0} ({least:.0} to {most:.0})", median(values))
+        };
+        let n_results: usize = runs.iter().map(Latencies::len).sum();
         report.push_str(&format!(
-            "\n    {guarantee:?}, a checkpoint each {interval:?}: median {median:.0}, p99 {p99:.0}, at most {most:.0} ({} results)",
-            seen.len()
+            "\n    {guarantee:?}, a checkpoint each {interval:?}: median {}, p99 {}, at most {} ({n_results} results)",
+            spread(0.5),
+            spread(0.99),
+            spread(1.0),
         ));
     }
     Ok(report)
@@ -370,7 +359,7 @@ pub(crate) fn measure(args: &KafkaArgs) -> Result<String, String> {
     let wall: fn(&Took) -> f64 = |took| took.wall;
     let cpu: fn(&Took) -> f64 = |took| took.cpu;
     let half = args.latency_rate.unwrap_or(args.records as f64 / of(&jobs, wall) / 2.0);
-    let latencies = latencies(&servers, dir.path(), args.parallelism, half)?;
+    let latencies = latencies(&servers, dir.path(), args, half)?;
     Ok(format!(
         "{} bids of {} bytes, parallelism {}, median of {}:\n  loop on rdkafka  {:.2} M/s, {:.2} M per second of the processor\n  Flott            \
          {:.2} M/s, {:.2} M per second of the processor\n  Flott takes {:.2} times the time and {:.2} times the processor's",
