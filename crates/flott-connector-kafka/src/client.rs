@@ -17,9 +17,9 @@ mod tls;
 
 pub use cluster::Cluster;
 
+use crate::config::TopicSelection;
 use crate::offsets::TopicPartition;
 use crate::record::{Header, Message};
-use crate::source::TopicSelection;
 use flott_types::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

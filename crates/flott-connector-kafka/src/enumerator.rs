@@ -1,26 +1,17 @@
 //! Finds partitions, decides where they start and end, and deals them out.
 
 use crate::client::{Client, OffsetPosition};
+use crate::config::EnumeratorOptions;
 use crate::offsets::{OffsetsInitializer, TopicPartition};
-use crate::source::TopicSelection;
 use crate::split::KafkaSplit;
 use flott_api::{EnumeratorInit, SplitEnumerator, SplitEnumeratorContext, StartingPosition};
 use flott_env::Env;
 use flott_types::{Error, ErrorKind, Result, SubtaskIndex};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tracing::warn;
-
-/// What an enumerator is told by the source.
-#[derive(Clone, Debug)]
-pub(crate) struct EnumeratorOptions {
-    pub(crate) topics: TopicSelection,
-    pub(crate) starting: OffsetsInitializer,
-    pub(crate) stopping: Option<OffsetsInitializer>,
-    pub(crate) discovery_interval: Option<Duration>,
-}
 
 /// What a new enumerator goes on from.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -115,22 +106,9 @@ impl KafkaEnumerator {
             StartingPosition::Earliest | StartingPosition::Positions(_) => self.options.starting.clone(),
         };
         let starts = starting.resolve(self.client.as_ref(), &partitions)?;
-        let stops = match &self.options.stopping {
-            Some(stopping) => Some(stopping.resolve(self.client.as_ref(), &partitions)?),
-            None => None,
-        };
-        for partition in partitions {
-            let offset = starts.get(&partition).copied();
-            let offset = offset.ok_or_else(|| missing_offset(&partition))?;
-            let stopping_offset = match &stops {
-                Some(stops) => {
-                    Some(stops.get(&partition).copied().ok_or_else(|| missing_offset(&partition))?)
-                }
-                None => None,
-            };
-            self.state.known.insert(partition.clone());
-            self.state.unassigned.push(KafkaSplit { partition, offset, stopping_offset });
-        }
+        let splits = make_splits(self.client.as_ref(), partitions, &starts, self.options.stopping.as_ref())?;
+        self.state.known.extend(splits.iter().map(|split| split.partition.clone()));
+        self.state.unassigned.extend(splits);
         Ok(())
     }
 
@@ -149,11 +127,11 @@ impl KafkaEnumerator {
     /// Has a thread ask the cluster, so that nobody waits for brokers that are away.
     fn look(&self) {
         set(&self.found, Look::Looking);
-        let (client, topics, found) =
-            (Arc::clone(&self.client), self.options.topics.clone(), Arc::clone(&self.found));
+        let (client, options, found) =
+            (Arc::clone(&self.client), self.options.clone(), Arc::clone(&self.found));
         let known = self.state.known.clone();
         let look = async move {
-            set(&found, Look::Done(find_new(client.as_ref(), &topics, &known)));
+            set(&found, Look::Done(find_new(client.as_ref(), &options, &known)));
         };
         // It ends by itself, when the cluster has answered or the request has timed out.
         drop(self.env.spawn_subtask("kafka partition discovery", look));
@@ -167,20 +145,35 @@ fn set(found: &Found, look: Look) -> Look {
 /// Partitions that were not there when the job started: all their records are new.
 fn find_new(
     client: &dyn Client,
-    topics: &TopicSelection,
+    options: &EnumeratorOptions,
     known: &BTreeSet<TopicPartition>,
 ) -> Result<Vec<KafkaSplit>> {
-    let mut new = client.partitions(topics)?;
+    let mut new = client.partitions(&options.topics)?;
     new.retain(|partition| !known.contains(partition));
     if new.is_empty() {
         return Ok(Vec::new());
     }
     let starts = client.offsets(&new, OffsetPosition::Earliest)?;
-    let split = |partition: TopicPartition| {
-        let offset = starts.get(&partition).copied().ok_or_else(|| missing_offset(&partition))?;
-        Ok(KafkaSplit { partition, offset, stopping_offset: None })
+    make_splits(client, new, &starts, options.stopping.as_ref())
+}
+
+/// Partitions that begin at `starts`, and end where `stopping` finds now, if it does.
+fn make_splits(
+    client: &dyn Client,
+    partitions: Vec<TopicPartition>,
+    starts: &BTreeMap<TopicPartition, i64>,
+    stopping: Option<&OffsetsInitializer>,
+) -> Result<Vec<KafkaSplit>> {
+    let stops = stopping.map(|stopping| stopping.resolve(client, &partitions)).transpose()?;
+    let find = |offsets: &BTreeMap<TopicPartition, i64>, partition: &TopicPartition| {
+        offsets.get(partition).copied().ok_or_else(|| missing_offset(partition))
     };
-    new.into_iter().map(split).collect()
+    let split = |partition: TopicPartition| {
+        let offset = find(starts, &partition)?;
+        let stopping_offset = stops.as_ref().map(|stops| find(stops, &partition)).transpose()?;
+        Ok(KafkaSplit { partition, offset, stopping_offset })
+    };
+    partitions.into_iter().map(split).collect()
 }
 
 fn missing_offset(partition: &TopicPartition) -> Error {

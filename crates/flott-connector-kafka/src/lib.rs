@@ -12,18 +12,18 @@
 //! simulated broker; an offset is a position only when the record before it was handed on; a transaction that a checkpoint holds is
 //! ended by its name, producer and epoch, and by nothing else.
 //!
-//! Reading order: `source` and `sink` (what users see), `record`, `offsets`, `enumerator`, `split`, `reader`; `writer`, `transactional`,
+//! Reading order: `source` and `sink` (what users see), `config`, `record`, `offsets`, `enumerator`, `split`, `reader`; `writer`, `transactional`,
 //! `name`, `committer`; `client`.
 
 #![deny(missing_docs)]
 
 pub mod client;
 mod committer;
+mod config;
 mod dead_letter;
 mod enumerator;
 mod name;
 mod offsets;
-mod properties;
 mod reader;
 mod record;
 mod sink;
@@ -34,11 +34,12 @@ mod tests;
 mod transactional;
 mod writer;
 
+pub use config::{DeliveryGuarantee, KafkaPartitioner, PartitionOf, TopicSelection};
 pub use dead_letter::DeadLetter;
 pub use offsets::{OffsetResetStrategy, OffsetsInitializer, TopicPartition};
 pub use reader::KafkaReader;
 pub use record::{Header, KafkaRecord, Message, RecordDeserializer, RecordSchema};
-pub use sink::{DeliveryGuarantee, KafkaPartitioner, KafkaSink, PartitionOf};
-pub use source::{KafkaSource, TopicSelection};
+pub use sink::KafkaSink;
+pub use source::KafkaSource;
 pub use split::KafkaSplit;
 pub use writer::KafkaWriter;

@@ -1,6 +1,7 @@
 //! Reads partitions.
 
 use crate::client::{Client, Consumer, Fetched, OffsetPosition, PartitionHandle};
+use crate::config::ReaderOptions;
 use crate::offsets::TopicPartition;
 use crate::record::{DecodesMessage, RecordDeserializer};
 use crate::split::KafkaSplit;
@@ -12,12 +13,6 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-
-/// What a reader is told by the source.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ReaderOptions {
-    pub(crate) commits_offsets: bool,
-}
 
 /// A partition that is read.
 struct Reading {

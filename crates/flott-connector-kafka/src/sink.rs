@@ -2,12 +2,12 @@
 
 use crate::client::{Client, Cluster};
 use crate::committer::KafkaCommitter;
-use crate::properties::Properties;
+use crate::config::{DeliveryGuarantee, KafkaPartitioner, Properties, SinkConfig, Topic};
 use crate::record::Header;
 use crate::transactional::Transactions;
 use crate::writer::{Destination, Encoder, KafkaWriter};
 use flott_api::message::SerializationSchema;
-use flott_api::{Committer, Sink, SinkContext, UserResult};
+use flott_api::{Committer, Sink, SinkContext};
 use flott_types::{Error, Result};
 use std::fmt;
 use std::sync::Arc;
@@ -18,91 +18,6 @@ use tracing::warn;
 const TRANSACTION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15 * 60);
 /// What a restart may take beside the checkpoints themselves.
 const RECOVERY_ALLOWANCE: Duration = Duration::from_secs(60);
-
-/// What is promised: `sink.delivery-guarantee`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DeliveryGuarantee {
-    /// Nothing: records may be lost or written twice.
-    None,
-    /// A checkpoint is complete only when the brokers have all records before it. After a restart those since the restored checkpoint are written
-    /// again.
-    #[default]
-    AtLeastOnce,
-    /// Records are written in transactions, which are committed when their checkpoint is complete.
-    ExactlyOnce,
-}
-
-/// The number of a partition, of so many, for a key.
-pub type PartitionOf = Arc<dyn Fn(Option<&[u8]>, u32) -> u32 + Send + Sync>;
-
-/// Which partition of its topic a record goes to: `sink.partitioner`.
-#[derive(Clone, Default)]
-pub enum KafkaPartitioner {
-    /// By the hash of the key as Kafka's own clients do it; anywhere without a key.
-    #[default]
-    Default,
-    /// All records of a subtask to one partition.
-    Fixed,
-    /// In turn.
-    RoundRobin,
-    /// What a function of the key and the number of partitions says.
-    Custom(PartitionOf),
-}
-
-impl fmt::Debug for KafkaPartitioner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Default => "Default",
-            Self::Fixed => "Fixed",
-            Self::RoundRobin => "RoundRobin",
-            Self::Custom(_) => "Custom",
-        })
-    }
-}
-
-/// Says something of a record.
-pub(crate) type Of<T, R> = Arc<dyn Fn(&T) -> R + Send + Sync>;
-
-/// Writes the key of a record.
-pub(crate) type KeyEncoder<T> = Box<dyn FnMut(&T, &mut Vec<u8>) -> UserResult + Send>;
-
-/// What writers are made from.
-pub(crate) struct SinkConfig<T> {
-    pub(crate) topic: Option<Topic<T>>,
-    pub(crate) value: Arc<dyn SerializationSchema<T>>,
-    pub(crate) key: Option<Arc<dyn Fn() -> Result<KeyEncoder<T>> + Send + Sync>>,
-    pub(crate) headers: Option<Of<T, Vec<Header>>>,
-    pub(crate) is_tombstone: Option<Of<T, bool>>,
-    pub(crate) partitioner: KafkaPartitioner,
-}
-
-/// Where records go.
-pub(crate) enum Topic<T> {
-    Named(String),
-    Of(Of<T, String>),
-}
-
-impl<T> Clone for Topic<T> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Named(name) => Self::Named(name.clone()),
-            Self::Of(f) => Self::Of(Arc::clone(f)),
-        }
-    }
-}
-
-impl<T> Clone for SinkConfig<T> {
-    fn clone(&self) -> Self {
-        Self {
-            topic: self.topic.clone(),
-            value: Arc::clone(&self.value),
-            key: self.key.clone(),
-            headers: self.headers.clone(),
-            is_tombstone: self.is_tombstone.clone(),
-            partitioner: self.partitioner.clone(),
-        }
-    }
-}
 
 /// Writes records to topics of Apache Kafka.
 ///

@@ -1,45 +1,22 @@
 //! What users see: the source and its options.
 
 use crate::client::{Client, Cluster};
-use crate::enumerator::{EnumeratorOptions, KafkaEnumerator};
+use crate::config::{EnumeratorOptions, Properties, ReaderOptions, TopicSelection};
+use crate::enumerator::KafkaEnumerator;
 use crate::offsets::{OffsetsInitializer, TopicPartition};
-use crate::properties::Properties;
-use crate::reader::{KafkaReader, ReaderOptions};
+use crate::reader::KafkaReader;
 use crate::record::{KafkaRecord, RecordSchema, ValueOnly, Whole};
 use crate::split::KafkaSplit;
 use flott_api::message::DeserializationSchema;
 use flott_api::{Boundedness, EnumeratorInit, Source, SourceReader, SourceReaderContext, SplitEnumerator};
 use flott_types::{Data, Error, Result};
 use regex_lite::Regex;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// As in Flink.
 const DISCOVERY_INTERVAL_DEFAULT: Duration = Duration::from_secs(5 * 60);
-
-/// Which topics are read.
-#[derive(Clone, Debug)]
-pub enum TopicSelection {
-    /// These; each must exist.
-    Topics(BTreeSet<String>),
-    /// Those whose whole name matches, also such as are created later.
-    Pattern(Regex),
-    /// These partitions and no others.
-    Partitions(BTreeSet<TopicPartition>),
-}
-
-impl TopicSelection {
-    /// Whether the topic is one of them.
-    pub fn contains(&self, topic: &str) -> bool {
-        match self {
-            Self::Topics(topics) => topics.contains(topic),
-            Self::Pattern(pattern) => pattern.find(topic).is_some_and(|found| found.as_str() == topic),
-            Self::Partitions(partitions) => partitions.iter().any(|partition| partition.topic == topic),
-        }
-    }
-}
 
 /// Reads topics of Apache Kafka: one split a partition.
 ///
@@ -155,6 +132,15 @@ impl<T: Data> KafkaSource<T> {
     #[must_use]
     pub fn bounded(self, stopping: OffsetsInitializer) -> Self {
         Self { stopping: Some((stopping, Boundedness::Bounded)), ..self }
+    }
+
+    /// Reads each partition up to these offsets, which are found when the job starts, or finds the partition: Flink's `setUnbounded`.
+    ///
+    /// The source stays unbounded: it goes on to look for partitions, and ends only if it does not
+    /// ([`KafkaSource::partition_discovery_interval`] `None`, or single [`KafkaSource::partitions`]).
+    #[must_use]
+    pub fn unbounded_until(self, stopping: OffsetsInitializer) -> Self {
+        Self { stopping: Some((stopping, Boundedness::ContinuousUnbounded)), ..self }
     }
 
     /// How often to look for new partitions and, with a pattern, topics; `None` for never: `scan.topic-partition-discovery.interval`. What is

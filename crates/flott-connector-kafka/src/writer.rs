@@ -1,9 +1,9 @@
 //! Writes the records of one subtask.
 
 use crate::client::{Client, OutgoingRecord, Producer, SendOutcome};
+use crate::config::TopicSelection;
+use crate::config::{KafkaPartitioner, KeyEncoder, Of, SinkConfig, Topic};
 use crate::record::Header;
-use crate::sink::{KafkaPartitioner, KeyEncoder, Of, SinkConfig, Topic};
-use crate::source::TopicSelection;
 use crate::transactional::Transactions;
 use flott_api::message::MessageEncoder;
 use flott_api::{BadRecords, SinkWriter, UserResult};

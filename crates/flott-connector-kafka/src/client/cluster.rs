@@ -3,11 +3,11 @@
 use super::consumer::{Context, RdConsumer};
 use super::coordinator::Coordinators;
 use super::error::{FIRST_WAIT, cannot, passes};
-use super::producer::RdProducer;
+use super::producer::{RdProducer, delivery_limit};
 use super::{Client, CommitOutcome, Consumer, OffsetPosition, Producer, TransactionHandle};
+use crate::config::Properties;
+use crate::config::TopicSelection;
 use crate::offsets::TopicPartition;
-use crate::properties::Properties;
-use crate::source::TopicSelection;
 use flott_types::{Error, ErrorKind, Result};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
@@ -259,7 +259,7 @@ impl Client for Cluster {
         if let Some(id) = transactional_id {
             config.set("transactional.id", id);
         }
-        let mut producer = RdProducer::new(&config)?;
+        let mut producer = RdProducer::new(&config, delivery_limit(&self.properties))?;
         if let Some(id) = transactional_id {
             producer.begin_transaction(id, self.properties.request_timeout())?;
         }

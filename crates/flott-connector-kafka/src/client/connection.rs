@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "the seam has no connection that can be written to")]
 
 use super::answers::{Asked, fits};
-use crate::properties::{Properties, Security};
+use crate::config::{Properties, Security};
 use bytes::{Bytes, BytesMut};
 use flott_scram::{Scram, ScramError, ScramHash};
 use flott_types::Error;

@@ -8,7 +8,7 @@
 use super::answers::Asked;
 use super::connection::{Connection, Refusal};
 use super::{CommitOutcome, TransactionHandle};
-use crate::properties::Properties;
+use crate::config::Properties;
 use flott_types::{Error, ErrorKind, Result};
 use kafka_protocol::messages::describe_transactions_response::TransactionState;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;

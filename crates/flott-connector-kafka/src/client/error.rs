@@ -1,6 +1,6 @@
 //! Errors of the client library as ours.
 
-use crate::properties::is_secret;
+use crate::config::is_secret;
 use flott_types::{Error, ErrorKind};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -73,10 +73,23 @@ pub(super) fn cannot(what: &str, error: KafkaError) -> Error {
             ErrorKind::UserError,
             ": transaction.timeout.ms is longer than the brokers allow: raise their transaction.max.timeout.ms, or lower it",
         ),
-        Some(Code::MessageSizeTooLarge) => (
-            ErrorKind::UserError,
+        // What the brokers do not take now they do not take when it comes again.
+        Some(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge) => (
+            ErrorKind::FailJob,
             ": the brokers take no record of this size; set the property message.max.bytes of the sink to what they and the topic take (message.max.bytes, \
              max.message.bytes), so that on_error of the sink decides about such records before they are sent",
+        ),
+        Some(Code::MessageTimedOut) => (
+            ErrorKind::Retry,
+            ": the brokers have not taken it for delivery.timeout.ms (5 min unless set): they are away, too slow, or there is no such topic",
+        ),
+        Some(Code::InvalidRecord) => (
+            ErrorKind::FailJob,
+            ": the brokers take no such record in this topic: one that is compacted takes none without a key",
+        ),
+        Some(Code::InvalidTimestamp) => (
+            ErrorKind::FailJob,
+            ": the topic takes no record with a timestamp so far from now (message.timestamp.before.max.ms, message.timestamp.after.max.ms)",
         ),
         Some(Code::ProducerFenced | Code::Fenced | Code::InvalidProducerEpoch) => {
             (ErrorKind::Fenced, ": another attempt has taken over")

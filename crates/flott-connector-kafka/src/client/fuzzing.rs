@@ -3,7 +3,7 @@
 use super::connection::Connection;
 use super::coordinator::Coordinators;
 use super::{CommitOutcome, TransactionHandle};
-use crate::properties::Properties;
+use crate::config::Properties;
 use flott_types::Result;
 use std::io::{self, Cursor, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -6,7 +6,7 @@
 )]
 
 use super::connection::Refusal;
-use crate::properties::Properties;
+use crate::config::Properties;
 use flott_types::Error;
 use openssl::error::ErrorStack;
 use openssl::pkey::PKey;

@@ -4,9 +4,9 @@ use crate::client::{
     Client, CommitOutcome, Consumer, Fetched, OffsetPosition, OutgoingRecord, PartitionHandle, Producer,
     SendOutcome, TransactionHandle,
 };
+use crate::config::TopicSelection;
 use crate::offsets::TopicPartition;
 use crate::record::{Header, Message};
-use crate::source::TopicSelection;
 use flott_testkit::broker::{
     BrokerError, BrokerRecord, Isolation, ProducerIdentity, SimBroker, TransactionDescription,
     TransactionState,

@@ -264,17 +264,65 @@ pub(crate) fn records_that_are_too_large_are_left_out_or_fail_with_what_to_do(br
             let expected = (on_error == OnError::SideOutput).then_some((expected.0.as_str(), expected.1));
             assert!(texts.eq(expected), "{guarantee:?}: {letters:?}");
         }
-        let (topic, dir) = (name("larger"), tempfile::tempdir().unwrap());
-        topics.create(&topic, 1);
+        refused_by_the_broker(&servers, guarantee);
+    }
+}
+
+/// No restart would help: the job ends at once, though its restart strategy has many to give.
+fn refused_by_the_broker(servers: &str, guarantee: DeliveryGuarantee) {
+    let topics = Topics::at(servers);
+    let refused = |what: &str, settings: &[(&str, &str)], record: String, parts: &[&str]| {
+        let (topic, dir) = (name(what), tempfile::tempdir().unwrap());
+        topics.create_with(&topic, 1, settings);
         let mut env = environment(dir.path(), 1);
-        env.set(options::RESTART_STRATEGY, Some(RestartStrategyType::None));
-        let sink = KafkaSink::new(&servers, StringFormat)
+        env.set(options::RESTART_STRATEGY, Some(RestartStrategyType::FixedDelay));
+        env.set(options::RESTART_FIXED_DELAY_ATTEMPTS, 1_000);
+        env.set(options::RESTART_FIXED_DELAY_DELAY, Duration::from_millis(50));
+        let sink = KafkaSink::new(servers, StringFormat)
             .topic(&topic)
             .delivery_guarantee(guarantee)
             .property("message.max.bytes", "5000000")
             .property("compression.type", "none");
-        env.from_collection(vec!["x".repeat(2_000_000)]).sink_to_with(sink, OnError::Skip);
-        let error = env.execute("larger").unwrap_err().report();
-        says(&error, &[&topic, "set the property message.max.bytes"]);
+        env.from_collection(vec!["first".to_owned(), record]).sink_to_with(sink, OnError::Skip);
+        let job = env.execute_async(what).unwrap();
+        assert!(wait_until(LIMIT, || job.status().is_terminal()), "{what}: it goes on");
+        assert_eq!(job.counts().restarts, 0, "{what}");
+        let error = job.wait().unwrap_err();
+        assert_eq!(error.kind(), flott::ErrorKind::FailJob, "{what}");
+        says(&error.report(), &[&topic]);
+        says(&error.report(), parts);
+    };
+    refused("larger", &[], "x".repeat(2_000_000), &["set the property message.max.bytes"]);
+    refused("compacted", &[("cleanup.policy", "compact")], "second".to_owned(), &["none without a key"]);
+}
+
+/// Nothing is forwarded, on connections that stay open: who writes waits for as long as it was told, and says that.
+pub(crate) fn a_sink_does_not_wait_for_ever_for_brokers_that_say_nothing(broker: &mut Kafka) {
+    for guarantee in [DeliveryGuarantee::AtLeastOnce, DeliveryGuarantee::ExactlyOnce] {
+        let (topics, topic, dir) =
+            (Topics::at(broker.bootstrap_servers()), name("stalled"), tempfile::tempdir().unwrap());
+        topics.create(&topic, 1);
+        let mut env = environment(dir.path(), 1);
+        env.set(options::RESTART_STRATEGY, Some(RestartStrategyType::None));
+        let sink = KafkaSink::new(broker.proxied_servers(), StringFormat)
+            .topic(&topic)
+            .delivery_guarantee(guarantee)
+            .property("delivery.timeout.ms", "1500")
+            .property("socket.timeout.ms", "1000")
+            .property("request.timeout.ms", "1000");
+        let numbers = GeneratorSource::new(|n| n, None).rate_per_second(200.0);
+        env.from_source(numbers, WatermarkStrategy::no_watermarks(), "numbers")
+            .map(|number: u64| number.to_string())
+            .sink_to(sink);
+        let job = env.execute_async("stalled").unwrap();
+        let reader = topics.reader(&topic, "read_uncommitted");
+        assert!(wait_until(LIMIT, || reader.poll(Duration::from_millis(50)).is_some()), "it writes nothing");
+        broker.proxy().set_stalled(true);
+        let ends = wait_until(LIMIT, || job.status().is_terminal());
+        broker.proxy().set_stalled(false);
+        assert!(ends, "{guarantee:?}: it waits");
+        let error = job.wait().unwrap_err();
+        assert_eq!(error.kind(), flott::ErrorKind::Retry, "{guarantee:?}: {}", error.report());
+        says(&error.report(), &[&topic, "delivery.timeout.ms"]);
     }
 }

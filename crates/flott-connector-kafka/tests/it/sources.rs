@@ -1,6 +1,7 @@
 //! Where the source starts, where it ends, what it finds and what it tells.
 
 use crate::jobs::environment;
+use crate::mistakes::{reads, says};
 use crate::topics::{LIMIT, Topics, committed_offsets, name};
 use flott::connectors::kafka::{
     DeadLetter, KafkaSource, OffsetResetStrategy, OffsetsInitializer, TopicPartition,
@@ -77,6 +78,73 @@ pub(crate) fn every_start_and_every_end_is_found(broker: &mut Kafka) {
     assert_eq!(stop(OffsetsInitializer::offsets(stopping)), numbers(0..6));
     let one = source(&servers, &topic).partitions([TopicPartition::new(&topic, 1)]).bounded(latest());
     assert_eq!(read(one, 1).len(), 10);
+}
+
+pub(crate) fn a_read_ends_where_its_group_has_been(broker: &mut Kafka) {
+    let servers = broker.bootstrap_servers();
+    let (topics, topic, group) = (Topics::at(&servers), name("until-group"), name("group"));
+    topics.create(&topic, 2);
+    topics.produce(&topic, 0, numbers(0..10));
+    topics.produce(&topic, 1, numbers(10..20));
+    let commit = |partition, offset| {
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(&topic, partition, Offset::Offset(offset)).unwrap();
+        topics.of_group(&group).commit(&offsets, CommitMode::Sync).unwrap();
+    };
+    let until = |otherwise| {
+        let stopping = OffsetsInitializer::committed_offsets(otherwise);
+        source(&servers, &topic).group_id(&group).bounded(stopping)
+    };
+    commit(0, 4);
+    let expected = numbers(0..4);
+    assert_eq!(read(until(OffsetResetStrategy::Earliest), 2), expected, "partition 1 ends before it begins");
+    let expected = [expected, numbers(10..20)].concat();
+    assert_eq!(read(until(OffsetResetStrategy::Latest), 2), expected, "partition 1 ends where it is now");
+    says(&reads(until(OffsetResetStrategy::None)), &[&format!("{topic}-1"), "no offset"]);
+    commit(1, 3);
+    let expected = [numbers(0..4), numbers(10..13)].concat();
+    assert_eq!(read(until(OffsetResetStrategy::None), 2), expected);
+}
+
+pub(crate) fn an_unbounded_source_stops_at_its_offsets(broker: &mut Kafka) {
+    let servers = broker.bootstrap_servers();
+    let (topics, topic) = (Topics::at(&servers), name("until"));
+    topics.create(&topic, 2);
+    topics.produce(&topic, 0, numbers(0..10));
+    topics.produce(&topic, 1, numbers(10..20));
+    let start = |discovery_interval| {
+        let stopping =
+            [(0, 4), (1, 3)].map(|(partition, stop)| (TopicPartition::new(&topic, partition), stop));
+        let source = source(&servers, &topic)
+            .unbounded_until(OffsetsInitializer::offsets(stopping))
+            .partition_discovery_interval(discovery_interval);
+        let dir = tempfile::tempdir().unwrap();
+        let env = environment(dir.path(), 2);
+        let (sink, handle) = collect_sink();
+        env.from_source(source, WatermarkStrategy::no_watermarks(), "kafka").sink_to(sink);
+        (env.execute_async("until").unwrap(), handle, dir)
+    };
+    let expected = [numbers(0..4), numbers(10..13)].concat();
+    // No partition can come: it ends.
+    let (job, handle, _dir) = start(None);
+    job.wait().unwrap();
+    let mut seen: Vec<String> = handle.take();
+    seen.sort();
+    assert_eq!(seen, expected);
+    // One may: it does not, and checkpoints go on behind the offsets.
+    let (job, handle, _dir) = start(Some(Duration::from_millis(100)));
+    let mut seen = Vec::new();
+    assert!(wait_until(LIMIT, || {
+        seen.extend(handle.take());
+        seen.len() >= expected.len()
+    }));
+    let before = job.counts().completed_checkpoints;
+    assert!(wait_until(LIMIT, || job.counts().completed_checkpoints > before + 2), "{:?}", job.status());
+    assert!(job.canceler().try_cancel());
+    job.wait().unwrap();
+    seen.extend(handle.take());
+    seen.sort();
+    assert_eq!(seen, expected);
 }
 
 /// FLINK-34470: the last offsets are of an aborted transaction and of what ends it.

@@ -45,7 +45,13 @@ impl Topics {
 
     /// Makes a topic and waits until the broker shows it.
     pub(crate) fn create(&self, topic: &str, n_partitions: i32) {
+        self.create_with(topic, n_partitions, &[]);
+    }
+
+    /// The same with settings of the topic.
+    pub(crate) fn create_with(&self, topic: &str, n_partitions: i32, settings: &[(&str, &str)]) {
         let new = NewTopic::new(topic, n_partitions, TopicReplication::Fixed(1));
+        let new = settings.iter().fold(new, |new, (name, value)| new.set(name, value));
         let made = block_on(self.admin().create_topics(&[new], &AdminOptions::new())).unwrap();
         assert!(made.iter().all(Result::is_ok), "{made:?}");
         self.wait_for_partitions(topic, n_partitions as usize);

@@ -1,10 +1,138 @@
-//! Options of the Kafka client: `properties.*` of Flink.
+//! What a source and a sink are told: their options, and those of the client, `properties.*` of Flink.
 
+use crate::offsets::{OffsetsInitializer, TopicPartition};
+use crate::record::Header;
+use flott_api::UserResult;
+use flott_api::message::SerializationSchema;
 use flott_types::{Error, Result};
 use rdkafka::ClientConfig;
-use std::collections::BTreeMap;
+use regex_lite::Regex;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// Which topics are read.
+#[derive(Clone, Debug)]
+pub enum TopicSelection {
+    /// These; each must exist.
+    Topics(BTreeSet<String>),
+    /// Those whose whole name matches, also such as are created later.
+    Pattern(Regex),
+    /// These partitions and no others.
+    Partitions(BTreeSet<TopicPartition>),
+}
+
+impl TopicSelection {
+    /// Whether the topic is one of them.
+    pub fn contains(&self, topic: &str) -> bool {
+        match self {
+            Self::Topics(topics) => topics.contains(topic),
+            Self::Pattern(pattern) => pattern.find(topic).is_some_and(|found| found.as_str() == topic),
+            Self::Partitions(partitions) => partitions.iter().any(|partition| partition.topic == topic),
+        }
+    }
+}
+
+/// What an enumerator is told by the source.
+#[derive(Clone, Debug)]
+pub(crate) struct EnumeratorOptions {
+    pub(crate) topics: TopicSelection,
+    pub(crate) starting: OffsetsInitializer,
+    pub(crate) stopping: Option<OffsetsInitializer>,
+    pub(crate) discovery_interval: Option<Duration>,
+}
+
+/// What a reader is told by the source.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReaderOptions {
+    pub(crate) commits_offsets: bool,
+}
+
+/// What is promised: `sink.delivery-guarantee`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeliveryGuarantee {
+    /// Nothing: records may be lost or written twice.
+    None,
+    /// A checkpoint is complete only when the brokers have all records before it. After a restart those since the restored checkpoint are written
+    /// again.
+    #[default]
+    AtLeastOnce,
+    /// Records are written in transactions, which are committed when their checkpoint is complete.
+    ExactlyOnce,
+}
+
+/// The number of a partition, of so many, for a key.
+pub type PartitionOf = Arc<dyn Fn(Option<&[u8]>, u32) -> u32 + Send + Sync>;
+
+/// Which partition of its topic a record goes to: `sink.partitioner`.
+#[derive(Clone, Default)]
+pub enum KafkaPartitioner {
+    /// By the hash of the key as Kafka's own clients do it; anywhere without a key.
+    #[default]
+    Default,
+    /// All records of a subtask to one partition.
+    Fixed,
+    /// In turn.
+    RoundRobin,
+    /// What a function of the key and the number of partitions says.
+    Custom(PartitionOf),
+}
+
+impl fmt::Debug for KafkaPartitioner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Default => "Default",
+            Self::Fixed => "Fixed",
+            Self::RoundRobin => "RoundRobin",
+            Self::Custom(_) => "Custom",
+        })
+    }
+}
+
+/// Says something of a record.
+pub(crate) type Of<T, R> = Arc<dyn Fn(&T) -> R + Send + Sync>;
+
+/// Writes the key of a record.
+pub(crate) type KeyEncoder<T> = Box<dyn FnMut(&T, &mut Vec<u8>) -> UserResult + Send>;
+
+/// What writers are made from.
+pub(crate) struct SinkConfig<T> {
+    pub(crate) topic: Option<Topic<T>>,
+    pub(crate) value: Arc<dyn SerializationSchema<T>>,
+    pub(crate) key: Option<Arc<dyn Fn() -> Result<KeyEncoder<T>> + Send + Sync>>,
+    pub(crate) headers: Option<Of<T, Vec<Header>>>,
+    pub(crate) is_tombstone: Option<Of<T, bool>>,
+    pub(crate) partitioner: KafkaPartitioner,
+}
+
+/// Where records go.
+pub(crate) enum Topic<T> {
+    Named(String),
+    Of(Of<T, String>),
+}
+
+impl<T> Clone for Topic<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Named(name) => Self::Named(name.clone()),
+            Self::Of(f) => Self::Of(Arc::clone(f)),
+        }
+    }
+}
+
+impl<T> Clone for SinkConfig<T> {
+    fn clone(&self) -> Self {
+        Self {
+            topic: self.topic.clone(),
+            value: Arc::clone(&self.value),
+            key: self.key.clone(),
+            headers: self.headers.clone(),
+            is_tombstone: self.is_tombstone.clone(),
+            partitioner: self.partitioner.clone(),
+        }
+    }
+}
 
 /// How long a request to the cluster may take: the default of `request.timeout.ms`.
 const REQUEST_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
