@@ -1,7 +1,7 @@
 //! The source and the sink against a real Apache Kafka: `cargo xtask ci kafka`.
 //!
-//! There is a broker to install, start and stop. Where it cannot be had the tests are skipped, and that is said with the reason, instead of that
-//! they passed. A job to be killed is this binary again.
+//! There is a broker to install, start and stop, and for some a schema registry. Where they cannot be had the tests are skipped, and that is said
+//! with the reason, instead of that they passed. A job to be killed is this binary again.
 
 #![expect(
     clippy::disallowed_methods,
@@ -13,15 +13,17 @@
 
 mod contract;
 mod event_time;
+mod formats;
 mod jobs;
 mod kills;
 mod mistakes;
+mod registry;
 mod secured;
 mod sinks;
 mod sources;
 mod topics;
 
-use flott_services::{Kafka, Test, run_tests, tests};
+use flott_services::{Kafka, SchemaRegistryServer, Test, run_tests, tests};
 use std::process::ExitCode;
 
 const TESTS: &[Test<Kafka>] = tests![
@@ -32,6 +34,8 @@ const TESTS: &[Test<Kafka>] = tests![
     sources::new_partitions_and_topics_are_found,
     sources::committed_offsets_follow_checkpoints,
     sources::bad_records_go_to_dead_letters_with_their_positions,
+    formats::records_of_each_format_go_through_topics,
+    formats::values_stand_in_topics_as_their_formats_say,
     event_time::each_partition_has_an_event_time_of_its_own,
     sinks::records_keep_keys_headers_and_timestamps,
     sinks::what_a_dead_attempt_left_open_is_aborted,
@@ -56,16 +60,42 @@ const TESTS: &[Test<Kafka>] = tests![
     kills::a_job_outlives_a_broker_that_is_killed,
 ];
 
+/// Those that also need a schema registry.
+const REGISTRY_TESTS: &[Test<Servers>] = tests![
+    registry::avro_of_several_versions_is_read_as_the_readers,
+    registry::protobuf_of_several_versions_is_read_as_the_readers,
+    registry::schemas_that_use_others_are_found,
+    registry::what_the_registry_refuses_is_told,
+    registry::schemas_that_the_registry_does_not_have_make_bad_records,
+    registry::a_registry_that_is_away_is_asked_again,
+];
+
 /// Checks fast what is asked of a transaction that is late.
 const SETTINGS: &[(&str, &str)] = &[
     ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "500"),
     ("transaction.max.timeout.ms", "7200000"),
 ];
 
+/// A broker, and a registry of the schemas of its messages.
+pub(crate) struct Servers {
+    pub(crate) broker: Kafka,
+    pub(crate) registry: SchemaRegistryServer,
+}
+
+impl Servers {
+    fn start() -> Result<Self, String> {
+        Ok(Self { broker: Kafka::start(SETTINGS)?, registry: SchemaRegistryServer::start()? })
+    }
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let Some(("child", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         return jobs::child(rest);
     }
-    run_tests("an Apache Kafka", "kafka", TESTS, || Kafka::start_secured(SETTINGS))
+    let codes = [
+        run_tests("an Apache Kafka", "kafka", TESTS, || Kafka::start_secured(SETTINGS)),
+        run_tests("an Apache Kafka and a schema registry", "kafka", REGISTRY_TESTS, Servers::start),
+    ];
+    codes.into_iter().find(|code| *code != ExitCode::SUCCESS).unwrap_or(ExitCode::SUCCESS)
 }

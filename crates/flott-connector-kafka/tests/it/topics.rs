@@ -89,6 +89,14 @@ impl Topics {
         flush(&producer);
     }
 
+    /// Writes one record, of any bytes, to the first partition and waits for the broker.
+    pub(crate) fn produce_bytes(&self, topic: &str, value: &[u8]) {
+        let producer = self.producer();
+        let record = BaseRecord::<(), [u8]>::to(topic).partition(0).payload(value);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+        flush(&producer);
+    }
+
     /// Writes records in a transaction and aborts it: their offsets, and that of the end, hold no record.
     pub(crate) fn produce_aborted(
         &self,
@@ -231,6 +239,18 @@ impl Reader {
             // The broker may be away for a while.
             Some(Err(_)) | None => None,
         }
+    }
+
+    /// The first `n` values, in the order of their offsets if there is one partition.
+    pub(crate) fn bytes(&self, n: usize) -> Vec<Vec<u8>> {
+        let mut values = Vec::new();
+        wait_for("records", || {
+            if let Some(message) = self.poll(Duration::from_millis(50)) {
+                values.push(message.payload().unwrap_or_default().to_vec());
+            }
+            values.len() == n
+        });
+        values
     }
 
     /// What there is, sorted: until nothing has come for a while behind `n` of them, or for `limit`.
