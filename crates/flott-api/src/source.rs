@@ -83,9 +83,12 @@ pub struct EnumeratorInit {
     /// The snapshot of an earlier enumerator, after a restart.
     pub restored: Option<Vec<u8>>,
     /// Where to start if nothing was restored. An enumerator hands out exactly the splits of [`StartingPosition::splits`], or refuses by
-    /// name; a point in time it may take as a hint what need not be read: the engine leaves out what is earlier. What it makes of the position
-    /// is in its snapshot, and never decided a second time.
+    /// name; a point in time it may take as a hint what need not be read, if `has_own_timestamps`: the engine leaves out what is earlier. What it makes
+    /// of the position is in its snapshot, and never decided a second time.
     pub start: StartingPosition,
+    /// Whether the event time of records is the timestamp that the source gives them. If not, the program takes it from the record, and no
+    /// index of the source by time says what is earlier.
+    pub has_own_timestamps: bool,
     /// Whether the job takes checkpoints by itself.
     pub takes_checkpoints: bool,
 }

@@ -30,7 +30,7 @@ pub trait SplitSource: Send + Sync + 'static {
     fn splits(&self, parallelism: u32) -> Result<Vec<Self::Split>>;
 
     /// The splits of a job that starts at a point in event time: those of [`SplitSource::splits`], which may stand behind records that
-    /// are certainly earlier. The engine leaves out what else is earlier.
+    /// are certainly earlier by the timestamps of the source; not asked if the program assigns others. The engine leaves out what else is earlier.
     ///
     /// # Errors
     /// As [`SplitSource::splits`].
@@ -105,7 +105,9 @@ impl<S: SplitSource + Clone> Source for S {
                 ));
             }
             (Some(splits), _) => splits,
-            (None, StartingPosition::Timestamp(from)) => self.splits_from(init.parallelism, from)?,
+            (None, StartingPosition::Timestamp(from)) if init.has_own_timestamps => {
+                self.splits_from(init.parallelism, from)?
+            }
             (None, _) => self.splits(init.parallelism)?,
         };
         Ok(Box::new(StaticSplitEnumerator::new(splits)))

@@ -111,6 +111,19 @@ impl<S: Source> SourceDriver<S> {
         Self::start_from(source, env, parallelism, None, start)
     }
 
+    /// Starts `source` at a point in the event time of a program that takes it from the records.
+    ///
+    /// # Errors
+    /// What the source returns.
+    pub fn start_at_assigned_time(source: &S, env: &Env, parallelism: u32, from: Timestamp) -> Result<Self> {
+        let init = EnumeratorInit {
+            start: StartingPosition::Timestamp(from),
+            has_own_timestamps: false,
+            ..Self::init(env, parallelism)
+        };
+        Self::start_with(source, init, Vec::new())
+    }
+
     fn start_from(
         source: &S,
         env: &Env,
@@ -122,8 +135,22 @@ impl<S: Source> SourceDriver<S> {
             Some(snapshot) => (Some(snapshot.enumerator), snapshot.splits),
             None => (None, Vec::new()),
         };
-        let takes_checkpoints = true;
-        let init = EnumeratorInit { env: env.clone(), parallelism, restored, start, takes_checkpoints };
+        Self::start_with(source, EnumeratorInit { restored, start, ..Self::init(env, parallelism) }, splits)
+    }
+
+    fn init(env: &Env, parallelism: u32) -> EnumeratorInit {
+        EnumeratorInit {
+            env: env.clone(),
+            parallelism,
+            restored: None,
+            start: StartingPosition::Earliest,
+            has_own_timestamps: true,
+            takes_checkpoints: true,
+        }
+    }
+
+    fn start_with(source: &S, init: EnumeratorInit, splits: Vec<S::Split>) -> Result<Self> {
+        let (env, parallelism) = (init.env.clone(), init.parallelism);
         let enumerator = source.create_enumerator(init)?;
         let readers = (0..parallelism)
             .map(|idx| {

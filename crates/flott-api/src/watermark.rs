@@ -150,6 +150,13 @@ pub enum TimestampMode<T> {
     Ingestion,
 }
 
+impl<T> TimestampMode<T> {
+    /// Whether timestamps are those of the source.
+    pub fn is_source(&self) -> bool {
+        matches!(self, Self::Source)
+    }
+}
+
 impl<T> fmt::Debug for TimestampMode<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

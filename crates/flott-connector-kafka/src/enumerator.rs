@@ -74,7 +74,7 @@ impl KafkaEnumerator {
                 enumerator.is_held = enumerator.options.stopping.is_some() && init.takes_checkpoints;
             }
             (None, None) => {
-                enumerator.decide(&init.start)?;
+                enumerator.decide(&init.start, init.has_own_timestamps)?;
                 enumerator.is_held = init.takes_checkpoints;
             }
         }
@@ -98,11 +98,16 @@ impl KafkaEnumerator {
         Ok(())
     }
 
-    /// Decides for all partitions where they start and end.
-    fn decide(&mut self, start: &StartingPosition) -> Result<()> {
+    /// Decides for all partitions where they start and end. The broker finds a time by its own timestamps: if the program has others, what is
+    /// early there may be late for it, and is left to the engine to leave out.
+    fn decide(&mut self, start: &StartingPosition, has_own_timestamps: bool) -> Result<()> {
         let partitions = self.client.partitions(&self.options.topics)?;
         let starting = match start {
-            StartingPosition::Timestamp(from) => OffsetsInitializer::timestamp(*from),
+            StartingPosition::Timestamp(from) if has_own_timestamps => OffsetsInitializer::timestamp(*from),
+            StartingPosition::Timestamp(_) if self.options.starting.is_timestamp() => {
+                self.options.starting.clone()
+            }
+            StartingPosition::Timestamp(_) => OffsetsInitializer::earliest(),
             StartingPosition::Earliest | StartingPosition::Positions(_) => self.options.starting.clone(),
         };
         let starts = starting.resolve(self.client.as_ref(), &partitions)?;

@@ -79,6 +79,11 @@ impl OffsetsInitializer {
         Self(Mode::Specific(offsets.into_iter().collect(), OffsetResetStrategy::Earliest))
     }
 
+    /// Whether the user has named a time of the broker.
+    pub(crate) fn is_timestamp(&self) -> bool {
+        matches!(self.0, Mode::At(OffsetPosition::Timestamp(_)))
+    }
+
     /// Finds the offsets: one for each partition.
     pub(crate) fn resolve(
         &self,

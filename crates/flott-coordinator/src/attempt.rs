@@ -325,6 +325,7 @@ impl Attempt {
                 parallelism: spec.parallelism,
                 restored: restored.take(),
                 start: spec.span.start.clone(),
+                has_own_timestamps: spec.has_own_timestamps,
                 takes_checkpoints,
             };
             let started = (spec.enumerator)(init).and_then(|mut new| {

@@ -46,6 +46,8 @@ pub struct SourceSpec {
     pub alignment: Option<WatermarkAlignment>,
     /// What is read of it.
     pub span: SourceSpan,
+    /// Whether event time is the timestamps that it gives.
+    pub has_own_timestamps: bool,
 }
 
 impl fmt::Debug for SourceSpec {

@@ -143,6 +143,7 @@ impl StreamExecutionEnvironment {
         let source = Arc::new(source);
         let alignment = strategy.alignment().cloned();
         let is_chain = source.is_chain();
+        let has_own_timestamps = strategy.timestamps().is_source();
         let factory = SourceFactory::new(Arc::clone(&source), strategy, on_error);
         let enumerator = enumerator_factory(source);
         let node = self.program.add_source(name, Arc::new(factory), |node| ProgramSource {
@@ -150,6 +151,7 @@ impl StreamExecutionEnvironment {
             enumerator,
             alignment,
             is_chain,
+            has_own_timestamps,
             start: None,
             until: None,
         });

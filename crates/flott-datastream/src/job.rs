@@ -340,6 +340,7 @@ pub(crate) fn launch(
             enumerator: Arc::clone(&source.enumerator),
             alignment: source.alignment.clone(),
             span: spans.get(&source.node).cloned().unwrap_or_default(),
+            has_own_timestamps: source.has_own_timestamps,
         })
     });
     let sources = sources.collect();

@@ -21,6 +21,7 @@ pub(crate) struct ProgramSource {
     pub(crate) enumerator: EnumeratorFactory,
     pub(crate) alignment: Option<WatermarkAlignment>,
     pub(crate) is_chain: bool,
+    pub(crate) has_own_timestamps: bool,
     /// What the program itself says is to be read of it.
     pub(crate) start: Option<StartingPosition>,
     pub(crate) until: Option<Until>,

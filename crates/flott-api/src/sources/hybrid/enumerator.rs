@@ -31,6 +31,7 @@ pub(super) struct HybridEnumerator<T> {
     links: Links<T>,
     env: Env,
     parallelism: u32,
+    has_own_timestamps: bool,
     takes_checkpoints: bool,
     current: u32,
     from: Option<Timestamp>,
@@ -64,7 +65,8 @@ impl SplitEnumeratorContext<InnerSplit> for Wanted {
 
 impl<T: Data> HybridEnumerator<T> {
     pub(super) fn new(links: Links<T>, init: EnumeratorInit) -> Result<Self> {
-        let EnumeratorInit { env, parallelism, restored, start, takes_checkpoints } = init;
+        let EnumeratorInit { env, parallelism, restored, start, has_own_timestamps, takes_checkpoints } =
+            init;
         let state = match restored {
             Some(bytes) => Some(flott_state::decode::<HybridState>(STATE, &bytes)?),
             None => None,
@@ -82,13 +84,21 @@ impl<T: Data> HybridEnumerator<T> {
             let n_sources = links.len();
             Error::user(format!("the hybrid source goes on with its source {current}, and has {n_sources}"))
         })?;
-        let init = EnumeratorInit { env: env.clone(), parallelism, restored, start, takes_checkpoints };
+        let init = EnumeratorInit {
+            env: env.clone(),
+            parallelism,
+            restored,
+            start,
+            has_own_timestamps,
+            takes_checkpoints,
+        };
         let inner = link.source.create_enumerator(init)?;
         let (waiting, no_more) = (BTreeSet::new(), BTreeSet::new());
         Ok(Self {
             links,
             env,
             parallelism,
+            has_own_timestamps,
             takes_checkpoints,
             current,
             from,
@@ -160,9 +170,14 @@ impl<T: Data> HybridEnumerator<T> {
             StartingPosition::Timestamp(from) => Some(from),
             StartingPosition::Earliest | StartingPosition::Positions(_) => None,
         };
-        let (env, parallelism, takes_checkpoints) =
-            (self.env.clone(), self.parallelism, self.takes_checkpoints);
-        let init = EnumeratorInit { env, parallelism, restored: None, start, takes_checkpoints };
+        let init = EnumeratorInit {
+            env: self.env.clone(),
+            parallelism: self.parallelism,
+            restored: None,
+            start,
+            has_own_timestamps: self.has_own_timestamps,
+            takes_checkpoints: self.takes_checkpoints,
+        };
         let created = link.source.create_enumerator(init);
         let in_source = |error: Error| error.context(format!("switching to source {}", self.current));
         self.inner = created.map_err(in_source)?;

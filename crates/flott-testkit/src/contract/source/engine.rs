@@ -99,6 +99,7 @@ impl<S: Source> Engine<S> {
             parallelism,
             restored: from.map(|from| from.enumerator.clone()),
             start: StartingPosition::Earliest,
+            has_own_timestamps: true,
             takes_checkpoints: true,
         };
         let enumerator = source.create_enumerator(init)?;
