@@ -16,9 +16,15 @@ pub struct BadRecord {
     pub split: SplitId,
     /// Of a source, where in the split: line, row, offset. Of a sink, which sink that is: its uid and subtask.
     pub position: String,
+    /// The key that the record has beside its bytes: that of a message of a broker. Of a sink, the one that it was to be written with.
+    pub key: Option<Vec<u8>>,
     /// Of a source, the bytes, as far as they are known. Of a sink, the record as JSON; one that JSON cannot say (a map whose keys are structs)
     /// as the engine keeps it in state. At most [`BadRecord::RAW_BYTES_MAX`].
     pub raw: Vec<u8>,
+    /// Whether `raw` is only the beginning, behind which bytes may be missing.
+    pub is_truncated: bool,
+    /// How many bytes there were; `None` if nobody has counted them, because the rest of a line that is too long was passed over.
+    pub original_len: Option<u64>,
     /// What was expected and what was found.
     pub message: String,
     /// When it was found, in milliseconds since the epoch: another time after a restart.
@@ -36,8 +42,9 @@ impl BadRecord {
         message: String,
         time: Timestamp,
     ) -> Self {
-        let raw = raw.get(..Self::RAW_BYTES_MAX).unwrap_or(raw).to_vec();
-        Self { split, position, raw, message, time }
+        let kept = raw.get(..Self::RAW_BYTES_MAX).unwrap_or(raw).to_vec();
+        let (is_truncated, original_len) = (kept.len() < raw.len(), Some(raw.len() as u64));
+        Self { split, position, key: None, raw: kept, is_truncated, original_len, message, time }
     }
 
     /// The error of a job that does not tolerate bad records.
@@ -121,6 +128,20 @@ impl BadRecords {
         record: &T,
         error: impl Into<BoxError>,
     ) -> UserResult {
+        self.reject_message(destination, None, record, error)
+    }
+
+    /// As [`BadRecords::reject`], of a record that was to be written with this key.
+    ///
+    /// # Errors
+    /// As [`BadRecords::reject`].
+    pub fn reject_message<T: 'static>(
+        &self,
+        destination: impl fmt::Display,
+        key: Option<&[u8]>,
+        record: &T,
+        error: impl Into<BoxError>,
+    ) -> UserResult {
         let error = error.into();
         if self.on_error == OnError::Fail {
             let problem = report(error.as_ref());
@@ -132,7 +153,8 @@ impl BadRecords {
         if self.on_error == OnError::SideOutput {
             let (split, raw) = (SplitId(destination.to_string()), (self.to_bytes)(record));
             let (sink, now) = (self.sink.clone(), self.env.processing_time());
-            rejected.dead_letters.push(BadRecord::new(split, sink, &raw, report(error.as_ref()), now));
+            let bad = BadRecord::new(split, sink, &raw, report(error.as_ref()), now);
+            rejected.dead_letters.push(BadRecord { key: key.map(<[u8]>::to_vec), ..bad });
         }
         Ok(())
     }
@@ -193,13 +215,25 @@ mod tests {
 
     #[test]
     fn the_bytes_of_a_dead_letter_are_json_if_json_can_say_it() {
-        let raw = |bad: BadRecords| bad.take().dead_letters.remove(0).raw;
+        let letter = |bad: BadRecords| bad.take().dead_letters.remove(0);
         let bad = bad_records::<BTreeMap<(u8, u8), u8>>(OnError::SideOutput);
         let pairs = BTreeMap::from([((1_u8, 2_u8), 3_u8)]);
         bad.reject("table", &pairs, "no").unwrap();
-        assert_eq!(raw(bad), flott_state::encode("pairs", &pairs).unwrap());
+        assert_eq!(letter(bad).raw, flott_state::encode("pairs", &pairs).unwrap());
         let bad = bad_records::<String>(OnError::SideOutput);
         bad.reject("table", &"x".repeat(2 << 20), "no").unwrap();
-        assert_eq!(raw(bad).len(), BadRecord::RAW_BYTES_MAX);
+        let BadRecord { raw, is_truncated, original_len, .. } = letter(bad);
+        // With its quotes.
+        assert_eq!((raw.len(), is_truncated), (BadRecord::RAW_BYTES_MAX, true));
+        assert_eq!(original_len, Some((2 << 20) + 2));
+    }
+
+    #[test]
+    fn a_dead_letter_has_the_key_that_its_record_was_to_have() {
+        let bad = bad_records::<u8>(OnError::SideOutput);
+        bad.reject_message("topic 'a'", Some(b"key"), &7_u8, "no").unwrap();
+        bad.reject("topic 'a'", &7_u8, "no").unwrap();
+        let keys: Vec<_> = bad.take().dead_letters.into_iter().map(|letter| letter.key).collect();
+        assert_eq!(keys, [Some(b"key".to_vec()), None]);
     }
 }

@@ -6,7 +6,7 @@
 
 mod collector;
 
-pub use collector::MessageCollector;
+pub use collector::{MessageCollector, RawMessage};
 
 use crate::UserResult;
 use flott_types::{Error, Result};

@@ -343,4 +343,26 @@ impl<T> SplitOutput<T> {
         let time = flott_types::NO_TIMESTAMP;
         self.bad_records.push(BadRecord::new(self.id.clone(), position.into(), raw, message.into(), time));
     }
+
+    /// As [`SplitOutput::bad_record`], of a message that has a key beside its bytes.
+    pub fn bad_message(
+        &mut self,
+        position: impl Into<String>,
+        key: Option<&[u8]>,
+        raw: &[u8],
+        message: impl Into<String>,
+    ) {
+        self.bad_record(position, raw, message);
+        if let (Some(bad), Some(key)) = (self.bad_records.last_mut(), key) {
+            bad.key = Some(key.to_vec());
+        }
+    }
+
+    /// As [`SplitOutput::bad_record`], of a record of which only the first bytes are known, and not how many there are.
+    pub fn bad_record_head(&mut self, position: impl Into<String>, head: &[u8], message: impl Into<String>) {
+        self.bad_record(position, head, message);
+        if let Some(bad) = self.bad_records.last_mut() {
+            (bad.is_truncated, bad.original_len) = (true, None);
+        }
+    }
 }

@@ -88,7 +88,13 @@ fn transcript<T: Data + std::fmt::Debug>(source: &FileSource<T>, env: &Env) -> S
     let mut lines: Vec<String> = read.records.iter().map(|(_, record, _)| format!("{record:?}\n")).collect();
     for bad in read.bad_records {
         let raw: String = String::from_utf8_lossy(&bad.raw).chars().take(40).collect();
-        lines.push(format!("bad: {} at {}: {} {raw:?}\n", bad.split, bad.position, bad.message));
+        lines.push(format!(
+            "bad: {} at {}: {} {raw:?}{}\n",
+            bad.split,
+            bad.position,
+            bad.message,
+            if bad.is_truncated { "…" } else { "" }
+        ));
     }
     lines.extend(error.map(|error| format!("error: {}\n", error.report())));
     lines.concat()

@@ -6,7 +6,7 @@ use crate::log::reader::LogReader;
 use crate::log::{Log, Shared};
 use crate::server::{Server, listen};
 use crate::split::HttpSplit;
-use flott_api::message::{DeserializationSchema, MessageCollector, MessageDecoder};
+use flott_api::message::{DeserializationSchema, MessageCollector, MessageDecoder, RawMessage};
 use flott_api::{InputStatus, SplitOutput, SplitReader};
 use flott_env::sync::watch;
 use flott_env::{Env, Instant};
@@ -131,7 +131,9 @@ impl<T: Data> SplitReader for HttpReader<T> {
         let mut decoded = Ok(());
         let read = log.read(records_max, |number, record| {
             if decoded.is_ok() {
-                decoded = collector.decode(decoder, record, Number(number), None, out);
+                let position = Number(number);
+                let message = RawMessage { position, key: None, value: record, timestamp: None };
+                decoded = collector.decode(decoder, message, out);
             }
         });
         decoded.and_then(|()| collector.flush(decoder, out))?;

@@ -5,7 +5,7 @@ use crate::config::ReaderOptions;
 use crate::offsets::TopicPartition;
 use crate::record::{DecodesMessage, RecordDeserializer};
 use crate::split::KafkaSplit;
-use flott_api::message::MessageCollector;
+use flott_api::message::{MessageCollector, RawMessage};
 use flott_api::{InputStatus, SourceOutput, SourceReader, SourceSplit};
 use flott_types::{Error, Result, SplitId};
 use std::collections::BTreeSet;
@@ -101,8 +101,13 @@ impl<T: Send + 'static> KafkaReader<T> {
                 return ControlFlow::Break(());
             }
             let mut decoder = DecodesMessage { deserializer: deserializer.as_mut(), message: Some(message) };
-            let (value, position) = (message.value.unwrap_or_default(), Offset(message.offset));
-            let taken = collector.decode(&mut decoder, value, position, message.timestamp, out);
+            let raw = RawMessage {
+                position: Offset(message.offset),
+                key: message.key,
+                value: message.value.unwrap_or_default(),
+                timestamp: message.timestamp,
+            };
+            let taken = collector.decode(&mut decoder, raw, out);
             if let Err(error) = taken {
                 failed = Some(error);
                 return ControlFlow::Break(());

@@ -32,6 +32,8 @@ pub(crate) struct Encoder<T> {
 struct Encoded {
     topic: String,
     key: Option<Vec<u8>>,
+    /// Whether that is the key of this record, and not of an earlier one.
+    has_key: bool,
     value: Vec<u8>,
     is_tombstone: bool,
     headers: Vec<Header>,
@@ -96,7 +98,8 @@ impl<T: 'static> Encoder<T> {
 
     /// Encodes a record, which the next call of [`Encoder::outgoing`] has. An error is the record's own.
     fn encode(&mut self, record: &T) -> UserResult {
-        let Encoded { topic, key: key_bytes, value, is_tombstone, headers } = &mut self.encoded;
+        let Encoded { topic, key: key_bytes, has_key, value, is_tombstone, headers } = &mut self.encoded;
+        *has_key = false;
         match &self.topic {
             Topic::Named(name) if topic.is_empty() => name.clone_into(topic),
             Topic::Named(_) => {}
@@ -108,6 +111,7 @@ impl<T: 'static> Encoder<T> {
         if let (Some(encode), Some(bytes)) = (&mut self.key, key_bytes) {
             bytes.clear();
             encode(record, bytes).map_err(|error| format!("cannot encode the key: {error}"))?;
+            *has_key = true;
         }
         value.clear();
         *is_tombstone = self.is_tombstone.as_ref().is_some_and(|is_tombstone| is_tombstone(record));
@@ -121,7 +125,7 @@ impl<T: 'static> Encoder<T> {
 
     /// What was encoded last, with its partition.
     fn outgoing(&mut self, timestamp: Timestamp) -> Result<OutgoingRecord<'_>> {
-        let Encoded { topic, key, value, is_tombstone, headers } = &self.encoded;
+        let Encoded { topic, key, value, is_tombstone, headers, .. } = &self.encoded;
         let key = key.as_deref();
         Ok(OutgoingRecord {
             topic,
@@ -209,7 +213,9 @@ impl<T: Send + 'static> SinkWriter<T> for KafkaWriter<T> {
                     SendOutcome::Refused(why) => why.into(),
                 },
             };
-            bad_records.reject(format_args!("topic '{}'", encoder.encoded.topic), &record, refused)?;
+            let Encoded { topic, key, has_key, .. } = &encoder.encoded;
+            let key = key.as_deref().filter(|_| *has_key);
+            bad_records.reject_message(format_args!("topic '{topic}'"), key, &record, refused)?;
         }
         Ok(())
     }

@@ -124,7 +124,12 @@ impl SocketReader {
             Line::Whole(line) => line,
             Line::TooLong(head) => head.as_slice(),
         };
-        out.bad_record(describe(self.split.n_lines), raw, "the connection broke in the middle of the line");
+        // The rest of it is not known.
+        out.bad_record_head(
+            describe(self.split.n_lines),
+            raw,
+            "the connection broke in the middle of the line",
+        );
         self.split.n_lines += 1;
     }
 }
@@ -156,7 +161,7 @@ fn put_line(line: Line<'_>, line_bytes_max: usize, n_lines: u64, out: &mut Split
         Line::TooLong(head) => {
             let message =
                 format!("longer than {line_bytes_max} bytes, the limit for a line (max_line_bytes)");
-            out.bad_record(describe(n_lines), &head, message);
+            out.bad_record_head(describe(n_lines), &head, message);
         }
     }
 }

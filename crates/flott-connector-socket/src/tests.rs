@@ -112,7 +112,13 @@ async fn transcript(env: Env, source: SocketSource, parallelism: u32) -> String 
                 text.extend(read.records.iter().map(|(_, record, _)| format!("{at}: {record:?}\n")));
                 text.extend(read.bad_records.iter().map(|bad| {
                     let raw: String = String::from_utf8_lossy(&bad.raw).chars().take(20).collect();
-                    format!("{at}: bad: {} at {}: {} {raw:?}\n", bad.split, bad.position, bad.message)
+                    format!(
+                        "{at}: bad: {} at {}: {} {raw:?}{}\n",
+                        bad.split,
+                        bad.position,
+                        bad.message,
+                        if bad.is_truncated { "…" } else { "" }
+                    )
                 }));
             }
             Err(error) => {
@@ -177,8 +183,8 @@ fn a_line_that_is_not_text_or_too_long_is_a_bad_record() {
             0: "ok"
             0: bad: host:1 at line 2: not UTF-8: byte 2 of the line is no character "x�y"
             0: "1234"
-            0: bad: host:1 at line 4: longer than 4 bytes, the limit for a line (max_line_bytes) "12345"
-            0: bad: host:1 at line 5: longer than 4 bytes, the limit for a line (max_line_bytes) "12345678"
+            0: bad: host:1 at line 4: longer than 4 bytes, the limit for a line (max_line_bytes) "12345"…
+            0: bad: host:1 at line 5: longer than 4 bytes, the limit for a line (max_line_bytes) "12345678"…
             0: "ok"
         "#]],
     );
@@ -218,7 +224,7 @@ fn retries_are_counted_until_something_arrives_and_cut_lines_are_shown() {
         ],
         expect![[r#"
             200: "a"
-            205: bad: host:1 at line 2: the connection broke in the middle of the line "half"
+            205: bad: host:1 at line 2: the connection broke in the middle of the line "half"…
             405: "b"
             605: error: reading split host:1: cannot connect to host:1, 3 attempts in a row: connection refused
         "#]],

@@ -232,7 +232,7 @@ impl<T: DeserializeOwned + 'static> CsvDecoder<T> {
             Parsed::TooLong { head, n_lines } => {
                 let message = too_long(self.format.max_record_bytes);
                 let message = if n_lines > 1 { format!("{message}; is a quote missing?") } else { message };
-                out.bad_record(self.cursor.describe_bad(&self.input), &head, message);
+                out.bad_record_head(self.cursor.describe_bad(&self.input), &head, message);
                 n_lines
             }
         };

@@ -186,7 +186,11 @@ where
         match self.next_line()? {
             Line::End => return Ok(InputStatus::EndOfInput),
             Line::TooLong { head } => {
-                out.bad_record(self.cursor.describe_bad(&self.input), &head, too_long(self.record_bytes_max));
+                out.bad_record_head(
+                    self.cursor.describe_bad(&self.input),
+                    &head,
+                    too_long(self.record_bytes_max),
+                );
             }
             Line::Whole { n_bytes, n_bytes_text } => {
                 let text = self.input.data().get(..n_bytes_text).unwrap_or_default();

@@ -5,7 +5,7 @@ use super::follow::{Found, Lost, Opened, find, open};
 use super::names::{Kind, Names};
 use super::split::TailSplit;
 use crate::format::too_long;
-use flott_api::message::{MessageCollector, MessageDecoder};
+use flott_api::message::{MessageCollector, MessageDecoder, RawMessage};
 use flott_api::{InputStatus, SplitOutput, SplitReader};
 use flott_env::{Env, FileSystem};
 use flott_types::{Data, Error, ErrorKind, Result};
@@ -165,11 +165,12 @@ impl<T: Data> TailReader<T> {
                 file.is_in_long_line = end.is_none() && !is_final;
             } else if text.len() > self.max_record_bytes {
                 let shown = text.get(..RAW_BYTES_SHOWN).unwrap_or(text);
-                out.bad_record(position, shown, too_long(self.max_record_bytes));
+                out.bad_record_head(position, shown, too_long(self.max_record_bytes));
                 file.is_in_long_line = end.is_none() && !is_final;
                 n_lines += 1;
             } else {
-                self.collector.decode(self.decoder.as_mut(), text, position, None, out)?;
+                let message = RawMessage { position, key: None, value: text, timestamp: None };
+                self.collector.decode(self.decoder.as_mut(), message, out)?;
                 n_lines += 1;
             }
             offset += len as u64;

@@ -144,8 +144,8 @@ fn a_line_that_is_not_text_or_too_long_is_a_bad_record() {
             "12345"
             "last5"
             bad: /dir/f at line 2: longer than 5 bytes, the limit for a record (max_record_bytes) "123456"
-            bad: /dir/f at line 3: longer than 5 bytes, the limit for a record (max_record_bytes) "1234567"
-            bad: /dir/f at line 5: longer than 5 bytes, the limit for a record (max_record_bytes) "1234567"
+            bad: /dir/f at line 3: longer than 5 bytes, the limit for a record (max_record_bytes) "1234567"…
+            bad: /dir/f at line 5: longer than 5 bytes, the limit for a record (max_record_bytes) "1234567"…
             bad: /dir/f at line 6: not UTF-8: byte 3 of the line is no character "12�45"
         "#]],
     );
@@ -157,7 +157,7 @@ fn a_line_that_is_not_text_or_too_long_is_a_bad_record() {
             Flight { carrier: "UA", delay: Some(3), miles: 3.0 }
             Flight { carrier: "a,4,4\nUA,5,5\nb", delay: Some(6), miles: 6.0 }
             Flight { carrier: "UA", delay: Some(7), miles: 7.0 }
-            bad: /dir/f at line 3: longer than 22 bytes, the limit for a record (max_record_bytes) "UA,2,2.00000000000000000"
+            bad: /dir/f at line 3: longer than 22 bytes, the limit for a record (max_record_bytes) "UA,2,2.00000000000000000"…
         "#]],
     );
     check::<Flight>(
@@ -165,7 +165,7 @@ fn a_line_that_is_not_text_or_too_long_is_a_bad_record() {
         "carrier,delay,miles\n\"a,4,4\nUA,5,5\nUA,6,6\nUA,7,7\nb\",8,8\nUA,9,9\n",
         expect![[r#"
             Flight { carrier: "UA", delay: Some(9), miles: 9.0 }
-            bad: /dir/f at line 2: longer than 20 bytes, the limit for a record (max_record_bytes); is a quote missing? "\"a,4,4\nUA,5,5\nUA,6,6\nU"
+            bad: /dir/f at line 2: longer than 20 bytes, the limit for a record (max_record_bytes); is a quote missing? "\"a,4,4\nUA,5,5\nUA,6,6\nU"…
         "#]],
     );
 }

@@ -48,6 +48,11 @@ impl Watch {
     }
 }
 
+/// What is written as no number, which is a dead letter of the job.
+fn is_bad(number: u64) -> bool {
+    number % 10 == 3
+}
+
 /// What is written when all that came before has been seen.
 const N_LAST: u64 = 10 * N_KEYS;
 
@@ -58,11 +63,13 @@ pub(crate) struct Scene<'a> {
     properties: &'a [(String, String)],
     input: String,
     output: String,
+    dead: String,
     checkpoints: TempDir,
     n: u64,
     written: Arc<AtomicU64>,
     writer: JoinHandle<BaseProducer>,
     watch: Watch,
+    dead_watch: Watch,
 }
 
 impl<'a> Scene<'a> {
@@ -73,10 +80,12 @@ impl<'a> Scene<'a> {
         n: u64,
     ) -> Self {
         let topics = Topics::at(broker.bootstrap_servers());
-        let (input, output) = (name("input"), name("output"));
+        let (input, output, dead) = (name("input"), name("output"), name("dead"));
         topics.create(&input, N_PARTITIONS);
         topics.create(&output, 2);
+        topics.create(&dead, 1);
         let watch = Watch::start(&topics.servers, &output);
+        let dead_watch = Watch::start(&topics.servers, &dead);
         let (written, producer) = (Arc::new(AtomicU64::new(0)), topics.producer());
         let (count, topic) = (Arc::clone(&written), input.clone());
         let writer = std::thread::spawn(move || {
@@ -91,13 +100,13 @@ impl<'a> Scene<'a> {
             producer
         });
         let checkpoints = tempfile::tempdir().unwrap();
-        Self { servers, properties, input, output, checkpoints, n, written, writer, watch }
+        Self { servers, properties, input, output, dead, checkpoints, n, written, writer, watch, dead_watch }
     }
 
     /// A job that goes on where another has stopped.
     pub(crate) fn job(&self, parallelism: u32) -> Child {
-        let Self { servers, properties, input, output, checkpoints, .. } = self;
-        Job { servers, properties, input, output, checkpoints: checkpoints.path(), parallelism }.start()
+        let Self { servers, properties, input, output, dead, checkpoints, .. } = self;
+        Job { servers, properties, input, output, dead, checkpoints: checkpoints.path(), parallelism }.start()
     }
 
     /// Waits until more is committed.
@@ -112,30 +121,35 @@ impl<'a> Scene<'a> {
         wait_for("numbers", || self.written.load(Ordering::Relaxed) >= before + n_more || self.is_written());
     }
 
+    fn n_seen(&self) -> u64 {
+        (self.watch.n_seen() + self.dead_watch.n_seen()) as u64
+    }
+
     fn is_written(&self) -> bool {
         self.written.load(Ordering::Relaxed) == self.n
     }
 
     /// Lets the jobs come to the end of the numbers, kills them, and looks whether each number was counted once.
     pub(crate) fn ends(self, jobs: &mut [Child]) {
-        wait_for("all output", || self.watch.n_seen() as u64 >= self.n);
+        wait_for("all output", || self.n_seen() >= self.n);
         let producer = self.writer.join().unwrap();
         // These are of all keys: what is committed before them is seen before them, so that who is there twice has been seen.
         let n = self.n + N_LAST;
         (self.n..n).for_each(|number| write(&producer, &self.input, number));
         flush(&producer);
-        wait_for("the last output", || self.watch.n_seen() as u64 >= n);
+        wait_for("the last output", || self.watch.n_seen() + self.dead_watch.n_seen() >= n as usize);
         for job in jobs {
             kill(job);
         }
-        check(n, &self.watch.end());
+        check(n, &self.watch.end(), &self.dead_watch.end());
     }
 }
 
 fn write(producer: &BaseProducer, topic: &str, number: u64) {
-    let (partition, value) = ((number % N_PARTITIONS as u64) as i32, number.to_string());
+    let (partition, key) = ((number % N_PARTITIONS as u64) as i32, number.to_string());
+    let value = if is_bad(number) { format!("x{number}") } else { key.clone() };
     loop {
-        let record = BaseRecord::<(), str>::to(topic).partition(partition).payload(&value);
+        let record = BaseRecord::<str, str>::to(topic).partition(partition).key(&key).payload(&value);
         if producer.send(record).is_ok() {
             break;
         }
@@ -150,13 +164,22 @@ pub(crate) fn kill(job: &mut Child) {
     job.wait().unwrap();
 }
 
-/// Each number once, and for each key the counts 1, 2, 3, ….
-fn check(n: u64, seen: &[String]) {
+/// Each number once, and for each key the counts 1, 2, 3, …; what is none once as a dead letter.
+fn check(n: u64, seen: &[String], dead: &[String]) {
     let mut numbers = BTreeSet::new();
+    for line in dead {
+        let [value, key, partition] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let number: u64 = key.parse().unwrap();
+        assert_eq!(
+            (value, partition),
+            (&*format!("x{number}"), &*(number % N_PARTITIONS as u64).to_string())
+        );
+        assert!(is_bad(number) && numbers.insert(number), "dead letter {number} is there twice");
+    }
     let mut counts: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
     for line in seen {
         let parts: Vec<u64> = line.split(' ').map(|part| part.parse().unwrap()).collect();
-        assert!(numbers.insert(parts[0]), "{} is there twice", parts[0]);
+        assert!(!is_bad(parts[0]) && numbers.insert(parts[0]), "{} is there twice", parts[0]);
         assert!(
             counts.entry(parts[1]).or_default().insert(parts[2]),
             "count {} of key {} is there twice",
@@ -166,9 +189,9 @@ fn check(n: u64, seen: &[String]) {
     }
     let missing: Vec<_> = (0..n).filter(|number| !numbers.contains(number)).take(10).collect();
     assert_eq!(missing, [0; 0], "of {} are missing", n);
-    assert_eq!(seen.len() as u64, n);
+    assert_eq!((seen.len() + dead.len()) as u64, n);
     for key in 0..N_KEYS {
-        let expected = (0..n).filter(|number| number % N_KEYS == key).count() as u64;
+        let expected = (0..n).filter(|number| number % N_KEYS == key && !is_bad(*number)).count() as u64;
         let counted = &counts[&key];
         assert_eq!((counted.len() as u64, counted.last().copied()), (expected, Some(expected)), "key {key}");
     }

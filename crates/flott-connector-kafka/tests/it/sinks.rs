@@ -247,6 +247,7 @@ pub(crate) fn records_that_are_too_large_are_left_out_or_fail_with_what_to_do(br
             let env = environment(dir.path(), 1);
             let sink = KafkaSink::new(&servers, StringFormat)
                 .topic(&topic)
+                .key(|record: &String| record[..1].to_owned(), StringFormat)
                 .delivery_guarantee(guarantee)
                 .property("message.max.bytes", "2000");
             let records = ["first", &large, "last"].map(str::to_owned).to_vec();
@@ -259,10 +260,11 @@ pub(crate) fn records_that_are_too_large_are_left_out_or_fail_with_what_to_do(br
             let texts = letters.iter().map(|letter| (letter.split.0.as_str(), letter.message.as_str()));
             let expected = (
                 format!("topic '{topic}'"),
-                "3000 bytes of key and value are more than the client sends (message.max.bytes)",
+                "3001 bytes of key and value are more than the client sends (message.max.bytes)",
             );
             let expected = (on_error == OnError::SideOutput).then_some((expected.0.as_str(), expected.1));
             assert!(texts.eq(expected), "{guarantee:?}: {letters:?}");
+            assert!(letters.iter().all(|letter| letter.key.as_deref() == Some(b"x")), "{letters:?}");
         }
         refused_by_the_broker(&servers, guarantee);
     }

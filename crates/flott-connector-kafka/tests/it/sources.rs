@@ -218,11 +218,13 @@ pub(crate) fn committed_offsets_follow_checkpoints(broker: &mut Kafka) {
 pub(crate) fn bad_records_go_to_dead_letters_with_their_positions(broker: &mut Kafka) {
     let servers = broker.bootstrap_servers();
     let (topics, topic) = (Topics::at(&servers), name("bad"));
-    topics.create(&topic, 1);
+    topics.create_with(&topic, 1, &[("max.message.bytes", "4000000")]);
     topics.produce(&topic, 0, numbers(0..2));
-    let producer = topics.producer();
-    let bad = [0xff_u8, 0xfe];
-    producer.send(BaseRecord::<(), [u8]>::to(&topic).partition(0).payload(&bad)).map_err(|it| it.0).unwrap();
+    let producer = topics.producer_with(&[("message.max.bytes", "4000000")]);
+    let (bad, large) = ([0xff_u8, 0xfe], vec![0xff_u8; BadRecord::RAW_BYTES_MAX + 7]);
+    let record = |value| BaseRecord::<[u8], [u8]>::to(&topic).partition(0).payload(value);
+    producer.send(record(&bad[..]).key(b"key")).map_err(|it| it.0).unwrap();
+    producer.send(record(&large)).map_err(|it| it.0).unwrap();
     crate::topics::flush(&producer);
     topics.produce(&topic, 0, numbers(2..4));
     let bounded = || source(&servers, &topic).bounded(OffsetsInitializer::latest());
@@ -239,11 +241,17 @@ pub(crate) fn bad_records_go_to_dead_letters_with_their_positions(broker: &mut K
     env.execute("dead letters").unwrap();
     assert_eq!(good.take(), numbers(0..4));
     let letters = dead.take();
-    let [letter] = letters.as_slice() else { panic!("{letters:?}") };
+    let [letter, cut] = letters.as_slice() else { panic!("{} dead letters", letters.len()) };
     assert_eq!(
         (&letter.partition, letter.offset, letter.raw.as_slice()),
         (&TopicPartition::new(&topic, 0), 2, &bad[..])
     );
+    assert_eq!(
+        (letter.key.as_deref(), letter.is_truncated, letter.original_len),
+        (Some(&b"key"[..]), false, 2)
+    );
+    assert_eq!((cut.key.as_deref(), cut.is_truncated, cut.original_len), (None, true, large.len() as u64));
+    assert_eq!(cut.raw, large[..BadRecord::RAW_BYTES_MAX]);
     assert!(letter.error.contains("UTF-8") && letter.time > 1_600_000_000_000, "{letter:?}");
 
     let env = StreamExecutionEnvironment::with_configuration(Configuration::default()).unwrap();

@@ -75,7 +75,17 @@ impl Topics {
     }
 
     pub(crate) fn producer(&self) -> BaseProducer {
-        self.config().set("linger.ms", "0").set("enable.idempotence", "true").create().unwrap()
+        self.producer_with(&[])
+    }
+
+    /// One with these properties, too.
+    pub(crate) fn producer_with(&self, properties: &[(&str, &str)]) -> BaseProducer {
+        let mut config = self.config();
+        config.set("linger.ms", "0").set("enable.idempotence", "true");
+        for (name, value) in properties {
+            config.set(*name, *value);
+        }
+        config.create().unwrap()
     }
 
     /// Writes records to one partition and waits for the broker.
