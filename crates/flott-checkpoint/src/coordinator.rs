@@ -27,8 +27,8 @@ use pending::{Acknowledgement, PendingCheckpoint};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// A final checkpoint that failed is tried again after this time at the earliest.
-const FINAL_RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// A checkpoint that somebody waits for, the final one or one that was asked for, is tried again after this time at the earliest.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// The state of checkpointing of one job.
 #[derive(Debug)]
@@ -54,8 +54,19 @@ pub struct CheckpointCoordinator {
     not_before: Instant,
     /// The pause after the next last checkpoint whose barrier has overtaken the end of somebody's data.
     last_pause: Duration,
+    /// The checkpoint that [`Input::TriggerNow`] asked for, until it is complete.
+    wanted: Option<Wanted>,
     /// Failures since the last success.
     n_failed: u32,
+}
+
+/// Somebody waits for a checkpoint that is triggered from now on.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    /// One with a smaller number was triggered before, and does not do.
+    first: CheckpointId,
+    /// After which time it is tried again if it is given up.
+    pause: Duration,
 }
 
 /// What may be triggered.
@@ -90,7 +101,8 @@ impl CheckpointCoordinator {
             at_end: BTreeSet::new(),
             next_trigger: None,
             not_before: now.instant,
-            last_pause: FINAL_RETRY_PAUSE,
+            last_pause: RETRY_PAUSE,
+            wanted: None,
             n_failed: 0,
         };
         coordinator.start(start, now);
@@ -102,7 +114,10 @@ impl CheckpointCoordinator {
         let mut actions = Vec::new();
         match input {
             Input::Tick => {}
-            Input::TriggerNow => self.next_trigger = self.next_trigger.map(|_| now.instant),
+            Input::TriggerNow => {
+                self.wanted = Some(Wanted { first: self.next_id, pause: RETRY_PAUSE });
+                self.hurry(now, Duration::ZERO);
+            }
             Input::Acknowledged { checkpoint, subtask, part, bases, end_of_data } => {
                 self.on_acknowledged(checkpoint, subtask, (part, bases), end_of_data, &mut actions);
             }
@@ -198,6 +213,10 @@ impl CheckpointCoordinator {
         self.savepoints.clear();
         self.not_before = now.instant;
         self.next_trigger = self.config.interval.map(|interval| now.instant + interval);
+        if self.wanted.is_some() {
+            // What was asked for was given up when the region failed.
+            self.hurry(now, Duration::ZERO);
+        }
     }
 
     fn start(&mut self, start: JobStart, now: Now) {
@@ -207,11 +226,13 @@ impl CheckpointCoordinator {
             self.next_id,
             start.next_checkpoint_id
         );
+        // Who asked is gone.
+        self.wanted = None;
         self.begin(start, now);
         self.finished.clear();
         self.at_end.clear();
         self.n_failed = 0;
-        self.last_pause = FINAL_RETRY_PAUSE;
+        self.last_pause = RETRY_PAUSE;
     }
 
     /// Gives up everything. What may be complete stays: the next owner looks.
@@ -269,6 +290,7 @@ impl CheckpointCoordinator {
         let is_final = pending.is_final();
         if kind.commits() {
             self.n_failed = 0;
+            self.wanted = self.wanted.filter(|wanted| id < wanted.first);
             self.retained.insert(id);
             self.subsume_before(id, now, actions);
             if is_final {
@@ -400,6 +422,9 @@ impl CheckpointCoordinator {
             actions.push(Action::Discard { id, kind });
         }
         self.pause(now);
+        if pending.request.is_none() {
+            self.retry_wanted(id, now);
+        }
         if let Some(request) = pending.request {
             self.on_savepoint_aborted(kind, request, message, actions);
         } else if is_failure {
@@ -439,14 +464,33 @@ impl CheckpointCoordinator {
 
     /// A final checkpoint is due at once; one that was not what it should be would be followed by the next in a loop without a pause.
     fn retry_later(&mut self, now: Now) {
-        self.not_before = self.not_before.max(now.instant + FINAL_RETRY_PAUSE);
+        self.not_before = self.not_before.max(now.instant + RETRY_PAUSE);
+    }
+
+    /// A checkpoint was given up. Whoever waits for it does not wait for the interval, which may be long: each pause is twice the one before, up to
+    /// the interval, so that what cannot succeed is not tried all the time.
+    fn retry_wanted(&mut self, id: CheckpointId, now: Now) {
+        let Some(Wanted { first, pause }) = self.wanted else { return };
+        let is_open =
+            |(id, pending): (&CheckpointId, &PendingCheckpoint)| *id >= first && pending.request.is_none();
+        if id < first || self.pending.iter().any(is_open) {
+            return;
+        }
+        self.hurry(now, pause);
+        let longest = self.config.interval.unwrap_or_default().max(RETRY_PAUSE);
+        self.wanted = Some(Wanted { first, pause: (2 * pause).min(longest) });
+    }
+
+    /// The next periodic checkpoint is due after `pause`, unless it is due before.
+    fn hurry(&mut self, now: Now, pause: Duration) {
+        self.next_trigger = self.next_trigger.map(|at| at.min(now.instant + pause));
     }
 
     /// Somebody still works off what the barrier has overtaken. Each pause is twice the one before, so that the end is not noticed much
     /// later than it comes, and checkpoints are few until then.
     fn retry_last(&mut self, now: Now) {
         self.not_before = self.not_before.max(now.instant + self.last_pause);
-        let longest = self.config.interval.unwrap_or_default().max(FINAL_RETRY_PAUSE);
+        let longest = self.config.interval.unwrap_or_default().max(RETRY_PAUSE);
         self.last_pause = (2 * self.last_pause).min(longest);
     }
 

@@ -33,7 +33,8 @@ pub struct JobStart {
 pub enum Input {
     /// Time has passed: [`next_deadline`](crate::CheckpointCoordinator::next_deadline) was reached, or nothing special.
     Tick,
-    /// The next periodic checkpoint is wanted now.
+    /// A periodic checkpoint is wanted now: one that was triggered before does not do, and if it is given up it is tried again soon. Nothing happens
+    /// in a job without periodic checkpoints.
     TriggerNow,
     /// A subtask has taken part: its snapshot is durable.
     Acknowledged {

@@ -8,7 +8,9 @@ use flott_api::{
     Boundedness, EnumeratorInit, InputStatus, Source, SourceReader, SourceReaderContext, SplitEnumerator,
     SplitEnumeratorContext, SplitOutput, SplitReader, SplitSourceReader, WatermarkStrategy,
 };
-use flott_types::{FailoverStrategy, Result, SubtaskIndex, options};
+use flott_datastream::StreamExecutionEnvironment;
+use flott_env::sim::{Fault, FaultEffect, FsOperation, Simulation};
+use flott_types::{CheckpointStorageType, Configuration, FailoverStrategy, Result, SubtaskIndex, options};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -209,6 +211,36 @@ fn a_source_that_a_chain_of_sources_comes_to_does_not_wait_for_the_next_interval
     finished(env.execute("hybrid"));
     assert_eq!(sink.committed().len() as u64, 2 * u64::from(N_SPLITS) * COUNT);
     let took = world.now() - started;
+    assert!(took < Duration::from_secs(300), "it took {took:?}");
+}
+
+#[test]
+fn a_source_whose_checkpoint_fails_does_not_wait_for_the_next_interval_either() {
+    let run = |fault: Option<u64>| {
+        let world = Simulation::new(1);
+        world.disk().record(true);
+        world.disk().set_fault(fault.map(|at| Fault { at, effect: FaultEffect::Before, halts: false }));
+        let mut env = StreamExecutionEnvironment::with_env(world.env(), Configuration::default());
+        env.set_parallelism(2);
+        configure(&mut env, 600_000);
+        env.set(options::CHECKPOINTING_STORAGE, CheckpointStorageType::Filesystem);
+        env.set(options::CHECKPOINTING_TOLERABLE_FAILED, 1);
+        let (source, sink) = (NewestSource { is_held: true, ..NewestSource::default() }, Transactions::new());
+        env.from_source(source, WatermarkStrategy::no_watermarks(), "newest").stream().sink_to(sink.clone());
+        let started = world.env().now();
+        finished(env.execute("newest"));
+        assert_eq!(sink.committed().len() as u64, u64::from(N_SPLITS) * COUNT);
+        (world.env().now() - started, world.disk().recorded())
+    };
+    let is_of = |id: u64| {
+        let name = format!("chk-{id}");
+        move |operation: &FsOperation| operation.path.iter().any(|part| part.to_str() == Some(&name))
+    };
+    let (_, operations) = run(None);
+    assert!(!operations.iter().any(is_of(3)), "one to begin with, one at the end");
+    let first = operations.iter().position(is_of(1)).unwrap();
+    let (took, operations) = run(Some(first as u64));
+    assert!(operations.iter().any(is_of(3)), "the first has failed");
     assert!(took < Duration::from_secs(300), "it took {took:?}");
 }
 

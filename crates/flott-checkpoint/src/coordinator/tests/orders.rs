@@ -15,6 +15,7 @@ enum Event {
     Written { back: u64 },
     Failed { back: u64, fenced: bool },
     Savepoint(CheckpointKind),
+    TriggerNow,
     RegionFail(usize),
     RegionRestart,
     Restart,
@@ -36,6 +37,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (back(), prop::bool::weighted(0.1)).prop_map(|(back, fenced)| Event::Failed { back, fenced }),
         1 => prop_oneof![Just(Savepoint), Just(SavepointSuspend), Just(SavepointTerminate)]
             .prop_map(Event::Savepoint),
+        1 => Just(Event::TriggerNow),
         1 => who().prop_map(Event::RegionFail),
         3 => Just(Event::RegionRestart),
         1 => Just(Event::Restart),
@@ -203,6 +205,7 @@ fn run(config: CheckpointConfig, events: Vec<Event>) {
                 model.requests.insert(SavepointRequest(n_requests));
                 inputs.push(Input::TriggerSavepoint { request: SavepointRequest(n_requests), kind });
             }
+            Event::TriggerNow => inputs.push(Input::TriggerNow),
             Event::RegionFail(who) => {
                 let who = all_subtasks()[who];
                 if coordinator.can_fail_over() && !model.finished.contains(&who) {
@@ -297,6 +300,7 @@ proptest! {
                     reason: Error::subtask("no"),
                 },
                 Event::EndOfData(who) => Input::EndOfData(all_subtasks()[who]),
+                Event::TriggerNow => Input::TriggerNow,
                 Event::Failed { back, .. } => Input::ManifestFailed {
                     checkpoint: CheckpointId(newest - back.min(newest)),
                     error: Error::new(ErrorKind::Retry, "no"),

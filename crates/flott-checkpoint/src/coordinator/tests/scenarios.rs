@@ -3,6 +3,14 @@
 use super::*;
 use expect_test::expect;
 
+fn declined(id: u64) -> Input {
+    Input::Declined {
+        checkpoint: CheckpointId(id),
+        subtask: subtask(1, 0),
+        reason: Error::subtask("the disk is full"),
+    }
+}
+
 #[test]
 fn a_checkpoint_is_triggered_acknowledged_written_and_complete() {
     Script::new(config())
@@ -72,11 +80,6 @@ fn the_minimal_pause_begins_when_a_checkpoint_has_ended() {
 
 #[test]
 fn the_first_failure_fails_the_job_unless_some_are_tolerable() {
-    let declined = |id| Input::Declined {
-        checkpoint: CheckpointId(id),
-        subtask: subtask(1, 0),
-        reason: Error::subtask("the disk is full"),
-    };
     Script::new(config()).tick(100).on(110, declined(1)).tick(500).check(expect![[r#"
           100 trigger 1 Checkpoint at 1000100: 0/0 0/1
           110 aborted 1: subtask 1/0 declined: the disk is full
@@ -331,11 +334,6 @@ fn a_bounded_job_ends_with_a_checkpoint_that_commits_everything() {
 
 #[test]
 fn the_final_checkpoint_waits_for_the_one_before_and_is_tried_again() {
-    let declined = Input::Declined {
-        checkpoint: CheckpointId(2),
-        subtask: subtask(1, 0),
-        reason: Error::subtask("the disk is full"),
-    };
     let config = CheckpointConfig { tolerable_failed: 1, ..config() };
     Script::new(config)
         .tick(100)
@@ -345,7 +343,7 @@ fn the_final_checkpoint_waits_for_the_one_before_and_is_tried_again() {
         .on(120, written(1))
         .tick(219)
         .tick(220)
-        .on(230, declined)
+        .on(230, declined(2))
         .tick(329)
         .tick(330)
         .check(expect![[r#"
@@ -502,5 +500,81 @@ fn while_a_region_is_down_nothing_is_triggered_and_what_all_have_acknowledged_be
               902 write 4: 0/0 0/1 1/0
               903 complete 4
               903 trigger 5 Checkpoint at 1000903: 0/0 0/1
+        "#]]);
+}
+
+#[test]
+fn a_checkpoint_that_was_asked_for_is_tried_again_soon_until_it_is_complete() {
+    let config =
+        CheckpointConfig { interval: Some(Duration::from_secs(600)), tolerable_failed: 9, ..config() };
+    Script::new(config)
+        .on(10, Input::TriggerNow)
+        .on(20, declined(1))
+        .tick(119)
+        .tick(120)
+        .on(130, declined(2))
+        .tick(329)
+        .tick(330)
+        .acknowledge(340, 3)
+        .on(350, written(3))
+        // Nobody waits any more.
+        .tick(600_329)
+        .tick(600_330)
+        .on(600_340, declined(4))
+        .tick(1_200_329)
+        .tick(1_200_330)
+        .check(expect![[r#"
+            10 trigger 1 Checkpoint at 1000010: 0/0 0/1
+            20 aborted 1: subtask 1/0 declined: the disk is full
+            20 discard 1
+            120 trigger 2 Checkpoint at 1000120: 0/0 0/1
+            130 aborted 2: subtask 1/0 declined: the disk is full
+            130 discard 2
+            330 trigger 3 Checkpoint at 1000330: 0/0 0/1
+            340 write 3: 0/0 0/1 1/0
+            350 complete 3
+            600330 trigger 4 Checkpoint at 1600330: 0/0 0/1
+            600340 aborted 4: subtask 1/0 declined: the disk is full
+            600340 discard 4
+            1200330 trigger 5 Checkpoint at 2200330: 0/0 0/1
+        "#]]);
+}
+
+#[test]
+fn a_checkpoint_from_before_it_was_asked_for_does_not_do() {
+    let config =
+        CheckpointConfig { interval: Some(Duration::from_secs(600)), tolerable_failed: 9, ..config() };
+    Script::new(config)
+        .tick(600_000)
+        .on(600_005, Input::TriggerNow)
+        .acknowledge(600_010, 1)
+        .on(600_020, written(1))
+        .on(600_030, declined(2))
+        .tick(600_129)
+        .tick(600_130)
+        .check(expect![[r#"
+            600000 trigger 1 Checkpoint at 1600000: 0/0 0/1
+            600010 write 1: 0/0 0/1 1/0
+            600020 complete 1
+            600020 trigger 2 Checkpoint at 1600020: 0/0 0/1
+            600030 aborted 2: subtask 1/0 declined: the disk is full
+            600030 discard 2
+            600130 trigger 3 Checkpoint at 1600130: 0/0 0/1
+        "#]]);
+}
+
+#[test]
+fn a_checkpoint_that_was_asked_for_and_that_a_region_has_failed_is_triggered_when_that_runs_again() {
+    let config = CheckpointConfig { interval: Some(Duration::from_secs(600)), ..config() };
+    Script::new(config)
+        .on(10, Input::TriggerNow)
+        .on(20, Input::RegionFailed(BTreeSet::from([subtask(0, 1)])))
+        .tick(500)
+        .on(600, Input::RegionRestarted(start(2, &[])))
+        .check(expect![[r#"
+            10 trigger 1 Checkpoint at 1000010: 0/0 0/1
+            20 aborted 1: a region of the job failed
+            20 discard 1
+            600 trigger 2 Checkpoint at 1000600: 0/0 0/1
         "#]]);
 }
