@@ -7,13 +7,16 @@
 //!
 //! It is *not* a broker that listens anywhere, and knows nothing of replicas: what is appended is durable.
 
+mod delayed;
 mod log;
 mod transactions;
 
 pub use log::{BrokerRecord, Isolation};
 pub use transactions::{ProducerIdentity, TransactionDescription, TransactionState};
 
+use delayed::{Network, Produce, Request, Sequences};
 use log::PartitionLog;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::task::Waker;
@@ -30,6 +33,7 @@ pub enum BrokerError {
     InvalidTxnState,
     ConcurrentTransactions,
     TransactionalIdNotFound,
+    OutOfOrderSequenceNumber,
     /// No answer has come: it is not known whether the request was carried out.
     NetworkException,
 }
@@ -49,6 +53,10 @@ pub enum BrokerFault {
     Lost,
     /// It is carried out, and the reply does not arrive.
     ReplyLost,
+    /// No answer comes, and it arrives when there were so many further requests: if it is one of records or of the end of a transaction. Others are lost.
+    Late(u64),
+    /// It is carried out and answered, and arrives a second time when there were so many further requests. Other requests than those come once.
+    Twice(u64),
 }
 
 /// The brokers of a cluster.
@@ -67,6 +75,13 @@ pub struct SimBroker {
     faults: BTreeMap<u64, BrokerFault>,
     is_incomplete: bool,
     wakers: Vec<Waker>,
+    /// Whether nothing is appended of a transaction that is not open.
+    verifies: bool,
+    network: Network,
+    /// Of the next request that is sent.
+    sent: Sequences,
+    /// Of the next request that is appended.
+    appended: Sequences,
 }
 
 impl Default for SimBroker {
@@ -83,6 +98,10 @@ impl Default for SimBroker {
             faults: BTreeMap::new(),
             is_incomplete: false,
             wakers: Vec::new(),
+            verifies: true,
+            network: Network::default(),
+            sent: Sequences::new(),
+            appended: Sequences::new(),
         }
     }
 }
@@ -99,6 +118,14 @@ impl SimBroker {
     #[must_use]
     pub fn end_delay(mut self, requests: u32) -> Self {
         self.end_delay = requests;
+        self
+    }
+
+    /// Appends records of a transaction whether it is open or not, as brokers before Apache Kafka 3.6, and later ones with
+    /// `transaction.partition.verification.enable` off. What is appended behind the end is a transaction that nobody knows and nobody ends.
+    #[must_use]
+    pub fn without_verification(mut self) -> Self {
+        self.verifies = false;
         self
     }
 
@@ -148,6 +175,15 @@ impl SimBroker {
 
     /// A request that goes wrong if somebody wants so.
     fn request<T>(&mut self, carry_out: impl FnOnce(&mut Self) -> Answer<T>) -> Answer<T> {
+        self.request_of(None, carry_out)
+    }
+
+    /// As above, for one that can arrive late.
+    fn request_of<T>(
+        &mut self,
+        request: Option<Request>,
+        carry_out: impl FnOnce(&mut Self) -> Answer<T>,
+    ) -> Answer<T> {
         let at = self.n_requests;
         self.n_requests += 1;
         let ending: Vec<String> = self.transactions.keys().cloned().collect();
@@ -156,14 +192,24 @@ impl SimBroker {
                 self.finish_end(&id);
             }
         }
-        match self.faults.get(&at) {
-            Some(BrokerFault::Lost) => Err(BrokerError::NetworkException),
-            Some(BrokerFault::ReplyLost) => {
+        self.deliver(at);
+        let lost = Err(BrokerError::NetworkException);
+        match (self.faults.get(&at).copied(), request) {
+            (Some(BrokerFault::Lost), _) | (Some(BrokerFault::Late(_)), None) => lost,
+            (Some(BrokerFault::ReplyLost), _) => {
                 // Nobody hears whether it was refused.
                 drop(carry_out(self));
-                Err(BrokerError::NetworkException)
+                lost
             }
-            None => carry_out(self),
+            (Some(BrokerFault::Late(by)), Some(request)) => {
+                self.network.delay(request, at + 1 + by);
+                lost
+            }
+            (Some(BrokerFault::Twice(by)), Some(request)) => {
+                self.network.delay(request, at + 1 + by);
+                carry_out(self)
+            }
+            (None, _) | (Some(BrokerFault::Twice(_)), None) => carry_out(self),
         }
     }
 
@@ -220,11 +266,13 @@ impl SimBroker {
         self.request(|broker| broker.log(topic, partition).map(|log| log.offset_for_time(ms)))
     }
 
-    /// Appends records to a partition: as part of a transaction if the producer has one.
+    /// Appends records to a partition: as part of a transaction if the producer has one. Requests of a producer are numbered, as those of idempotent
+    /// producers are: one that comes again is answered and not appended again.
     ///
     /// # Errors
     /// [`BrokerError::ProducerFenced`] if somebody has taken the transactional id over or the transaction has timed out,
-    /// [`BrokerError::InvalidTxnState`] if the partition was not added; if there is no such partition, or the request goes wrong.
+    /// [`BrokerError::InvalidTxnState`] if the partition was not added, [`BrokerError::OutOfOrderSequenceNumber`] if one before it has not arrived; if
+    /// there is no such partition, or the request goes wrong.
     pub fn produce(
         &mut self,
         topic: &str,
@@ -232,22 +280,42 @@ impl SimBroker {
         producer: Option<(&str, ProducerIdentity)>,
         records: &[BrokerRecord],
     ) -> Answer<()> {
-        self.request(|broker| {
-            let now = broker.now_ms;
-            if let Some((id, identity)) = producer {
-                let transaction = broker.transactions.get(id).ok_or(BrokerError::InvalidProducerIdMapping)?;
-                transaction.check(identity)?;
-                let is_added = transaction.partitions.contains(&(topic.to_owned(), partition));
-                if transaction.state() != TransactionState::Ongoing || !is_added {
-                    return Err(BrokerError::InvalidTxnState);
-                }
+        let sequence = producer.map_or(0, |(_, identity)| {
+            let next = self.sent.entry((identity, topic.to_owned(), partition)).or_default();
+            *next += 1;
+            *next - 1
+        });
+        let producer = producer.map(|(id, identity)| (id.to_owned(), identity));
+        let (topic, records) = (topic.to_owned(), records.to_vec());
+        let produce = Produce { topic, partition, producer, sequence, records };
+        self.request_of(Some(Request::Produce(produce.clone())), |broker| broker.append(&produce))
+    }
+
+    fn append(&mut self, produce: &Produce) -> Answer<()> {
+        let Produce { topic, partition, producer, sequence, records } = produce;
+        let (now, place) = (self.now_ms, (topic.clone(), *partition));
+        if let Some((id, identity)) = producer {
+            let transaction = self.transactions.get(id).ok_or(BrokerError::InvalidProducerIdMapping)?;
+            transaction.check(*identity)?;
+            let is_open =
+                transaction.state() == TransactionState::Ongoing && transaction.partitions.contains(&place);
+            // What was appended before is answered, whether the transaction is open or not.
+            let next = self.appended.entry((*identity, place.0, place.1)).or_default();
+            match sequence.cmp(next) {
+                Ordering::Less => return Ok(()),
+                Ordering::Equal => {}
+                Ordering::Greater => return Err(BrokerError::OutOfOrderSequenceNumber),
             }
-            let log = broker.log(topic, partition)?;
-            let producer_id = producer.map(|(_, identity)| identity.producer_id);
-            records.iter().for_each(|record| log.append(record.clone(), producer_id, now));
-            broker.wake_all();
-            Ok(())
-        })
+            if !is_open && self.verifies {
+                return Err(BrokerError::InvalidTxnState);
+            }
+            *next += 1;
+        }
+        let log = self.log(topic, *partition)?;
+        let producer_id = producer.as_ref().map(|(_, identity)| identity.producer_id);
+        records.iter().for_each(|record| log.append(record.clone(), producer_id, now));
+        self.wake_all();
+        Ok(())
     }
 
     /// Reads the first record at `offset` or behind it that such a reader can see, and says where to read on; without a record, where it has come

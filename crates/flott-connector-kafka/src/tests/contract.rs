@@ -27,8 +27,7 @@ fn parse(value: &[u8]) -> UserResult<RecordId> {
     Ok(RecordId { partition: partition.parse()?, number: number.parse()? })
 }
 
-fn cluster(end_delay: u32) -> SimClient {
-    let mut broker = SimBroker::new().end_delay(end_delay);
+fn cluster(mut broker: SimBroker) -> SimClient {
     broker.create_partitions(TOPIC, 3);
     SimClient::new(broker)
 }
@@ -83,13 +82,19 @@ impl SinkSubject for KafkaSinkSubject {
         Ok(())
     }
     fn faults(&self) -> Vec<SinkFault> {
-        vec![SinkFault::FailRequest, SinkFault::LoseReply, SinkFault::Expire]
+        let delays = || [0, 2, 9].into_iter();
+        let late = delays().map(|by| SinkFault::LateRequest { by });
+        let twice = delays().map(|by| SinkFault::DuplicateRequest { by });
+        let others = [SinkFault::FailRequest, SinkFault::LoseReply, SinkFault::Expire];
+        others.into_iter().chain(late).chain(twice).collect()
     }
     fn inject(&mut self, fault: SinkFault, nth: u64) -> UserResult {
         let mut broker = self.client.broker();
         match fault {
             SinkFault::FailRequest => broker.fail(nth, BrokerFault::Lost),
             SinkFault::LoseReply => broker.fail(nth, BrokerFault::ReplyLost),
+            SinkFault::LateRequest { by } => broker.fail(nth, BrokerFault::Late(by)),
+            SinkFault::DuplicateRequest { by } => broker.fail(nth, BrokerFault::Twice(by)),
             SinkFault::Expire => broker.advance(TRANSACTION_TIMEOUT_MS),
             SinkFault::Disconnect | SinkFault::Restart => {}
         }
@@ -100,26 +105,30 @@ impl SinkSubject for KafkaSinkSubject {
     }
 }
 
-fn check_sink(guarantee: DeliveryGuarantee, end_delay: u32) {
-    let subject =
-        || Ok(KafkaSinkSubject { world: Simulation::new(1), client: cluster(end_delay), guarantee });
+fn check_sink(guarantee: DeliveryGuarantee, broker: fn() -> SimBroker) {
+    let subject = || Ok(KafkaSinkSubject { world: Simulation::new(1), client: cluster(broker()), guarantee });
     let report = SinkContract::new().run(subject).unwrap_or_else(|failure| panic!("{failure}"));
     assert!(report.cases.len() > 500, "{}", report.cases.len());
 }
 
 #[test]
 fn exactly_once_it_keeps_the_contract_of_sinks() {
-    check_sink(DeliveryGuarantee::ExactlyOnce, 0);
+    check_sink(DeliveryGuarantee::ExactlyOnce, SimBroker::new);
 }
 
 #[test]
 fn exactly_once_it_keeps_it_while_ends_of_transactions_take_a_while() {
-    check_sink(DeliveryGuarantee::ExactlyOnce, 3);
+    check_sink(DeliveryGuarantee::ExactlyOnce, || SimBroker::new().end_delay(3));
+}
+
+#[test]
+fn exactly_once_it_keeps_it_with_brokers_that_do_not_verify_that_a_transaction_is_open() {
+    check_sink(DeliveryGuarantee::ExactlyOnce, || SimBroker::new().without_verification());
 }
 
 #[test]
 fn at_least_once_it_keeps_it() {
-    check_sink(DeliveryGuarantee::AtLeastOnce, 0);
+    check_sink(DeliveryGuarantee::AtLeastOnce, SimBroker::new);
 }
 
 struct KafkaSourceSubject {
@@ -137,7 +146,7 @@ impl KafkaSourceSubject {
     fn new(configure: fn(KafkaSource<String>) -> KafkaSource<String>, start: SourceStart) -> Self {
         Self {
             world: Simulation::new(1),
-            client: cluster(0),
+            client: cluster(SimBroker::new()),
             configure,
             start,
             n_partitions: 3,
@@ -229,7 +238,7 @@ impl SourceSubject for KafkaSourceSubject {
             SourceEvent::HideMetadata => self.client.broker().set_incomplete(true),
             SourceEvent::ShowMetadata => self.client.broker().set_incomplete(false),
             SourceEvent::GapAtEnd => (0..self.n_partitions).try_for_each(|partition| self.gap(partition))?,
-            SourceEvent::Disconnect => {}
+            SourceEvent::Disconnect | SourceEvent::PowerFailure => {}
         }
         Ok(())
     }

@@ -44,6 +44,7 @@ fn failed(error: BrokerError) -> Error {
         BrokerError::OffsetOutOfRange => ErrorKind::FailJob,
         BrokerError::ProducerFenced | BrokerError::InvalidProducerIdMapping => ErrorKind::Fenced,
         BrokerError::InvalidTxnState
+        | BrokerError::OutOfOrderSequenceNumber
         | BrokerError::ConcurrentTransactions
         | BrokerError::TransactionalIdNotFound
         | BrokerError::NetworkException => ErrorKind::Retry,

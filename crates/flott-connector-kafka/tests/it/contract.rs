@@ -140,7 +140,11 @@ impl SinkSubject for Sink<'_, '_> {
                 let has_started = wait_until(LIMIT, || self.ends().is_ok());
                 assert!(has_started, "{:?}", self.ends());
             }
-            SinkFault::Disconnect | SinkFault::FailRequest | SinkFault::LoseReply => {
+            SinkFault::Disconnect
+            | SinkFault::FailRequest
+            | SinkFault::LoseReply
+            | SinkFault::LateRequest { .. }
+            | SinkFault::DuplicateRequest { .. } => {
                 self.broker.borrow().proxy().cut();
             }
         }
@@ -303,6 +307,7 @@ impl SourceSubject for Source<'_> {
             }
             SourceEvent::ShowMetadata => proxy.set_closed(false),
             SourceEvent::GapAtEnd => self.gaps()?,
+            SourceEvent::PowerFailure => return Err("the connector keeps nothing itself".into()),
         }
         Ok(())
     }

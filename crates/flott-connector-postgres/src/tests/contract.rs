@@ -52,7 +52,11 @@ impl SinkSubject for Subject {
         match fault {
             SinkFault::FailRequest => drop(world.faults.insert(at, Fault::LoseRequest)),
             SinkFault::LoseReply => drop(world.faults.insert(at, Fault::LoseReply)),
-            SinkFault::Disconnect | SinkFault::Restart | SinkFault::Expire => world.disconnect(),
+            SinkFault::Disconnect
+            | SinkFault::Restart
+            | SinkFault::Expire
+            | SinkFault::LateRequest { .. }
+            | SinkFault::DuplicateRequest { .. } => world.disconnect(),
         }
         Ok(())
     }

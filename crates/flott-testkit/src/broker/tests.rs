@@ -136,3 +136,88 @@ fn offsets_are_found_by_time_and_records_go_with_time() {
     broker.commit_offset("g", "t", 1, 2).expect("committed");
     assert_eq!(broker.committed_offset("g", "t", 1), Ok(Some(2)));
 }
+
+#[test]
+fn an_end_that_arrives_late_ends_the_next_transaction_unless_the_epoch_has_changed() {
+    for bumps in [false, true] {
+        let mut broker = broker();
+        let first = write(&mut broker, "id", &["a"]);
+        let end = |broker: &mut SimBroker| match bumps {
+            true => broker.end_txn_and_bump("id", first, true),
+            false => broker.end_txn("id", first, true).map(|()| first),
+        };
+        broker.fail(0, BrokerFault::Late(3));
+        assert_eq!(end(&mut broker), Err(BrokerError::NetworkException));
+        let next = end(&mut broker).expect("asked again");
+        assert_eq!(next != first, bumps);
+        broker.add_partition("id", next, "t", 0).expect("begun");
+        broker.produce("t", 0, Some(("id", next)), &[record("b")]).expect("written");
+        // The first end arrives before the next request.
+        let ended = broker.end_txn("id", next, false);
+        let expected = if bumps { ("a", Ok(())) } else { ("ab", Err(BrokerError::InvalidTxnState)) };
+        assert_eq!((texts(&broker, ReadCommitted).as_str(), ended), expected);
+    }
+}
+
+#[test]
+fn an_end_with_a_new_epoch_that_comes_again_is_answered_as_the_first_time_until_the_next_has_begun() {
+    let mut broker = broker();
+    let first = write(&mut broker, "id", &["a"]);
+    let next = broker.end_txn_and_bump("id", first, true).expect("committed");
+    assert_eq!((next.producer_id, next.epoch), (first.producer_id, first.epoch + 1));
+    assert_eq!(broker.end_txn_and_bump("id", first, true), Ok(next));
+    assert_eq!(broker.end_txn_and_bump("id", first, false), Err(BrokerError::InvalidTxnState));
+    broker.add_partition("id", next, "t", 0).expect("begun");
+    assert_eq!(broker.end_txn_and_bump("id", first, true), Err(BrokerError::ProducerFenced));
+    assert_eq!(broker.produce("t", 0, Some(("id", first)), &[record("b")]), Err(BrokerError::ProducerFenced));
+}
+
+#[test]
+fn records_that_arrive_late_are_part_of_the_next_transaction_if_that_has_the_epoch_and_the_partition() {
+    let mut broker = broker();
+    let identity = broker.init_producer_id("id", 60_000).expect("an id");
+    broker.add_partition("id", identity, "t", 0).expect("added");
+    broker.fail(0, BrokerFault::Late(2));
+    let lost = broker.produce("t", 0, Some(("id", identity)), &[record("late")]);
+    assert_eq!(lost, Err(BrokerError::NetworkException));
+    broker.end_txn("id", identity, false).expect("aborted");
+    broker.add_partition("id", identity, "t", 0).expect("begun");
+    broker.produce("t", 0, Some(("id", identity)), &[record("next")]).expect("written");
+    broker.end_txn("id", identity, true).expect("committed");
+    assert_eq!(texts(&broker, ReadCommitted), "latenext");
+}
+
+#[test]
+fn records_that_arrive_behind_the_end_are_refused_or_hold_readers_up_for_ever() {
+    for verifies in [true, false] {
+        let mut broker = if verifies { SimBroker::new() } else { SimBroker::new().without_verification() };
+        broker.create_partitions("t", 1);
+        let identity = write(&mut broker, "id", &["a"]);
+        broker.fail(0, BrokerFault::Late(u64::MAX / 2));
+        let lost = broker.produce("t", 0, Some(("id", identity)), &[record("late")]);
+        assert_eq!(lost, Err(BrokerError::NetworkException));
+        broker.end_txn("id", identity, true).expect("committed");
+        broker.deliver_all();
+        broker.produce("t", 0, None, &[record("b")]).expect("written");
+        broker.advance(60_000);
+        let seen = if verifies { "ab" } else { "a" };
+        assert_eq!((texts(&broker, ReadCommitted).as_str(), broker.open_transactions().len()), (seen, 0));
+    }
+}
+
+#[test]
+fn records_that_arrive_twice_are_appended_once() {
+    let mut broker = broker();
+    let identity = write(&mut broker, "id", &["a"]);
+    broker.fail(0, BrokerFault::Twice(0));
+    broker.produce("t", 0, Some(("id", identity)), &[record("b")]).expect("written");
+    broker.end_txn("id", identity, true).expect("committed");
+    broker.deliver_all();
+    assert_eq!(texts(&broker, ReadUncommitted), "ab");
+    // One that is behind another that has not arrived is refused.
+    broker.add_partition("id", identity, "t", 0).expect("begun");
+    broker.fail(0, BrokerFault::Lost);
+    broker.produce("t", 0, Some(("id", identity)), &[record("lost")]).expect_err("no answer");
+    let behind = broker.produce("t", 0, Some(("id", identity)), &[record("c")]);
+    assert_eq!(behind, Err(BrokerError::OutOfOrderSequenceNumber));
+}

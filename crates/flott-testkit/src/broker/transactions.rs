@@ -1,5 +1,6 @@
 //! Transactional ids: who has them, and what becomes of their transactions.
 
+use super::delayed::Request;
 use super::{Answer, BrokerError, SimBroker};
 use std::collections::BTreeSet;
 
@@ -48,6 +49,18 @@ pub(super) struct Transaction {
     updated_ms: i64,
     /// Requests until its end is complete.
     delay: u32,
+    /// Who asked for the last end, if that has changed the epoch.
+    bumped_from: Option<ProducerIdentity>,
+}
+
+/// A request to end a transaction.
+#[derive(Clone, Debug)]
+pub(super) struct EndOfTransaction {
+    pub(super) id: String,
+    pub(super) identity: ProducerIdentity,
+    pub(super) is_commit: bool,
+    /// Whether it changes the epoch.
+    pub(super) bumps: bool,
 }
 
 impl Transaction {
@@ -112,6 +125,7 @@ impl SimBroker {
                     started_ms: now,
                     updated_ms: now,
                     delay: 0,
+                    bumped_from: None,
                 };
                 broker.transactions.insert(id.to_owned(), new);
                 return Ok(identity);
@@ -124,6 +138,7 @@ impl SimBroker {
                 return Err(BrokerError::ConcurrentTransactions);
             }
             transaction.bump(&mut broker.next_producer_id);
+            transaction.bumped_from = None;
             (transaction.state, transaction.timeout_ms) = (TransactionState::Empty, timeout_ms);
             transaction.updated_ms = now;
             Ok(transaction.identity)
@@ -151,6 +166,7 @@ impl SimBroker {
             if transaction.state != TransactionState::Ongoing {
                 (transaction.state, transaction.started_ms) = (TransactionState::Ongoing, now);
                 transaction.partitions.clear();
+                transaction.bumped_from = None;
             }
             transaction.updated_ms = now;
             transaction.partitions.insert((topic.to_owned(), partition));
@@ -158,32 +174,50 @@ impl SimBroker {
         })
     }
 
-    /// Ends a transaction. The same end again is answered as the first time.
+    /// Ends a transaction, by a request of a version before KIP-890: the epoch stays as it is. The same end again is answered as the first time.
     ///
     /// # Errors
     /// [`BrokerError::InvalidTxnState`] if it has ended otherwise or never begun; if somebody else has the id;
     /// [`BrokerError::ConcurrentTransactions`] while it is being ended.
     pub fn end_txn(&mut self, id: &str, identity: ProducerIdentity, is_commit: bool) -> Answer<()> {
+        let end = EndOfTransaction { id: id.to_owned(), identity, is_commit, bumps: false };
+        self.request_of(Some(Request::EndTxn(end.clone())), |broker| broker.end(&end).map(|_| ()))
+    }
+
+    /// Ends a transaction, by a request of a version that KIP-890 has brought: the producer has another epoch from then on, so that nothing that was
+    /// sent before can be taken for a part of its next transaction. Returns who it is now. The same end again is answered as the first time, until the
+    /// next has begun.
+    ///
+    /// # Errors
+    /// As [`SimBroker::end_txn`].
+    pub fn end_txn_and_bump(
+        &mut self,
+        id: &str,
+        identity: ProducerIdentity,
+        is_commit: bool,
+    ) -> Answer<ProducerIdentity> {
+        let end = EndOfTransaction { id: id.to_owned(), identity, is_commit, bumps: true };
+        self.request_of(Some(Request::EndTxn(end.clone())), |broker| broker.end(&end))
+    }
+
+    pub(super) fn end(&mut self, end: &EndOfTransaction) -> Answer<ProducerIdentity> {
         use TransactionState as State;
-        self.request(|broker| {
-            let (now, delay) = (broker.now_ms, broker.end_delay);
-            let transaction = broker.transactions.get_mut(id).ok_or(BrokerError::InvalidProducerIdMapping)?;
-            transaction.check(identity)?;
-            match (transaction.state, is_commit) {
-                (State::CompleteCommit, true) | (State::CompleteAbort, false) => return Ok(()),
-                (State::PrepareCommit, true) | (State::PrepareAbort, false) => {
-                    return Err(BrokerError::ConcurrentTransactions);
-                }
-                (State::Ongoing, _) => {}
-                _ => return Err(BrokerError::InvalidTxnState),
+        let EndOfTransaction { id, identity, is_commit, bumps } = end;
+        let transaction = self.transactions.get_mut(id).ok_or(BrokerError::InvalidProducerIdMapping)?;
+        let is_again = *bumps && transaction.bumped_from == Some(*identity);
+        if !is_again {
+            transaction.check(*identity)?;
+        }
+        match (transaction.state, is_commit) {
+            (State::CompleteCommit, true) | (State::CompleteAbort, false) => return Ok(transaction.identity),
+            (State::PrepareCommit, true) | (State::PrepareAbort, false) => {
+                return Err(BrokerError::ConcurrentTransactions);
             }
-            transaction.state = if is_commit { State::PrepareCommit } else { State::PrepareAbort };
-            (transaction.delay, transaction.updated_ms) = (delay, now);
-            if delay == 0 {
-                broker.finish_end(id);
-            }
-            Ok(())
-        })
+            (State::Ongoing, _) if !is_again => {}
+            _ => return Err(BrokerError::InvalidTxnState),
+        }
+        transaction.bumped_from = bumps.then_some(*identity);
+        Ok(self.prepare_end(id, *is_commit, *bumps).unwrap_or(*identity))
     }
 
     /// What is known of an id.
@@ -211,20 +245,30 @@ impl SimBroker {
 
     /// Aborts what is open, under an epoch that nobody has.
     pub(super) fn abort_and_fence(&mut self, id: &str) {
-        let delay = self.end_delay;
-        let Some(transaction) = self.transactions.get_mut(id) else { return };
-        let old = transaction.identity.producer_id;
-        transaction.bump(&mut self.next_producer_id);
-        let partitions = transaction.partitions.clone();
-        (transaction.state, transaction.delay) = (TransactionState::PrepareAbort, delay);
+        self.prepare_end(id, false, true);
+    }
+
+    /// Decides the end, and says who has the id then.
+    fn prepare_end(&mut self, id: &str, is_commit: bool, bumps: bool) -> Option<ProducerIdentity> {
+        let (now, delay) = (self.now_ms, self.end_delay);
+        let transaction = self.transactions.get_mut(id)?;
+        let old = transaction.identity;
+        if bumps {
+            transaction.bump(&mut self.next_producer_id);
+        }
+        let (new, partitions) = (transaction.identity, transaction.partitions.clone());
+        transaction.state =
+            if is_commit { TransactionState::PrepareCommit } else { TransactionState::PrepareAbort };
+        (transaction.delay, transaction.updated_ms) = (delay, now);
         // The marks are those of the producer that wrote.
-        if transaction.identity.producer_id != old {
+        if new.producer_id != old.producer_id {
             transaction.partitions.clear();
-            self.mark(&partitions, old, false);
+            self.mark(&partitions, old.producer_id, is_commit);
         }
         if delay == 0 {
             self.finish_end(id);
         }
+        Some(new)
     }
 
     fn mark(&mut self, partitions: &BTreeSet<(String, i32)>, producer_id: i64, is_commit: bool) {

@@ -29,6 +29,8 @@ pub enum Budget {
 pub(super) struct Selection {
     pub(super) budget: Budget,
     pub(super) only: Option<String>,
+    /// In the names of the cases.
+    pub(super) of: Option<String>,
 }
 
 impl Selection {
@@ -36,6 +38,8 @@ impl Selection {
         if let Some(only) = &self.only {
             return cases.into_iter().filter(|case| name(case) == *only).collect();
         }
+        let of = self.of.as_deref().unwrap_or_default();
+        let cases: Vec<C> = cases.into_iter().filter(|case| name(case).contains(of)).collect();
         let Budget::Sample { cases: n_wanted, seed } = self.budget else { return cases };
         let mut rng = SimRng::new(seed);
         let mut idx: Vec<usize> = (1..cases.len()).collect();
@@ -129,8 +133,8 @@ pub(super) fn run_all<C>(
     mut run: impl FnMut(&C, &mut CaseLog) -> Result<(), String>,
 ) -> Result<ContractReport, ContractFailure> {
     let chosen = selection.choose(cases, &name);
-    if let (Some(only), true) = (&selection.only, chosen.is_empty()) {
-        return Err(ContractFailure::before_the_first_case(format!("there is no case {only}")));
+    if let (Some(name), true) = (selection.only.as_ref().or(selection.of.as_ref()), chosen.is_empty()) {
+        return Err(ContractFailure::before_the_first_case(format!("there is no case {name}")));
     }
     let (mut report, mut violations) = (ContractReport { cases: Vec::new(), left_out }, Vec::new());
     for case in chosen {

@@ -48,12 +48,36 @@ pub enum SinkFault {
     FailRequest,
     /// The n-th request from now on is done, and its sender gets an error instead of the reply.
     LoseReply,
+    /// The n-th request from now on is not answered, and is carried out when there were so many further requests; its sender knows nothing of that, and
+    /// goes on.
+    LateRequest {
+        /// How many.
+        by: u64,
+    },
+    /// The n-th request from now on is answered, and arrives a second time when there were so many further requests.
+    DuplicateRequest {
+        /// How many.
+        by: u64,
+    },
     /// All connections that are open now break.
     Disconnect,
     /// The server is started again.
     Restart,
     /// So much time passes that what was prepared and not committed may be gone.
     Expire,
+}
+
+impl SinkFault {
+    /// Whether a request goes wrong, and not the whole outside.
+    fn is_of_request(self) -> bool {
+        match self {
+            Self::FailRequest
+            | Self::LoseReply
+            | Self::LateRequest { .. }
+            | Self::DuplicateRequest { .. } => true,
+            Self::Disconnect | Self::Restart | Self::Expire => false,
+        }
+    }
 }
 
 /// A sink with its destination, to be examined by [`SinkContract`]. Each case gets a new one, with an empty destination.
@@ -157,6 +181,13 @@ impl SinkContract {
     #[must_use]
     pub fn only(mut self, case: impl Into<String>) -> Self {
         self.selection.only = Some(case.into());
+        self
+    }
+
+    /// Only cases with this in their names: all, or as many as the budget allows.
+    #[must_use]
+    pub fn of(mut self, text: impl Into<String>) -> Self {
+        self.selection.of = Some(text.into());
         self
     }
 

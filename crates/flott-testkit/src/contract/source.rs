@@ -40,6 +40,9 @@ pub enum SourceEvent {
     Disconnect,
     /// Behind the last record there are positions without a record.
     GapAtEnd,
+    /// The machine has lost its power when the job ran, which is down now: what nobody has made durable there is gone. For sources that keep records
+    /// themselves.
+    PowerFailure,
 }
 
 /// A source with what it reads, to be examined by [`SourceContract`]. Each case gets a new one.
@@ -133,6 +136,13 @@ impl SourceContract {
     #[must_use]
     pub fn only(mut self, case: impl Into<String>) -> Self {
         self.selection.only = Some(case.into());
+        self
+    }
+
+    /// Only cases with this in their names: all, or as many as the budget allows.
+    #[must_use]
+    pub fn of(mut self, text: impl Into<String>) -> Self {
+        self.selection.of = Some(text.into());
         self
     }
 

@@ -3,5 +3,6 @@
 mod sinks;
 mod sources;
 mod toy_eager_sink;
+mod toy_pool_sink;
 mod toy_sink;
 mod toy_source;

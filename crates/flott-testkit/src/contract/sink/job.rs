@@ -98,7 +98,7 @@ impl<'a, S: SinkSubject> Job<'a, S> {
 
     /// Runs to the end and says how many steps that took.
     pub(super) fn run(mut self) -> Result<u64, String> {
-        if let Some((fault @ (SinkFault::FailRequest | SinkFault::LoseReply), nth)) = self.case.fault {
+        if let Some((fault, nth)) = self.case.fault.filter(|(fault, _)| fault.is_of_request()) {
             self.log.note(format!("request {nth} from now on: {fault:?}"));
             self.inject(fault, nth)?;
         }

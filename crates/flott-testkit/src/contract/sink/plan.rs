@@ -100,6 +100,10 @@ impl SinkCase {
             None => {}
             Some((SinkFault::FailRequest, at)) => parts.push(format!("request-{at}-fails")),
             Some((SinkFault::LoseReply, at)) => parts.push(format!("reply-{at}-lost")),
+            Some((SinkFault::LateRequest { by }, at)) => parts.push(format!("request-{at}-late-by-{by}")),
+            Some((SinkFault::DuplicateRequest { by }, at)) => {
+                parts.push(format!("request-{at}-again-after-{by}"))
+            }
             Some((SinkFault::Disconnect, at)) => parts.push(format!("disconnect-{at}")),
             Some((SinkFault::Restart, at)) => parts.push(format!("server-restart-{at}")),
             Some((SinkFault::Expire, _)) => parts.push("expired".to_owned()),
@@ -121,14 +125,18 @@ pub(super) struct Measured {
 
 impl Measured {
     pub(super) fn left_out(&self) -> Vec<String> {
+        let like = |fault| std::mem::discriminant::<SinkFault>(fault);
         let all = [
             (SinkFault::FailRequest, "requests that fail"),
             (SinkFault::LoseReply, "lost replies"),
+            (SinkFault::LateRequest { by: 0 }, "requests that arrive late"),
+            (SinkFault::DuplicateRequest { by: 0 }, "requests that arrive twice"),
             (SinkFault::Disconnect, "broken connections"),
             (SinkFault::Restart, "a server that is started again"),
             (SinkFault::Expire, "what was prepared and has expired"),
         ];
-        let missing = all.iter().filter(|(fault, _)| !self.faults.contains(fault));
+        let has = |fault| self.faults.iter().any(|known| like(known) == like(fault));
+        let missing = all.iter().filter(|(fault, _)| !has(fault));
         let bad_records = (!self.rejects).then_some("records that the sink rejects");
         missing.map(|(_, what)| *what).chain(bad_records).map(str::to_owned).collect()
     }
@@ -188,7 +196,10 @@ fn with_fault(measured: &Measured, fault: SinkFault) -> Vec<SinkCase> {
     let n_requests = measured.n_requests.unwrap_or(SinkContract::REQUESTS_UNKNOWN);
     let faulty = |at| SinkCase { fault: Some((fault, at)), ..SinkCase::undisturbed() };
     match fault {
-        SinkFault::FailRequest | SinkFault::LoseReply => (0..n_requests).map(faulty).collect(),
+        SinkFault::FailRequest
+        | SinkFault::LoseReply
+        | SinkFault::LateRequest { .. }
+        | SinkFault::DuplicateRequest { .. } => (0..n_requests).map(faulty).collect(),
         SinkFault::Disconnect | SinkFault::Restart => (0..measured.n_steps).map(faulty).collect(),
         SinkFault::Expire => {
             (0..measured.n_steps).map(|at| SinkCase { deaths: vec![at], ..faulty(0) }).collect()

@@ -322,6 +322,7 @@ impl<'a, S: SourceSubject> Run<'a, S> {
                 self.put_more()?;
             }
             Script::Disconnect => return self.disconnect(engine),
+            Script::PowerFailure => return self.power_failure(engine),
             Script::DeathBeforeFirstCheckpoint | Script::DeathBehindFirstCheckpoint => {}
         }
         Ok(engine)
@@ -520,6 +521,19 @@ impl<'a, S: SourceSubject> Run<'a, S> {
         self.log.note("-- the job fails");
         drop(engine);
         self.start(self.case.parallelism_then, Some(&snapshot))
+    }
+
+    /// Checkpoints are elsewhere, and stay. What was read since is lost with the job, and to be read again from what is durable.
+    fn power_failure(&mut self, mut engine: Engine<S::Source>) -> Result<Engine<S::Source>, String> {
+        let snapshot = self.needed_checkpoint(&mut engine)?;
+        self.put_more()?;
+        self.poll_times(&mut engine, 4)?;
+        self.log.note("-- the job dies");
+        drop(engine);
+        self.happen(SourceEvent::PowerFailure)?;
+        let engine = self.start(self.case.parallelism_then, Some(&snapshot))?;
+        self.put_more()?;
+        Ok(engine)
     }
 
     /// It begins anew: what it had decided is in no checkpoint.

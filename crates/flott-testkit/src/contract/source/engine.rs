@@ -166,7 +166,7 @@ impl<S: Source> Engine<S> {
         };
         match reader.reader.poll_next(&mut Context::from_waker(&waker), batch, &mut reader.output) {
             Poll::Pending => {
-                let polled = reader.take_output();
+                let polled = reader.take_output()?;
                 self.request_splits(idx)?;
                 return Ok(Some(polled).filter(|polled| !polled.is_empty()));
             }
@@ -174,7 +174,7 @@ impl<S: Source> Engine<S> {
             Poll::Ready(Ok(InputStatus::EndOfInput)) => reader.has_ended = true,
             Poll::Ready(Err(error)) => return Err(error),
         }
-        Ok(Some(reader.take_output()))
+        reader.take_output().map(Some)
     }
 
     fn request_splits(&mut self, idx: usize) -> Result<()> {
@@ -301,15 +301,20 @@ impl<S: Source> Reader<S> {
         self.reader.snapshot()?.iter().map(encode).collect()
     }
 
-    fn take_output(&mut self) -> Vec<(SplitId, S::Record)> {
+    /// All records outside are good.
+    fn take_output(&mut self) -> Result<Vec<(SplitId, S::Record)>> {
         let mut records = Vec::new();
         for split in self.output.splits_mut() {
             let id = split.id.clone();
+            if let Some(bad) = std::mem::take(&mut split.bad_records).first() {
+                let message = format!("a bad record of split {id}, at {}: {}", bad.position, bad.message);
+                return Err(Error::subtask(message));
+            }
             for (record, at) in split.batch.take() {
                 self.max_timestamp = self.max_timestamp.max(Some(at).filter(|at| *at != NO_TIMESTAMP));
                 records.push((id.clone(), record));
             }
         }
-        records
+        Ok(records)
     }
 }

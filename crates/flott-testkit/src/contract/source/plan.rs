@@ -37,6 +37,8 @@ pub(super) enum Script {
     Discovery,
     /// Connections break.
     Disconnect,
+    /// The machine fails.
+    PowerFailure,
     /// The job dies before its first checkpoint is complete.
     DeathBeforeFirstCheckpoint,
     /// The job dies when the first checkpoint is complete and before anything was read.
@@ -73,6 +75,7 @@ impl SourceCase {
             Script::EndSplit => "end-split".to_owned(),
             Script::Discovery => "discovery".to_owned(),
             Script::Disconnect => "disconnect".to_owned(),
+            Script::PowerFailure => "power-failure".to_owned(),
             Script::DeathBeforeFirstCheckpoint => "death-before-first-checkpoint".to_owned(),
             Script::DeathBehindFirstCheckpoint => "death-behind-first-checkpoint".to_owned(),
         };
@@ -100,6 +103,7 @@ impl Measured {
             (SourceEvent::HideMetadata, "incomplete metadata"),
             (SourceEvent::Disconnect, "broken connections"),
             (SourceEvent::GapAtEnd, "positions without records at the end"),
+            (SourceEvent::PowerFailure, "power failures"),
         ];
         all.iter().filter(|(event, _)| !self.has(*event)).map(|(_, what)| (*what).to_owned()).collect()
     }
@@ -123,6 +127,7 @@ impl Measured {
             (SourceEvent::AddPartition, Script::Discovery),
             (SourceEvent::HideMetadata, Script::IncompleteMetadata),
             (SourceEvent::Disconnect, Script::Disconnect),
+            (SourceEvent::PowerFailure, Script::PowerFailure),
         ];
         scripts.extend(more.iter().filter(|(event, _)| self.has(*event)).map(|(_, script)| *script));
         scripts

@@ -29,8 +29,9 @@ impl Wakeup {
         drop(self.changed.wait_timeout_while(is_woken, timeout, |is_woken| !*is_woken));
     }
 
-    /// Whether somebody was woken since the last call.
-    pub(super) fn take(&self) -> bool {
+    /// Whether a reader was woken since the last call. A subject whose readers look again by themselves after a while, and has let that pass, calls it
+    /// when that is over: such a wake-up says nothing of what there is to read, and the turn counts as one without anything.
+    pub fn take(&self) -> bool {
         std::mem::take(&mut *self.is_woken.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -6,7 +6,13 @@ fn a_sink_that_is_right_is_accepted() {
     let report = SinkContract::new().run(|| Ok(ToySink::new(Mistake::None)));
     let report = report.unwrap_or_else(|failure| panic!("{failure}"));
     assert!(report.cases.len() > 800, "{}", report.cases.len());
-    let left_out = ["broken connections", "a server that is started again", "records that the sink rejects"];
+    let left_out = [
+        "requests that arrive late",
+        "requests that arrive twice",
+        "broken connections",
+        "a server that is started again",
+        "records that the sink rejects",
+    ];
     assert_eq!(report.left_out, left_out);
 }
 
@@ -42,12 +48,36 @@ fn a_sink_with_a_mistake_is_caught_with_a_message_that_fits() {
 }
 
 #[test]
+fn transactions_that_only_late_requests_confuse_are_caught_by_those() {
+    use super::toy_pool_sink::{Epochs, ToyPoolSink};
+    let run = |epochs, budget| SinkContract::new().budget(budget).run(|| Ok(ToyPoolSink::new(epochs)));
+    for epochs in [Epochs::ChangeWithEnds, Epochs::ChangeWithTakeovers] {
+        let report = run(epochs, Budget::Sample { cases: 500, seed: 1 });
+        let report = report.unwrap_or_else(|failure| panic!("{epochs:?}: {failure}"));
+        assert!(report.cases.iter().any(|case| case.ends_with("late-by-5")), "{epochs:?}");
+    }
+    for (epochs, message) in [
+        (Epochs::Stay, "a reader sees records that no complete checkpoint has"),
+        (Epochs::StayAndWriteAgain, "a reader sees records more often than they were committed"),
+    ] {
+        let failure = run(epochs, Budget::All).err().unwrap_or_else(|| panic!("{epochs:?} is not caught"));
+        println!("{epochs:?}: {failure}");
+        assert!(failure.violations.iter().all(|it| it.case.contains("-late-by-")), "{epochs:?}: {failure}");
+        assert!(failure.violations.iter().any(|it| it.message.contains(message)), "{epochs:?}: {failure}");
+    }
+}
+
+#[test]
 fn a_sample_is_chosen_by_its_seed() {
     let sample = |seed| {
         let budget = Budget::Sample { cases: 10, seed };
         SinkContract::new().budget(budget).run(|| Ok(ToySink::new(Mistake::None))).unwrap().cases
     };
     assert_eq!(sample(1).len(), 11);
+    let of = |text: &str| SinkContract::new().of(text).run(|| Ok(ToySink::new(Mistake::None)));
+    let cases = of("reply-").unwrap().cases;
+    assert!(cases.len() > 10 && cases.iter().all(|case| case.contains("reply-")), "{cases:?}");
+    assert!(of("no such case").is_err());
     assert_eq!(sample(1), sample(1));
     assert_ne!(sample(1), sample(2));
     let none = SinkContract::new().only("no such case").run(|| Ok(ToySink::new(Mistake::None)));

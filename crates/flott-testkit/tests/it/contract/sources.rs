@@ -1,11 +1,13 @@
 //! The sources of the engine, and sources with mistakes.
 
 use super::toy_source::{Mistake, ToySource};
-use flott_api::sources::{CollectionSource, GeneratorSource, HybridSource, IteratorSource};
-use flott_api::{Source, StartingPosition, UserResult};
+use flott_api::sources::{CollectionSource, FnSource, GeneratorSource, HybridSource, IteratorSource};
+use flott_api::{InputStatus, Source, SplitOutput, StartingPosition, UserResult};
 use flott_env::Env;
 use flott_env::sim::Simulation;
 use flott_testkit::contract::{RecordId, SourceContract, SourceSubject, Wakeup};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A bounded source of the numbers from 0 on.
 struct Numbers<S> {
@@ -58,6 +60,73 @@ fn sources_one_after_the_other_keep_the_contract() {
     });
 }
 
+/// What closures read: the records of partitions, each a split.
+struct Closures {
+    env: Env,
+    partitions: Arc<Mutex<Vec<Vec<RecordId>>>>,
+    is_bounded: bool,
+}
+
+impl SourceSubject for Closures {
+    type Source = FnSource<RecordId, usize>;
+
+    fn env(&self) -> Env {
+        self.env.clone()
+    }
+    fn source(&mut self) -> UserResult<FnSource<RecordId, usize>> {
+        let (partitions, is_bounded) = (Arc::clone(&self.partitions), self.is_bounded);
+        let splits = (0..3).map(|partition| (partition.to_string(), 0));
+        let source = FnSource::new(splits, move |name: &str, _: &usize| {
+            let (partitions, partition) = (Arc::clone(&partitions), name.parse::<usize>()?);
+            Ok(move |position: &mut usize, out: &mut SplitOutput<RecordId>| {
+                let partitions = partitions.lock().map_err(|error| error.to_string())?;
+                match partitions.get(partition).and_then(|records| records.get(*position)) {
+                    Some(record) => {
+                        out.collect(*record);
+                        *position += 1;
+                    }
+                    None if is_bounded => return Ok(InputStatus::EndOfInput),
+                    None => {}
+                }
+                Ok(InputStatus::MoreAvailable)
+            })
+        });
+        Ok(if is_bounded { source } else { source.unbounded() })
+    }
+    fn put(&mut self, n: u64) -> UserResult<Vec<RecordId>> {
+        let mut partitions = self.partitions.lock().map_err(|error| error.to_string())?;
+        let mut put = Vec::new();
+        for idx in 0..n as usize {
+            let partition = idx % 3;
+            let records = partitions.get_mut(partition).ok_or("no such partition")?;
+            let record = RecordId { partition: partition as u32, number: records.len() as u64 };
+            records.push(record);
+            put.push(record);
+        }
+        Ok(put)
+    }
+    fn identify(&self, record: &RecordId) -> RecordId {
+        *record
+    }
+    /// A split that had nothing is asked again a while later.
+    fn wait(&mut self, wakeup: &Wakeup) {
+        self.env.block_on(self.env.sleep(Duration::from_millis(100)));
+        wakeup.take();
+    }
+}
+
+#[test]
+fn closures_keep_the_contract() {
+    for is_bounded in [false, true] {
+        let make = || {
+            let partitions = Arc::new(Mutex::new(vec![Vec::new(); 3]));
+            Ok(Closures { env: Simulation::new(1).env(), partitions, is_bounded })
+        };
+        let report = SourceContract::new().run(make).unwrap_or_else(|failure| panic!("{failure}"));
+        assert!(report.cases.len() > 300, "{}", report.cases.len());
+    }
+}
+
 #[test]
 fn a_source_that_is_right_is_accepted() {
     for starts_with_new in [false, true] {
@@ -93,6 +162,8 @@ fn a_source_with_a_mistake_is_caught_with_a_message_that_fits() {
         (Mistake::LosesItsBuffer, false, missing),
         (Mistake::EndsAtTheLastRecord, false, "does not end"),
         (Mistake::ForgetsWhatIsAfterADisconnect, false, missing),
+        (Mistake::SyncsWhatItReads, false, missing),
+        (Mistake::RejectsGoodRecords, false, "a bad record of split toy-"),
     ] {
         let make = || Ok(ToySource::new(mistake, starts_with_new));
         let failure = SourceContract::new().run(make).err();

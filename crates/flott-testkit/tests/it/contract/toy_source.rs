@@ -48,6 +48,10 @@ pub(super) enum Mistake {
     EndsAtTheLastRecord,
     /// After a connection is broken reading goes on behind what was under way.
     ForgetsWhatIsAfterADisconnect,
+    /// What it was given is in its log, and not synced.
+    SyncsWhatItReads,
+    /// A good record is a bad one now and then.
+    RejectsGoodRecords,
 }
 
 #[derive(Default)]
@@ -57,6 +61,8 @@ struct Outside {
     acknowledged: BTreeMap<u32, u64>,
     is_hidden: bool,
     n_disconnects: u64,
+    /// For one mistake: how much of each partition is durable.
+    n_synced: BTreeMap<u32, usize>,
 }
 
 /// The world and the source in it.
@@ -284,7 +290,7 @@ impl SourceReader for ToyReader {
     ) -> Poll<Result<InputStatus>> {
         let mistake = self.source.mistake;
         let outside = Arc::clone(&self.source.outside);
-        let outside = outside.lock().unwrap();
+        let mut outside = outside.lock().unwrap();
         if std::mem::replace(&mut self.n_disconnects, outside.n_disconnects) != outside.n_disconnects {
             if mistake != Mistake::ForgetsWhatIsAfterADisconnect {
                 return Poll::Ready(Err(Error::subtask("the connection is broken")));
@@ -298,6 +304,7 @@ impl SourceReader for ToyReader {
         let mut at_end = Vec::new();
         for split in &mut self.splits {
             let is_paused = self.paused.contains(&split.split_id());
+            let outside = &mut *outside;
             let Some(records) = outside.partitions.get(split.partition as usize) else { continue };
             if split.position == usize::MAX {
                 split.position = records.len();
@@ -315,6 +322,11 @@ impl SourceReader for ToyReader {
                     last = Some(*number);
                 }
                 split.position += 1;
+                let n_synced = outside.n_synced.entry(split.partition).or_default();
+                *n_synced = split.position.max(*n_synced);
+            }
+            if mistake == Mistake::RejectsGoodRecords && split.position == 3 && n_read > 0 {
+                out.split(&split.split_id()).bad_record("3".to_owned(), &[], "a whim".to_owned());
             }
             let is_at_end = match mistake {
                 // The position before the end must be that of a record.
@@ -430,6 +442,7 @@ impl SourceSubject for ToySource {
             SourceEvent::ShowMetadata,
             SourceEvent::Disconnect,
             SourceEvent::GapAtEnd,
+            SourceEvent::PowerFailure,
         ]
     }
     fn happen(&mut self, event: SourceEvent) -> UserResult {
@@ -440,6 +453,13 @@ impl SourceSubject for ToySource {
             SourceEvent::ShowMetadata => outside.is_hidden = false,
             SourceEvent::Disconnect => outside.n_disconnects += 1,
             SourceEvent::GapAtEnd => outside.partitions.iter_mut().for_each(|records| records.push(None)),
+            SourceEvent::PowerFailure if self.mistake == Mistake::SyncsWhatItReads => {
+                let Outside { partitions, n_synced, .. } = &mut *outside;
+                for (partition, records) in (0..).zip(partitions) {
+                    records.truncate(n_synced.get(&partition).copied().unwrap_or_default());
+                }
+            }
+            SourceEvent::PowerFailure => {}
         }
         Ok(())
     }
