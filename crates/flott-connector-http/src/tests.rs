@@ -1,3 +1,5 @@
+mod contract;
 mod keys;
 mod log;
 mod server;
+mod world;

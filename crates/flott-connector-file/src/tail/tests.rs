@@ -1,3 +1,5 @@
+mod contract;
+
 use super::config::FileTailSource;
 use super::reader::TailReader;
 use super::split::TailSplit;
