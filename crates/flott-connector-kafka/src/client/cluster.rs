@@ -2,7 +2,7 @@
 
 use super::consumer::{Context, RdConsumer};
 use super::coordinator::Coordinators;
-use super::error::{FIRST_WAIT, cannot, passes};
+use super::error::{FIRST_WAIT, awaits_coordinator, cannot, passes};
 use super::producer::{RdProducer, delivery_limit};
 use super::{Client, CommitOutcome, Consumer, OffsetPosition, Producer, TransactionHandle};
 use crate::config::Properties;
@@ -24,6 +24,9 @@ const NO_GROUP: &str = "flott";
 
 /// How long the client may take to hand over what it has to tell: without any time it stops at the first event that is nobody's business.
 const HANDOVER: Duration = Duration::from_millis(5);
+
+/// How long to wait before a group's coordinator is asked again that is not there yet.
+const COORDINATOR_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is read ahead, unless the user says otherwise. The client's own limits are made for few consumers in a process, and its pause when the limit
 /// is reached for a world in which that is an exception.
@@ -117,6 +120,13 @@ impl Cluster {
             if let Some(trouble) = asking.context().trouble.take(&what) {
                 return Err(trouble);
             }
+            answer = call(&asking, timeout);
+        }
+        // A broker that has just started does not know at once which groups it coordinates, and does not keep who asks waiting.
+        let mut waited = Duration::ZERO;
+        while answer.as_ref().is_err_and(awaits_coordinator) && waited < timeout {
+            drop(asking.poll(COORDINATOR_PAUSE));
+            waited += COORDINATOR_PAUSE;
             answer = call(&asking, timeout);
         }
         answer.map_err(|error| self.cannot(what, error))

@@ -131,6 +131,14 @@ pub(super) fn passes(error: &KafkaError) -> bool {
     )
 }
 
+/// Whether the broker does not know yet, or not any more, that it coordinates a group.
+pub(super) fn awaits_coordinator(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::NotCoordinator | Code::CoordinatorNotAvailable | Code::CoordinatorLoadInProgress)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,6 +22,7 @@ mod secured;
 mod sinks;
 mod sources;
 mod topics;
+mod walk;
 
 use flott_services::{Kafka, SchemaRegistryServer, Test, run_tests, tests};
 use std::process::ExitCode;
@@ -51,6 +52,7 @@ const TESTS: &[Test<Kafka>] = tests![
     contract::the_source_keeps_its_contract_from_the_newest_record,
     contract::the_bounded_source_keeps_its_contract,
     mistakes::mistakes_are_named,
+    walk::the_readme_is_true,
     secured::secured_records_come_and_go_through_every_listener,
     secured::secured_listeners_say_why_they_refuse,
     secured::secured_properties_are_never_shown,

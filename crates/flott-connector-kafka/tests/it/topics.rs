@@ -226,7 +226,13 @@ impl Committed {
 pub(crate) fn committed_offsets(group: &BaseConsumer, topic: &str, n_partitions: i32) -> Vec<(i32, i64)> {
     let mut asked = TopicPartitionList::new();
     asked.add_partition_range(topic, 0, n_partitions - 1);
-    let told = group.committed_offsets(asked, LIMIT).unwrap();
+    let mut told = None;
+    // A broker that was just started does not know for a while that it is the group's coordinator.
+    wait_for("the offsets of a group", || {
+        told = group.committed_offsets(asked.clone(), LIMIT).ok();
+        told.is_some()
+    });
+    let told = told.expect("they were waited for");
     let told = told.elements().into_iter().map(|it| (it.partition(), it.offset().to_raw()));
     told.filter_map(|(partition, offset)| offset.filter(|it| *it >= 0).map(|it| (partition, it))).collect()
 }
