@@ -40,6 +40,9 @@ use std::collections::BTreeMap;
 /// The name under which sources record their splits as JSON, for people and for other jobs: a list state from which nothing is restored.
 pub const SOURCE_POSITIONS: &str = "_positions";
 
+/// The list state with the splits of readers, each as bytes with its watermark; the type that is recorded is that of the bytes.
+pub const SOURCE_SPLITS: &str = "_splits";
+
 /// A snapshot's kind in the words of the command line.
 pub(crate) const fn kind_name(kind: CheckpointKind) -> &'static str {
     match kind {

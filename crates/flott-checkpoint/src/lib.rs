@@ -42,10 +42,10 @@ pub use coordinator::{
 pub use copy::copy_savepoint;
 pub use inspect::{
     Change, Completeness, Disposal, FileCheck, GroupBytes, ListChange, ListedSnapshot, OperatorDescription,
-    OperatorDifference, Refusal, SOURCE_POSITIONS, STATE_SCHEMAS, Scope, SectionKind, SnapshotDescription,
-    SnapshotDifference, StateDescription, StateDifference, StateKind, SubtaskDescription, Verification,
-    compare_snapshots, describe_snapshot, list_snapshots, plan_disposal, verify_snapshot, visit_operator,
-    visit_operators,
+    OperatorDifference, Refusal, SOURCE_POSITIONS, SOURCE_SPLITS, STATE_SCHEMAS, Scope, SectionKind,
+    SnapshotDescription, SnapshotDifference, StateDescription, StateDifference, StateKind,
+    SubtaskDescription, Verification, compare_snapshots, describe_snapshot, list_snapshots, plan_disposal,
+    verify_snapshot, visit_operator, visit_operators,
 };
 pub use location::{Location, ObjectStoreFactory, ObjectStores, RemoteLocation, feature_of, unsupported};
 pub use manifest::{Manifest, OperatorManifest, SubtaskManifest};

@@ -30,8 +30,8 @@ use std::hash::Hasher;
 use std::io;
 use twox_hash::XxHash3_64;
 
-/// The version that is written. Version 2 knows no changes.
-pub(crate) const VERSION: u32 = 3;
+/// The version that is written. Version 2 knows no changes, version 3 no schemas of what is no keyed state.
+pub(crate) const VERSION: u32 = 4;
 
 /// What one operator has in a part.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -117,10 +117,15 @@ fn decode(file: &str, bytes: &[u8]) -> Result<PartOperators> {
     let base = trailer_at.saturating_sub(index_len as usize);
     let header = bytes.get(..HEADER_LEN).unwrap_or_default();
     let operators = index::decode(file, header, base, bytes.get(base..).unwrap_or_default())?;
-    operators.into_iter().map(|operator| in_memory(file, bytes, operator)).collect()
+    operators.into_iter().map(|operator| in_memory(file, version(header), bytes, operator)).collect()
 }
 
-fn in_memory(file: &str, bytes: &[u8], operator: IndexedOperator) -> Result<(OperatorUid, PartOperator)> {
+fn in_memory(
+    file: &str,
+    version: u32,
+    bytes: &[u8],
+    operator: IndexedOperator,
+) -> Result<(OperatorUid, PartOperator)> {
     let IndexedOperator { uid, key_hash_version, max_parallelism, keyed, lists } = operator;
     let section = |section: &Section| {
         let end = section.offset.saturating_add(section.len) as usize;
@@ -146,7 +151,7 @@ fn in_memory(file: &str, bytes: &[u8], operator: IndexedOperator) -> Result<(Ope
         }
     }
     let mut reader = Reader::at(file, lists.offset as usize, section(&lists)?);
-    lists::read(&mut reader, &mut snapshot)?;
+    lists::read(&mut reader, version, &mut snapshot)?;
     reader.finish()?;
     Ok((uid, PartOperator { snapshot, continued }))
 }

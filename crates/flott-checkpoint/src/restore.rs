@@ -140,8 +140,7 @@ impl RestoredState {
         let is_rescaled = state.parts.len() != state.parallelism as usize;
         if !is_rescaled && let Some(own) = state.parts.get(subtask.as_usize()) {
             // Dealing them out again would give splits to a subtask that has finished.
-            snapshot.list.clone_from(&own.list);
-            snapshot.broadcast.clone_from(&own.broadcast);
+            snapshot = snapshot.with_lists_of(own);
         } else {
             let in_flight = Self::in_flight(state, subtask).map_err(|error| error.context(during()))?;
             if !in_flight.is_empty() {

@@ -1,8 +1,8 @@
 //! What is fuzzed.
 
 use crate::targets::{
-    batches, cold, config, encoded, files, http_log, joins, kafka, keyed_state, messages, operator_state,
-    operators, parts, postgres, sinks, snapshots, socket, splits, sqlite, values,
+    batches, cold, config, encoded, entries, files, http_log, joins, kafka, keyed_state, messages,
+    operator_state, operators, parts, postgres, sinks, snapshots, socket, splits, sqlite, values,
 };
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ const fn target(name: &'static str, (run, seeds): (Run, Seeds), n_tested: u32) -
 }
 
 /// All targets.
-pub const TARGETS: [Target; 34] = [
+pub const TARGETS: [Target; 36] = [
     target("manifest", (snapshots::manifest, snapshots::manifests), 2_000),
     target("owner", (snapshots::owner, snapshots::owners), 300),
     target("part", (parts::part, parts::files), 500),
@@ -34,6 +34,8 @@ pub const TARGETS: [Target; 34] = [
     target("keyed_state", (keyed_state::restore, keyed_state::snapshots), 4_000),
     target("timers", (operator_state::timers, operator_state::timer_seeds), 4_000),
     target("operator_state", (operator_state::restore, operator_state::seeds), 4_000),
+    target("operator_schemas", (entries::restore, entries::seeds), 4_000),
+    target("in_flight", (entries::in_flight, entries::in_flight_seeds), 4_000),
     target("operators", (operators::restore, operators::seeds), 3_000),
     target("joins", (joins::restore, joins::seeds), 1_000),
     target("cold", (cold::read, cold::runs), 500),

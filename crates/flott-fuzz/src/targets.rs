@@ -4,6 +4,7 @@ pub(crate) mod batches;
 pub(crate) mod cold;
 pub(crate) mod config;
 pub(crate) mod encoded;
+pub(crate) mod entries;
 pub(crate) mod files;
 pub(crate) mod http_log;
 pub(crate) mod joins;

@@ -8,7 +8,7 @@ use crate::user_code::user_error;
 use call::{Call, CallSettings, Outcome, start_call};
 use flott_api::{AsyncFunction, AsyncRetryStrategy};
 use flott_env::Env;
-use flott_state::{OperatorSnapshot, decode, encode};
+use flott_state::{HandleTypes, OperatorSnapshot, StateTypes, decode, encode};
 use flott_types::{Data, Error, RecordBatch, Result, StreamStatus, Timestamp, Watermark};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use queue::{Control, Queue, Release};
@@ -211,16 +211,14 @@ impl<I: Data, O: Data, F: AsyncFunction<I, O>> Operator<I, O> for AsyncWaitOpera
     }
 
     fn snapshot(&mut self, snapshot: &mut OperatorSnapshot) -> Result<()> {
-        let records = self.queue.records().map(|record| encode(RECORDS, &record));
-        snapshot.list.insert(RECORDS.to_owned(), records.collect::<Result<_>>()?);
+        snapshot.put_list::<HeldRecord<I>, _>(RECORDS, self.queue.records())?;
         let watermarks = encode(WATERMARKS, &(self.received, self.forwarded))?;
         snapshot.union.insert(WATERMARKS.to_owned(), vec![watermarks]);
         Ok(())
     }
 
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
-        let entries = snapshot.list.get(RECORDS).into_iter().flatten();
-        let records = entries.map(|bytes| decode(RECORDS, bytes)).collect::<Result<Vec<_>>>()?;
+        let records = snapshot.get_list::<HeldRecord<I>>(RECORDS)?;
         let entries = snapshot.union.get(WATERMARKS).into_iter().flatten();
         let watermarks = entries.map(|bytes| decode(WATERMARKS, bytes)).collect::<Result<Vec<_>>>()?;
         self.received = watermarks.iter().map(|(received, _)| *received).min().unwrap_or(Watermark::MIN);
@@ -228,6 +226,10 @@ impl<I: Data, O: Data, F: AsyncFunction<I, O>> Operator<I, O> for AsyncWaitOpera
         self.queue.refill(records, self.forwarded, self.received);
         self.start_calls();
         Ok(())
+    }
+
+    fn state_types(&self, types: &mut StateTypes, _: &HandleTypes) {
+        types.add_list::<HeldRecord<I>>(RECORDS);
     }
 }
 

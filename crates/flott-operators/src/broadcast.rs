@@ -89,14 +89,19 @@ impl<I, B, O, F: BroadcastProcessFunction<I, B, O>> TwoInputOperator<I, B, O>
             return Err(misplaced(name, "list", "broadcast"));
         }
         snapshot.broadcast = broadcast.broadcast;
+        snapshot.schemas.broadcast = broadcast.schemas.broadcast;
         Ok(())
     }
 
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
-        let broadcast = snapshot.broadcast.clone();
-        self.broadcast.restore(&OperatorSnapshot { broadcast, ..OperatorSnapshot::default() })?;
-        let (list, union) = (snapshot.list.clone(), snapshot.union.clone());
-        self.scope.restore(&OperatorSnapshot { list, union, ..OperatorSnapshot::default() })
+        let (broadcast, schemas) = (snapshot.broadcast.clone(), snapshot.schemas.clone());
+        self.broadcast.restore(&OperatorSnapshot { broadcast, schemas, ..OperatorSnapshot::default() })?;
+        let OperatorSnapshot { list, union, schemas, .. } = snapshot.clone();
+        self.scope.restore(&OperatorSnapshot { list, union, schemas, ..OperatorSnapshot::default() })
+    }
+
+    fn state_types(&self, types: &mut StateTypes, handles: &HandleTypes) {
+        types.add_operator_handles(handles);
     }
 
     fn progress(&self) -> usize {
@@ -196,6 +201,7 @@ where
 
     fn state_types(&self, types: &mut StateTypes, handles: &HandleTypes) {
         KeyedScope::<K>::state_types(types, handles);
+        types.add_operator_handles(handles);
     }
 
     fn progress(&self) -> usize {

@@ -66,6 +66,10 @@ impl<A, B, O, F: CoProcessFunction<A, B, O>> TwoInputOperator<A, B, O> for CoPro
         self.scope.restore(snapshot)
     }
 
+    fn state_types(&self, types: &mut StateTypes, handles: &HandleTypes) {
+        types.add_operator_handles(handles);
+    }
+
     fn progress(&self) -> usize {
         self.progress
     }

@@ -121,7 +121,7 @@ pub trait Operator<I, O>: Send {
     /// Takes over the state of a snapshot, already divided for this subtask.
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()>;
 
-    /// The types of its keyed states, as far as they are known before a record has come; `handles` are those of its function.
+    /// The types of its states, as far as they are known before a record has come; `handles` are those of its function.
     fn state_types(&self, types: &mut StateTypes, handles: &HandleTypes) {
         let _unused = (types, handles);
     }
@@ -182,7 +182,7 @@ pub trait TwoInputOperator<A, B, O>: Send {
     }
     /// Takes over the state of a snapshot, already divided for this subtask.
     fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()>;
-    /// The types of its keyed states, as far as they are known before a record has come; `handles` are those of its function.
+    /// The types of its states, as far as they are known before a record has come; `handles` are those of its function.
     fn state_types(&self, types: &mut StateTypes, handles: &HandleTypes) {
         let _unused = (types, handles);
     }

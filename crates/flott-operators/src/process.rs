@@ -164,6 +164,10 @@ impl<I, O, F: ProcessFunction<I, O>> Operator<I, O> for ProcessOperator<F> {
         Ok(())
     }
 
+    fn state_types(&self, types: &mut StateTypes, handles: &HandleTypes) {
+        types.add_operator_handles(handles);
+    }
+
     fn progress(&self) -> usize {
         self.progress
     }

@@ -3,10 +3,12 @@
 use crate::subtask::{Clock, Step};
 use flott_env::Instant;
 use flott_exchange::{AlignerOutput, BarrierAligner, InputGate, Recorded};
+use flott_schema::Type;
 use flott_state::{InFlightLayout, encode_layout};
 use flott_types::{
     CheckpointBarrier, CheckpointId, CheckpointingMode, Data, Result, StreamStatus, Watermark,
 };
+use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
@@ -26,6 +28,8 @@ pub(crate) struct OvertakingSettings {
     pub(crate) aligned_only: Vec<bool>,
     /// What records in flight are written with; how far event time is in the channels is filled in when it is.
     pub(crate) layout: InFlightLayout,
+    /// The types of the records of its edges.
+    pub(crate) schemas: Vec<Option<Arc<Type>>>,
 }
 
 /// The gates of a task, whatever their types; channels count over both.
@@ -109,6 +113,7 @@ impl<A: Data, B: Data> Gates for BothGates<'_, A, B> {
 struct Recording {
     id: CheckpointId,
     layout: InFlightLayout,
+    schemas: Vec<Option<Arc<Type>>>,
 }
 
 /// When the barriers of a checkpoint overtake.
@@ -227,7 +232,8 @@ impl Alignment {
         let reached = self.aligner.reached(barrier.id);
         let mut aborted = self.aligner.overtake(barrier).aborted;
         // An older one that is still waited for has been given up: there is only one at a time.
-        aborted.extend(self.recording.replace(Recording { id: barrier.id, layout }).map(|older| older.id));
+        let recording = Recording { id: barrier.id, layout, schemas: settings.schemas.clone() };
+        aborted.extend(self.recording.replace(recording).map(|older| older.id));
         gates.record(barrier.id, reached);
         gates.unblock_all();
         Ok(Some(Step::Overtaken { aborted, barrier }))
@@ -243,13 +249,13 @@ fn take_recorded(recording: &mut Option<Recording>, gates: &mut dyn Gates) -> Re
     if recorded == Recorded::Partly {
         return Ok(None);
     }
-    let Some(Recording { id, layout }) = recording.take() else { return Ok(None) };
+    let Some(Recording { id, layout, schemas }) = recording.take() else { return Ok(None) };
     let mut entries = gates.stop_recording();
     if recorded == Recorded::GivenUp {
         return Ok(Some(Step::Aligned { aborted: vec![id], complete: None }));
     }
     if !entries.is_empty() {
-        entries.insert(0, encode_layout(layout)?);
+        entries.insert(0, encode_layout(layout, &schemas)?);
     }
     Ok(Some(Step::Recorded { checkpoint_id: id, in_flight: entries }))
 }

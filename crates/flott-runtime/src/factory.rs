@@ -11,7 +11,7 @@ use crate::chain_end::{PartitionEnd, SideEnd, Tee};
 use crate::in_flight::{Chained, Replayed};
 use crate::input_task::{OneInputTask, Replay, TwoInputChain, TwoInputLink, TwoInputTask};
 use crate::replay::ReplayFirst;
-use crate::source_task::{SourceSettings, SourceTask};
+use crate::source_task::{SPLITS, SourceSettings, SourceTask};
 use crate::span_filter::SpanFilter;
 use crate::subtask::TaskInput;
 use crate::task_manager::RuntimeConfig;
@@ -28,7 +28,8 @@ use flott_graph::{Partitioning, SubtaskId, TaskEvent};
 use flott_operators::{
     Operator, OperatorContext, Output, OutputMetrics, SideChannels, SideReceiver, TwoInputOperator,
 };
-use flott_state::{HandleTypes, OperatorSnapshot, StateTypes, decode_records};
+use flott_schema::Type;
+use flott_state::{HandleTypes, OperatorSnapshot, StateTypes, decode_records, record_schema};
 use flott_types::{
     CheckpointingMode, Data, Error, JobId, OperatorUid, RecordBatch, Result, SubtaskIndex, TagId,
 };
@@ -179,7 +180,7 @@ pub trait OperatorFactory: Send + Sync {
         Err(Error::user(format!("{} cannot have records in flight", ctx.place())))
     }
 
-    /// The types of the operator's keyed states, as far as they are known before it runs. For that an operator may be made, which is not
+    /// The types of the operator's states and of its inputs, as far as they are known before it runs. For that an operator may be made, which is not
     /// opened.
     ///
     /// # Errors
@@ -255,8 +256,7 @@ where
             opened.map(|()| operator).map_err(|error| error.at(|| ctx.place().to_string()))
         });
         let mut operator = opened?;
-        let mut types = StateTypes::default();
-        operator.state_types(&mut types, &handles);
+        let types = one_input_types(&operator, &handles);
         ctx.restore(&types, |snapshot| operator.restore(snapshot))?;
         let (output, sides) = outputs.split::<O>();
         let link = ChainLink::<I, O, Op>::new(operator, output, sides, Arc::clone(&ctx.metrics), ctx.place());
@@ -282,14 +282,32 @@ where
     }
 
     fn state_types(&self, ctx: &BuildContext) -> Result<StateTypes> {
-        let mut types = StateTypes::default();
         if self.is_sink {
+            let mut types = StateTypes::default();
+            types.add_input::<I>();
             return Ok(types);
         }
         let (operator, handles) = HandleTypes::of(|| (self.make)(ctx));
-        operator?.state_types(&mut types, &handles);
-        Ok(types)
+        Ok(one_input_types(&operator?, &handles))
     }
+}
+
+fn one_input_types<I: Data, O>(operator: &impl Operator<I, O>, handles: &HandleTypes) -> StateTypes {
+    let mut types = StateTypes::default();
+    types.add_input::<I>();
+    operator.state_types(&mut types, handles);
+    types
+}
+
+fn two_input_types<A: Data, B: Data, O>(
+    operator: &impl TwoInputOperator<A, B, O>,
+    handles: &HandleTypes,
+) -> StateTypes {
+    let mut types = StateTypes::default();
+    types.add_input::<A>();
+    types.add_input::<B>();
+    operator.state_types(&mut types, handles);
+    types
 }
 
 /// Makes operators with two inputs.
@@ -326,8 +344,7 @@ where
             opened.map(|()| operator).map_err(|error| error.at(|| ctx.place().to_string()))
         });
         let mut operator = opened?;
-        let mut types = StateTypes::default();
-        operator.state_types(&mut types, &handles);
+        let types = two_input_types(&operator, &handles);
         ctx.restore(&types, |snapshot| operator.restore(snapshot))?;
         let (output, sides) = outputs.split::<O>();
         let link =
@@ -348,10 +365,8 @@ where
     }
 
     fn state_types(&self, ctx: &BuildContext) -> Result<StateTypes> {
-        let mut types = StateTypes::default();
         let (operator, handles) = HandleTypes::of(|| (self.make)(ctx));
-        operator?.state_types(&mut types, &handles);
-        Ok(types)
+        Ok(two_input_types(&operator?, &handles))
     }
 }
 
@@ -425,6 +440,12 @@ impl<S: Source> OperatorFactory for SourceFactory<S> {
     fn task(&self, _: &BuildContext, head: Erased, _: TaskInputs) -> ErasedTask {
         ErasedTask(unerase::<Box<dyn TaskInput>>(head))
     }
+
+    fn state_types(&self, _: &BuildContext) -> Result<StateTypes> {
+        let mut types = StateTypes::default();
+        types.add_splits::<S::Split>(SPLITS);
+        Ok(types)
+    }
 }
 
 /// What a partitioner is made with.
@@ -464,11 +485,13 @@ pub trait EdgeFactory: Send + Sync {
     fn gate(&self, n_channels: usize, bytes_max: usize) -> (Erased, Vec<Erased>);
     /// Makes the partition that sends over `senders`.
     fn partition(&self, ctx: PartitionContext, senders: Vec<Erased>, batch_size: usize) -> Erased;
-    /// Reads records that were in flight and returns a batch of those in `share`.
+    /// The type of the records, if it has a schema.
+    fn schema(&self) -> Option<Arc<Type>>;
+    /// Reads records that were in flight, as `written` if that is known, and returns a batch of those in `share`.
     ///
     /// # Errors
     /// If they cannot be read, or a custom partitioner names a channel that does not exist.
-    fn in_flight(&self, share: Share, bytes: &[u8]) -> Result<Erased>;
+    fn in_flight(&self, share: Share, bytes: &[u8], written: Option<&Arc<Type>>) -> Result<Erased>;
     /// Makes the receiver of a side output from its readers.
     fn side_receiver(&self, readers: Vec<Erased>) -> Box<dyn SideReceiver>;
 }
@@ -533,8 +556,12 @@ impl<T: Data> EdgeFactory for TypedEdge<T> {
         Box::new(end)
     }
 
-    fn in_flight(&self, share: Share, bytes: &[u8]) -> Result<Erased> {
-        let batch = decode_records::<T>(bytes)?;
+    fn schema(&self) -> Option<Arc<Type>> {
+        record_schema::<T>()
+    }
+
+    fn in_flight(&self, share: Share, bytes: &[u8], written: Option<&Arc<Type>>) -> Result<Erased> {
+        let batch = decode_records::<T>(bytes, written)?;
         let Share::Routed { ctx, subtask, parallelism } = share else { return Ok(Box::new(batch)) };
         let mut shares: Vec<_> = (0..parallelism).map(|_| RecordBatch::default()).collect();
         self.partitioner(ctx).partition(batch, &mut shares).map_err(Error::user)?;

@@ -10,6 +10,7 @@ use crate::input_task::Replay;
 use crate::task_manager::JobSpec;
 use flott_env::canary;
 use flott_graph::{Channel, ExecutionGraph, JobVertex, Partitioning};
+use flott_schema::Type;
 use flott_state::{
     InFlightChannel, InFlightEdge, InFlightElement, InFlightLayout, InFlightPart, Routing, decode_parts,
 };
@@ -18,6 +19,7 @@ use flott_types::{
 };
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 const fn routing(partitioning: Partitioning) -> Routing {
@@ -118,7 +120,9 @@ impl Place<'_> {
         let may = |channel| of_channel(channel).is_some_and(|edge| on.contains(&edge.idx));
         let aligned_only: Vec<_> = layout.channels.iter().map(|channel| !may(channel)).collect();
         if aligned_only.contains(&false) {
-            Some(OvertakingSettings { timeout, aligned_only, layout })
+            let schema = |edge: &Edge| self.spec.edges.get(edge.idx).and_then(|factory| factory.schema());
+            let schemas = edges.iter().map(schema).collect();
+            Some(OvertakingSettings { timeout, aligned_only, layout, schemas })
         } else {
             None
         }
@@ -129,10 +133,10 @@ impl Place<'_> {
         let parts = decode_parts(entries)?;
         let edges = self.edges();
         let layout = self.layout(&edges);
-        if let [InFlightPart { layout: old, elements }] = &*parts
-            && same_channels(old, &layout)
+        if let [part] = &*parts
+            && same_channels(&part.layout, &layout)
         {
-            return self.replay_as_it_was(&edges, &layout, old, elements);
+            return self.replay_as_it_was(&edges, &layout, part);
         }
         let mut replayed = Replayed::default();
         for (edge, batch) in self.divide(&edges, &parts)? {
@@ -165,9 +169,9 @@ impl Place<'_> {
         &self,
         edges: &[Edge],
         layout: &InFlightLayout,
-        old: &InFlightLayout,
-        elements: &[(usize, InFlightElement<'_>)],
+        part: &InFlightPart<'_>,
     ) -> Result<Replayed> {
+        let InFlightPart { layout: old, elements, .. } = part;
         let mut replayed = Replayed::default();
         let mut statuses: Vec<_> = old.channels.iter().map(status).collect();
         let mut event_time = [Vec::new(), Vec::new()];
@@ -183,7 +187,7 @@ impl Place<'_> {
                 InFlightElement::Records(bytes) => {
                     let edge = layout.channels.get(*channel).and_then(|at| edges.get(at.edge as usize));
                     let edge = edge.ok_or_else(|| Error::user("a channel without an edge"))?;
-                    Element::Records(self.read(edge, Share::Whole, bytes)?)
+                    Element::Records(self.read(edge, Share::Whole, bytes, part.schema_of(*channel))?)
                 }
                 InFlightElement::Watermark(watermark) => Element::Watermark(*watermark),
                 InFlightElement::Status(status) => {
@@ -204,7 +208,8 @@ impl Place<'_> {
     /// The records that are this subtask's, by the edge they came on.
     fn divide(&self, edges: &[Edge], parts: &[InFlightPart<'_>]) -> Result<Vec<(usize, Erased)>> {
         let mut divided = Vec::new();
-        for InFlightPart { layout: old, elements } in parts {
+        for part in parts {
+            let InFlightPart { layout: old, elements, .. } = part;
             for (channel, element) in elements {
                 let (InFlightElement::Records(bytes), Some(identity)) = (element, old.edge_of(*channel))
                 else {
@@ -212,7 +217,7 @@ impl Place<'_> {
                 };
                 let (number, edge) = find(edges, identity)?;
                 if let Some(share) = self.share(edge, identity, old)? {
-                    divided.push((number, self.read(edge, share, bytes)?));
+                    divided.push((number, self.read(edge, share, bytes, part.schema_of(*channel))?));
                 }
             }
         }
@@ -267,10 +272,10 @@ impl Place<'_> {
         }
     }
 
-    fn read(&self, edge: &Edge, share: Share, bytes: &[u8]) -> Result<Erased> {
+    fn read(&self, edge: &Edge, share: Share, bytes: &[u8], written: Option<&Arc<Type>>) -> Result<Erased> {
         let factory = self.spec.edges.get(edge.idx);
         let factory = factory.ok_or_else(|| Error::user(format!("edge {} has no factory", edge.idx)))?;
-        factory.in_flight(share, bytes).map_err(|error| {
+        factory.in_flight(share, bytes, written).map_err(|error| {
             error.context(format!("cannot bring back what was in flight on the edge {}", edge.identity))
         })
     }
@@ -366,7 +371,7 @@ pub fn check_in_flight(spec: &JobSpec, in_flight: &crate::attempt::InFlight) -> 
                 let Some(entries) = in_flight.get(&(uid.clone(), subtask)) else { continue };
                 let place = Place { spec, vertex, node: *node, subtask };
                 let edges = place.edges();
-                for InFlightPart { layout, elements } in decode_parts(entries)? {
+                for InFlightPart { layout, elements, .. } in decode_parts(entries)? {
                     let used: BTreeSet<_> = elements.iter().map(|(channel, _)| *channel).collect();
                     for old in used.into_iter().filter_map(|channel| layout.edge_of(channel)) {
                         place.share(find(&edges, old)?.1, old, &layout)?;

@@ -3,7 +3,7 @@
 use flott_operators::{Output, OutputControl};
 use flott_state::{
     ChainSnapshot, IN_FLIGHT, InFlightLayout, OperatorSnapshot, SnapshotProgress, encode_element,
-    encode_layout,
+    encode_layout, record_schema,
 };
 use flott_types::{
     CheckpointBarrier, CheckpointId, Data, OperatorUid, RecordBatch, Result, StreamElement, StreamStatus,
@@ -46,7 +46,8 @@ impl<T: Data> ReplayFirst<T> {
     }
 
     fn entries(&self) -> Result<Vec<Vec<u8>>> {
-        let mut entries = vec![encode_layout(self.layout.clone())?];
+        let schemas = vec![record_schema::<T>(); self.layout.edges.len()];
+        let mut entries = vec![encode_layout(self.layout.clone(), &schemas)?];
         for (channel, batch) in &self.batches {
             entries.extend(encode_element(*channel, batch)?);
         }

@@ -109,7 +109,7 @@ pub(crate) struct SourceTask<S: Source> {
 }
 
 /// The list state with the splits of a reader.
-const SPLITS: &str = "_splits";
+pub(crate) const SPLITS: &str = "_splits";
 /// The broadcast state with the time from which on the source is read.
 const FROM: &str = "_from";
 
@@ -676,6 +676,7 @@ impl<S: Source> TaskInput for SourceTask<S> {
             self.positions.clone_from(&positions);
         }
         snapshot.list.insert(SPLITS.to_owned(), positions.splits);
+        snapshot.describe_list::<S::Split>(SPLITS);
         snapshot.list.insert(POSITIONS.to_owned(), positions.as_json);
         if let Some(from) = self.settings.span.from {
             snapshot.broadcast.insert(FROM.to_owned(), flott_state::encode("the start of a source", &from)?);

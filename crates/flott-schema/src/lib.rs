@@ -5,7 +5,7 @@
 //! * `compatible`: whether values of one schema can become values of another, and if not, which field is to blame.
 //! * `migrate`: reads postcard bytes of an old schema as a new Rust type.
 //! * `value`: reads postcard bytes by schema without the Rust type, for people and for other formats.
-//! * `record`: the schemas of an operator's keyed states as they stand in a snapshot.
+//! * `record`, `entries`: the schemas of an operator's keyed and of its other states as they stand in a snapshot.
 //!
 //! It is *not* a format of its own: bytes are written by postcard, whatever the schema. docs/design/0005-state-schema.md has the
 //! rules of evolution.
@@ -16,6 +16,7 @@
 #![deny(missing_docs)]
 
 mod compatible;
+mod entries;
 mod migrate;
 mod record;
 mod schema;
@@ -25,6 +26,7 @@ mod trace;
 mod value;
 
 pub use compatible::{Incompatible, Migration, compatible, compatible_entry, compatible_key};
+pub use entries::{EntrySchemas, OperatorSchemas};
 pub use record::{SCHEMA_VERSION, StateSchemas};
 pub use schema::{Content, Field, Type, Variant};
 pub use trace::{Untraceable, trace};

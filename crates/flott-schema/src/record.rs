@@ -30,8 +30,8 @@ struct Written<'a> {
 
 /// What every version has.
 #[derive(Deserialize)]
-struct Head {
-    version: u16,
+pub(crate) struct Head {
+    pub(crate) version: u16,
 }
 
 #[derive(Deserialize)]
@@ -66,6 +66,6 @@ impl StateSchemas {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "a function for `map_err`")]
-fn malformed(error: serde_json::Error) -> DecodeError {
+pub(crate) fn malformed(error: serde_json::Error) -> DecodeError {
     DecodeError::Malformed(error.to_string())
 }

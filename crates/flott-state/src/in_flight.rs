@@ -1,16 +1,20 @@
 //! What barriers have overtaken, as a part of the receiving subtask's snapshot, and how new subtasks divide it.
 //!
-//! The entries of one list state of the operator that heads the receiving task: a layout of its channels, then what was in flight in
-//! them, in the order of arrival. Records are one run of bytes that only the edge can read, since it knows their type.
+//! The entries of one list state of the operator that heads the receiving task: a layout of its channels with the schemas of their
+//! records, then what was in flight in them, in the order of arrival. Records are one run of bytes that only the edge can read, since it
+//! knows their type.
 
-use crate::codec::{decode, decode_prefix, encode, encode_into};
+use crate::codec::{decode_prefix, encode, encode_into};
+use crate::schemas::{EntryDecoder, schema_of};
+use flott_schema::{OperatorSchemas, Type};
 use flott_types::{
-    Error, ErrorKind, KeyGroupRange, OperatorUid, RecordBatch, Result, StreamElement, StreamStatus,
+    Data, Error, ErrorKind, KeyGroupRange, OperatorUid, RecordBatch, Result, StreamElement, StreamStatus,
     SubtaskIndex, TagId, Timestamp, Watermark, key_group_range,
 };
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 /// The name of the list state.
 pub const IN_FLIGHT: &str = "_in_flight";
@@ -122,16 +126,54 @@ pub enum InFlightElement<'a> {
 pub struct InFlightPart<'a> {
     /// Whose it is.
     pub layout: InFlightLayout,
+    /// The types of the records, by edge; as far as they are known.
+    pub schemas: Vec<Option<Arc<Type>>>,
     /// By channel, in the order of arrival.
     pub elements: Vec<(usize, InFlightElement<'a>)>,
 }
 
-/// The entry that begins what a subtask has in flight.
+impl InFlightPart<'_> {
+    /// The type as which the records of a channel were written, if it is known.
+    pub fn schema_of(&self, channel: usize) -> Option<&Arc<Type>> {
+        self.schemas.get(self.layout.channels.get(channel)?.edge as usize)?.as_ref()
+    }
+
+    /// The edges on which there are records, with the types as which they were written.
+    pub(crate) fn edges_with_records(&self) -> impl Iterator<Item = (&InFlightEdge, Option<&Arc<Type>>)> {
+        let with_records = self.elements.iter().filter_map(|(channel, element)| match element {
+            InFlightElement::Records(_) => Some(self.layout.channels.get(*channel)?.edge as usize),
+            InFlightElement::Watermark(_) | InFlightElement::Status(_) => None,
+        });
+        let edges: BTreeSet<usize> = with_records.collect();
+        edges.into_iter().filter_map(|edge| {
+            Some((self.layout.edges.get(edge)?, self.schemas.get(edge).and_then(Option::as_ref)))
+        })
+    }
+}
+
+/// The type of the records of an edge, if it has a schema.
+pub fn record_schema<T: Data>() -> Option<Arc<Type>> {
+    schema_of::<T>()
+}
+
+/// The entry that begins what a subtask has in flight; `schemas` are those of the records of its edges.
 ///
 /// # Errors
-/// None that occurs: a layout can be written.
-pub fn encode_layout(layout: InFlightLayout) -> Result<Vec<u8>> {
-    encode(WHAT, &Head::Layout(layout))
+/// None that occurs: a layout can be written, and so can schemas.
+pub fn encode_layout(layout: InFlightLayout, schemas: &[Option<Arc<Type>>]) -> Result<Vec<u8>> {
+    let mut bytes = encode(WHAT, &Head::Layout(layout))?;
+    // Entries of a list of which the n-th is the type of the n-th edge.
+    let mut record = OperatorSchemas::default();
+    schemas.iter().for_each(|schema| record.list.push(IN_FLIGHT, 1, schema.as_ref()));
+    let record = record.encode().map_err(|error| Error::user("cannot write schemas").with_source(error))?;
+    bytes.extend(record);
+    Ok(bytes)
+}
+
+fn decode_schemas(layout: &InFlightLayout, record: &[u8]) -> Result<Vec<Option<Arc<Type>>>> {
+    let record = OperatorSchemas::decode(record)
+        .map_err(|error| corrupt("the schemas of the edges".to_owned()).with_source(error))?;
+    Ok(record.list.of(IN_FLIGHT).take(layout.edges.len()).map(|schema| schema.cloned()).collect())
 }
 
 /// The entry of an element that was in flight in `channel`; `None` for what does not belong into a snapshot: barriers, and the end of
@@ -155,13 +197,15 @@ pub fn encode_element<T: Serialize>(channel: usize, element: &StreamElement<T>) 
     Ok(Some(bytes))
 }
 
-/// The records of an [`InFlightElement::Records`].
+/// The records of an [`InFlightElement::Records`] that were written as `written`, if that is known.
 ///
 /// # Errors
-/// [`ErrorKind::Corruption`] if the bytes are no records of type `T`.
-pub fn decode_records<T: DeserializeOwned>(bytes: &[u8]) -> Result<RecordBatch<T>> {
+/// [`ErrorKind::Corruption`] if the bytes are no such records, [`ErrorKind::UserError`] with the field that does not fit if they cannot
+/// become records of type `T`.
+pub fn decode_records<T: Data>(bytes: &[u8], written: Option<&Arc<Type>>) -> Result<RecordBatch<T>> {
     let (timestamps, bytes): (Vec<Timestamp>, _) = decode_prefix(WHAT, bytes)?;
-    let records: Vec<T> = decode(WHAT, bytes)?;
+    let written = written.map(|written| Arc::new(Type::Sequence(Box::new((**written).clone()))));
+    let records: Vec<T> = EntryDecoder::new::<Vec<T>>().decode(WHAT, bytes, written.as_ref())?;
     if timestamps.is_empty() || timestamps.len() == records.len() {
         return Ok(RecordBatch::from_columns(records, timestamps));
     }
@@ -179,7 +223,8 @@ pub fn decode_parts(entries: &[Vec<u8>]) -> Result<Vec<InFlightPart<'_>>> {
         let (channel, element) = match head {
             Head::Layout(layout) => {
                 check(&layout)?;
-                parts.push(InFlightPart { layout, elements: Vec::new() });
+                let schemas = decode_schemas(&layout, rest)?;
+                parts.push(InFlightPart { layout, schemas, elements: Vec::new() });
                 continue;
             }
             Head::Records(channel, _) => (channel, InFlightElement::Records(rest)),

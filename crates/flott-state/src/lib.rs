@@ -9,7 +9,8 @@
 //!   same on its way, while records go on.
 //!
 //! * [`IN_FLIGHT`]: records that barriers have overtaken, as part of a snapshot.
-//! * [`KeyedSchemas`]: of which types the entries of keyed states are, and how those of older types are read.
+//! * [`KeyedSchemas`]: of which types the entries of keyed states are, and how those of older types are read. Entries of other states
+//!   have their types beside them in [`OperatorSnapshot::schemas`].
 //! * [`LocalState`]: whether tables keep what is not used on the local disk, and where.
 //!
 //! Values in memory are the user's own types and nothing is serialized on access; entries that are not used may go to disk
@@ -51,6 +52,7 @@ pub use handles::{AggregatingState, ListState, MapState, ReducingState, ValueSta
 pub use in_flight::{
     IN_FLIGHT, InFlightChannel, InFlightEdge, InFlightElement, InFlightLayout, InFlightPart, Routing,
     assign_in_flight, count_records, decode_parts, decode_records, encode_element, encode_layout,
+    record_schema,
 };
 pub use local::{LocalState, StateSettings};
 pub use operator_state::{

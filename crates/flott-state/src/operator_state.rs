@@ -10,9 +10,14 @@ pub use broadcast::BroadcastState;
 pub use list::OperatorListState;
 
 use crate::backend::is_reserved;
+use crate::codec::encode;
 use crate::handles::BoundName;
+use crate::schemas::{EntryDecoder, schema_of};
 use crate::snapshot::OperatorSnapshot;
+use flott_schema::{EntrySchemas, Type};
 use flott_types::{Error, ErrorKind, Result, SubtaskIndex};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::any::Any;
 use std::cell::OnceCell;
 use std::fmt;
@@ -43,16 +48,26 @@ impl fmt::Display for Distribution {
 pub(crate) trait OperatorState: Any + Send {
     /// The entries of the state, encoded.
     fn snapshot(&self, name: &str) -> Result<Vec<Vec<u8>>>;
-    /// The state that [`OperatorState::snapshot`] wrote, perhaps on several subtasks.
-    fn restore(name: &str, entries: &[Vec<u8>]) -> Result<Self>
+    /// The type of its entries; `None` if it has no schema, or nothing was written that is of it.
+    fn schema(&self) -> Option<Arc<Type>>;
+    /// The state that [`OperatorState::snapshot`] wrote, perhaps on several subtasks and as other types.
+    fn restore(name: &str, entries: &[RestoredEntry]) -> Result<Self>
     where
         Self: Sized;
+}
+
+/// An entry of a snapshot.
+#[derive(Clone, Debug)]
+pub(crate) struct RestoredEntry {
+    bytes: Vec<u8>,
+    /// The type as which it was written, if that is known.
+    schema: Option<Arc<Type>>,
 }
 
 struct Slot {
     name: Arc<str>,
     distribution: Distribution,
-    restored: Vec<Vec<u8>>,
+    restored: Vec<RestoredEntry>,
     state: OnceCell<Box<dyn OperatorState>>,
 }
 
@@ -88,17 +103,31 @@ impl OperatorStateBackend {
     pub fn snapshot(&self, snapshot: &mut OperatorSnapshot) -> Result<()> {
         for slot in &self.slots {
             let name = slot.name.to_string();
+            let OperatorSnapshot { list, union, broadcast, schemas, .. } = snapshot;
+            let schemas = match slot.distribution {
+                Distribution::List => &mut schemas.list,
+                Distribution::Union => &mut schemas.union,
+                Distribution::Broadcast => &mut schemas.broadcast,
+            };
             let entries = match (slot.state.get(), slot.distribution) {
-                (Some(state), _) => state.snapshot(&name)?,
+                (Some(state), _) => {
+                    let entries = state.snapshot(&name)?;
+                    schemas.push(&name, entries.len() as u64, state.schema().as_ref());
+                    entries
+                }
                 (None, Distribution::Union) if self.subtask.0 != 0 => Vec::new(),
-                (None, _) => slot.restored.clone(),
+                (None, _) => {
+                    let restored = &slot.restored;
+                    restored.iter().for_each(|entry| schemas.push(&name, 1, entry.schema.as_ref()));
+                    restored.iter().map(|entry| entry.bytes.clone()).collect()
+                }
             };
             match slot.distribution {
-                Distribution::List => drop(snapshot.list.insert(name, entries)),
-                Distribution::Union => drop(snapshot.union.insert(name, entries)),
+                Distribution::List => drop(list.insert(name, entries)),
+                Distribution::Union => drop(union.insert(name, entries)),
                 Distribution::Broadcast => {
                     let entry = entries.into_iter().next().expect("a broadcast state is one entry");
-                    snapshot.broadcast.insert(name, entry);
+                    broadcast.insert(name, entry);
                 }
             }
         }
@@ -115,13 +144,20 @@ impl OperatorStateBackend {
     /// [`ErrorKind::Corruption`] if a name occurs twice.
     pub fn restore(&mut self, snapshot: &OperatorSnapshot) -> Result<()> {
         assert!(self.slots.is_empty(), "operator state is restored before it is used");
-        let lists = snapshot.list.iter().map(|(name, entries)| (name, Distribution::List, entries.clone()));
-        let unions =
-            snapshot.union.iter().map(|(name, entries)| (name, Distribution::Union, entries.clone()));
-        let broadcasts = snapshot.broadcast.iter();
-        let broadcasts = broadcasts.map(|(name, bytes)| (name, Distribution::Broadcast, vec![bytes.clone()]));
+        let OperatorSnapshot { list, union, broadcast, schemas, .. } = snapshot;
+        let lists = list.iter().map(|(name, entries)| (name, Distribution::List, entries.as_slice()));
+        let unions = union.iter().map(|(name, entries)| (name, Distribution::Union, entries.as_slice()));
+        let broadcasts = broadcast.iter();
+        let broadcasts =
+            broadcasts.map(|(name, entry)| (name, Distribution::Broadcast, std::slice::from_ref(entry)));
         let states = lists.chain(unions).chain(broadcasts);
-        for (name, distribution, restored) in states.filter(|(name, ..)| !is_reserved(name)) {
+        for (name, distribution, entries) in states.filter(|(name, ..)| !is_reserved(name)) {
+            let schemas = match distribution {
+                Distribution::List => &schemas.list,
+                Distribution::Union => &schemas.union,
+                Distribution::Broadcast => &schemas.broadcast,
+            };
+            let restored = restored_entries(name, entries, schemas);
             if self.slots.iter().any(|slot| *slot.name == **name) {
                 let message = format!("the snapshot has two operator states '{name}'");
                 return Err(Error::new(ErrorKind::Corruption, message));
@@ -208,6 +244,46 @@ impl Slot {
         let state: Box<dyn OperatorState> = Box::new(state);
         assert!(self.state.set(state).is_ok(), "operator state '{}' is decoded twice", self.name);
         Ok(())
+    }
+}
+
+fn restored_entries(name: &str, entries: &[Vec<u8>], schemas: &EntrySchemas) -> Vec<RestoredEntry> {
+    let entries = entries.iter().zip(schemas.of(name));
+    entries.map(|(bytes, schema)| RestoredEntry { bytes: bytes.clone(), schema: schema.cloned() }).collect()
+}
+
+impl OperatorSnapshot {
+    /// Notes that the entries of a list state of the engine hold values of type `T`.
+    pub fn describe_list<T: DeserializeOwned + 'static>(&mut self, name: &str) {
+        let n_entries = self.list.get(name).map_or(0, Vec::len) as u64;
+        self.schemas.list.push(name, n_entries, schema_of::<T>().as_ref());
+    }
+
+    /// Adds a list state of the engine, whose entries are `T`, or borrowed as `E`, which is written alike.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UserError`] if an entry cannot be serialized.
+    pub fn put_list<T: DeserializeOwned + 'static, E: Serialize>(
+        &mut self,
+        name: &str,
+        entries: impl IntoIterator<Item = E>,
+    ) -> Result<()> {
+        let entries = entries.into_iter().map(|entry| encode(name, &entry)).collect::<Result<_>>()?;
+        self.list.insert(name.to_owned(), entries);
+        self.describe_list::<T>(name);
+        Ok(())
+    }
+
+    /// The entries of a list state of the engine, also of one that was written as an older type.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corruption`] if they are not what was written, [`ErrorKind::UserError`] with the field that does not fit if they
+    /// cannot become `T`.
+    pub fn get_list<T: DeserializeOwned + 'static>(&self, name: &str) -> Result<Vec<T>> {
+        let mut decoder = EntryDecoder::new::<T>();
+        let entries = self.list.get(name).map(Vec::as_slice).unwrap_or_default();
+        let entries = entries.iter().zip(self.schemas.list.of(name));
+        entries.map(|(bytes, schema)| decoder.decode(name, bytes, schema)).collect()
     }
 }
 

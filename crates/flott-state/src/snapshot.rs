@@ -5,8 +5,10 @@ mod groups;
 pub use groups::{GroupBytes, KeyGroupBytes, SectionKind, StoredSection, groups_in_memory};
 
 use crate::in_flight::IN_FLIGHT;
+use flott_schema::{EntrySchemas, OperatorSchemas, Type};
 use flott_types::{Error, ErrorKind, KEY_HASH_VERSION, Result, SubtaskIndex, key_group_range};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// One subtask's part of a snapshot of one operator.
 ///
@@ -26,6 +28,8 @@ pub struct OperatorSnapshot {
     pub union: BTreeMap<String, Vec<Vec<u8>>>,
     /// Broadcast states by name.
     pub broadcast: BTreeMap<String, Vec<u8>>,
+    /// Of which types the entries of list, union and broadcast states are, as far as that is known.
+    pub schemas: OperatorSchemas,
 }
 
 impl Default for OperatorSnapshot {
@@ -37,8 +41,18 @@ impl Default for OperatorSnapshot {
             list: BTreeMap::new(),
             union: BTreeMap::new(),
             broadcast: BTreeMap::new(),
+            schemas: OperatorSchemas::default(),
         }
     }
+}
+
+/// The entries of a state with their types.
+fn typed<'a>(
+    name: &str,
+    entries: &'a [Vec<u8>],
+    schemas: &'a EntrySchemas,
+) -> impl Iterator<Item = (&'a Vec<u8>, Option<&'a Arc<Type>>)> {
+    entries.iter().zip(schemas.of(name))
 }
 
 impl OperatorSnapshot {
@@ -76,13 +90,53 @@ impl OperatorSnapshot {
             restored.add_keyed(part, subtask, parallelism)?;
             for (name, entries) in &part.union {
                 restored.union.entry(name.clone()).or_default().extend(entries.iter().cloned());
+                for (_, schema) in typed(name, entries, &part.schemas.union) {
+                    restored.schemas.union.push(name, 1, schema);
+                }
             }
-            for (name, bytes) in &part.broadcast {
-                restored.broadcast.entry(name.clone()).or_insert_with(|| bytes.clone());
+            restored.add_broadcast(part);
+        }
+        restored.deal_lists(parts, subtask, parallelism);
+        restored.schemas.strip();
+        Ok(restored)
+    }
+
+    /// The same with the list and broadcast states of `own`.
+    #[must_use]
+    pub fn with_lists_of(mut self, own: &Self) -> Self {
+        self.list.clone_from(&own.list);
+        self.schemas.list.clone_from(&own.schemas.list);
+        self.broadcast.clone_from(&own.broadcast);
+        self.schemas.broadcast.clone_from(&own.schemas.broadcast);
+        self
+    }
+
+    /// Adds the broadcast states that no part before had.
+    fn add_broadcast(&mut self, part: &Self) {
+        for (name, bytes) in &part.broadcast {
+            if !self.broadcast.contains_key(name) {
+                self.broadcast.insert(name.clone(), bytes.clone());
+                self.schemas.broadcast.push(name, 1, part.schemas.broadcast.of(name).next().flatten());
             }
         }
-        restored.list = deal_lists(parts, subtask, parallelism);
-        Ok(restored)
+    }
+
+    /// Adds the entries of list states that fall to `subtask`: each state is one list, the parts' in their order, and is dealt
+    /// out entry by entry.
+    fn deal_lists(&mut self, parts: &[Self], subtask: SubtaskIndex, parallelism: u32) {
+        for name in parts.iter().flat_map(|part| part.list.keys()) {
+            // What is in flight is divided by who reads it: see `assign_in_flight`.
+            if self.list.contains_key(name) || name == IN_FLIGHT {
+                continue;
+            }
+            let lists = parts.iter().filter_map(|part| Some((part.list.get(name)?, &part.schemas.list)));
+            let entries = lists.flat_map(|(entries, schemas)| typed(name, entries, schemas));
+            let dealt = self.list.entry(name.clone()).or_default();
+            for (entry, schema) in entries.skip(subtask.as_usize()).step_by(parallelism as usize) {
+                dealt.push(entry.clone());
+                self.schemas.list.push(name, 1, schema);
+            }
+        }
     }
 
     /// Adds the key groups of `part` that belong to `subtask`.
@@ -122,25 +176,6 @@ fn common_max_parallelism(parts: &[OperatorSnapshot]) -> Result<u32> {
         common = common.max(part.max_parallelism);
     }
     Ok(common)
-}
-
-/// The entries of list states that fall to `subtask`: each state is one list, the parts' in their order, and is dealt
-/// out entry by entry.
-fn deal_lists(
-    parts: &[OperatorSnapshot],
-    subtask: SubtaskIndex,
-    parallelism: u32,
-) -> BTreeMap<String, Vec<Vec<u8>>> {
-    let mut lists = BTreeMap::<String, Vec<Vec<u8>>>::new();
-    for name in parts.iter().flat_map(|part| part.list.keys()) {
-        // What is in flight is divided by who reads it: see `assign_in_flight`.
-        if !lists.contains_key(name) && name != IN_FLIGHT {
-            let entries = parts.iter().filter_map(|part| part.list.get(name)).flatten();
-            let dealt = entries.skip(subtask.as_usize()).step_by(parallelism as usize);
-            lists.insert(name.clone(), dealt.cloned().collect());
-        }
-    }
-    lists
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::inspect::describe::{OperatorDescription, SnapshotDescription, StateDescription};
 use crate::inspect::kind::{Scope, StateKind};
-use flott_schema::compatible_entry;
+use flott_schema::{Type, compatible, compatible_entry};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -162,7 +162,11 @@ fn operator(
 fn type_changes(old: Option<&StateDescription>, new: Option<&StateDescription>) -> Vec<String> {
     let (Some(old), Some(new)) = (old, new) else { return Vec::new() };
     let pairs = old.types.iter().flat_map(|old| new.types.iter().map(move |new| (old, new)));
-    let changes = pairs.flat_map(|(old, new)| match compatible_entry(old, new) {
+    let compare = |old_type: &Type, new_type: &Type| match old.scope {
+        Scope::Keyed => compatible_entry(old_type, new_type),
+        Scope::List | Scope::Union | Scope::Broadcast => compatible(old_type, new_type),
+    };
+    let changes = pairs.flat_map(|(old, new)| match compare(old, new) {
         Ok(migration) if migration.is_unchanged() && old != new => vec![format!("{old} -> {new}")],
         Ok(migration) => migration.changes().to_vec(),
         Err(refused) => vec![refused.to_string()],

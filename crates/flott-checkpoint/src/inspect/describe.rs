@@ -6,8 +6,8 @@ use crate::inspect::{STATE_SCHEMAS, for_each_part, kind_name, owners};
 use crate::manifest::OperatorManifest;
 use crate::part;
 use crate::restore::OpenSnapshot;
-use flott_schema::{StateSchemas, Type};
-use flott_state::{GroupBytes, OperatorSnapshot};
+use flott_schema::{OperatorSchemas, StateSchemas, Type};
+use flott_state::{GroupBytes, IN_FLIGHT, OperatorSnapshot, decode_parts};
 use flott_types::{
     Error, ErrorKind, FileHandle, KeyGroup, OperatorUid, Result, SubtaskIndex, key_group_range,
 };
@@ -68,7 +68,7 @@ pub struct OperatorDescription {
     pub states: Vec<StateDescription>,
     /// Its subtasks, by index.
     pub subtasks: Vec<SubtaskDescription>,
-    /// The encoded schemas of keyed states, each as subtasks recorded it; see docs/design/0005-state-schema.md.
+    /// The encoded schemas of keyed states, each as subtasks recorded it; those of other states are with them. See docs/design/0005-state-schema.md.
     #[serde(skip)]
     pub schemas: Vec<Vec<u8>>,
 }
@@ -88,7 +88,7 @@ pub struct StateDescription {
     pub entries: Option<u64>,
     /// Bytes, without names and lengths.
     pub bytes: u64,
-    /// What its entries are, if that is recorded; several if its type has changed and not every subtask has read it since.
+    /// What its entries are, if that is recorded (of records in flight the records of their edges, of source positions the split inside); several if its type has changed and not every subtask has read it since.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub types: Vec<Type>,
     /// Length and checksum of each key group.
@@ -216,7 +216,33 @@ impl Collected {
                 }
             }
         }
+        self.add_entry_types(part);
+        for in_flight in decode_parts(part.list.get(IN_FLIGHT).map(Vec::as_slice).unwrap_or_default())? {
+            for ty in in_flight.schemas.iter().flatten() {
+                self.add_type(IN_FLIGHT, Scope::List, ty);
+            }
+        }
         Ok(())
+    }
+
+    /// The types of list, union and broadcast states.
+    fn add_entry_types(&mut self, part: &OperatorSnapshot) {
+        let OperatorSchemas { list, union, broadcast } = &part.schemas;
+        let scopes = [(Scope::List, list), (Scope::Union, union), (Scope::Broadcast, broadcast)];
+        for (scope, schemas) in scopes {
+            for (name, _) in schemas.states() {
+                for ty in schemas.types_of(name) {
+                    self.add_type(name, scope, ty);
+                }
+            }
+        }
+    }
+
+    fn add_type(&mut self, name: &str, scope: Scope, ty: &Type) {
+        let state = self.states.get_mut(&(name.to_owned(), scope));
+        if let Some(state) = state.filter(|state| !state.types.contains(ty)) {
+            state.types.push(ty.clone());
+        }
     }
 
     fn add_operator_state(&mut self, scope: Scope, name: &str, entries: &[&Vec<u8>]) {

@@ -1,6 +1,6 @@
 //! What a state is: by the kind of map it is in, its name if the engine gave it, else its first byte.
 
-use crate::inspect::{SOURCE_POSITIONS, STATE_SCHEMAS};
+use crate::inspect::{SOURCE_POSITIONS, SOURCE_SPLITS, STATE_SCHEMAS};
 use flott_state::{IN_FLIGHT, KEY_GROUP_WATERMARKS, KeyGroupBytes};
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -131,7 +131,7 @@ impl StateKind {
     /// The kind of operator state `name`.
     pub(crate) fn of_operator(scope: Scope, name: &str) -> Self {
         match name {
-            "_splits" => Self::Positions,
+            SOURCE_SPLITS => Self::Positions,
             "_sink_writer" => Self::SinkWriter,
             "_sink_committables" => Self::Committables,
             "_async_wait" => Self::AsyncWait,

@@ -137,7 +137,7 @@ fn operators_and_states_are_described_with_kind_key_groups_and_bytes() {
     assert_eq!((description.kind, description.checkpoint_id, description.files), ("savepoint", 3, 2));
     assert_eq!(
         (description.manifest_version, description.part_version, description.key_hash_version),
-        (1, 3, 1)
+        (1, 4, 1)
     );
     let [counter, lines] = description.operators.as_slice() else { panic!("{description:?}") };
     assert_eq!((counter.uid.as_str(), counter.name.as_str(), counter.parallelism), ("counter", "Counter", 2));

@@ -45,8 +45,8 @@ impl PartFile {
         let base = len - index_len;
         let index = self.read(base, index_len)?;
         let operators = index::decode(&file, &header, base as usize, &index)?;
-        let file = Arc::new(self);
-        operators.into_iter().map(|operator| file.operator(operator)).collect()
+        let (file, version) = (Arc::new(self), super::version(&header));
+        operators.into_iter().map(|operator| file.operator(version, operator)).collect()
     }
 
     /// The version of its format, as it says.
@@ -54,7 +54,11 @@ impl PartFile {
         self.read(0, HEADER_LEN as u64).map(|header| super::version(&header))
     }
 
-    fn operator(self: &Arc<Self>, operator: IndexedOperator) -> Result<(OperatorUid, PartOperator)> {
+    fn operator(
+        self: &Arc<Self>,
+        version: u32,
+        operator: IndexedOperator,
+    ) -> Result<(OperatorUid, PartOperator)> {
         let IndexedOperator { uid, key_hash_version, max_parallelism, keyed, lists } = operator;
         let mut snapshot =
             OperatorSnapshot { key_hash_version, max_parallelism, ..OperatorSnapshot::default() };
@@ -74,7 +78,7 @@ impl PartFile {
         }
         let bytes = self.read_section(&lists)?;
         let mut reader = Reader::at(&self.handle.path, lists.offset as usize, &bytes);
-        lists::read(&mut reader, &mut snapshot)?;
+        lists::read(&mut reader, version, &mut snapshot)?;
         reader.finish()?;
         Ok((uid, PartOperator { snapshot, continued }))
     }

@@ -1,4 +1,4 @@
-//! Parts of both versions, whole and damaged.
+//! Parts of all versions, whole and damaged.
 
 use super::index::IndexedState;
 use super::*;
@@ -6,6 +6,7 @@ use crate::codec::{checksum, frame, put_bytes, put_len, unframe};
 use crate::store::LocalStore;
 use flott_env::FileSystem;
 use flott_env::sim::MemoryFs;
+use flott_schema::{EntrySchemas, OperatorSchemas, Type};
 use flott_state::{SectionKind, SnapshotWriter};
 use flott_types::{CheckpointId, ErrorKind, FileHandle, KeyGroup};
 use proptest::prelude::*;
@@ -28,7 +29,7 @@ fn small() -> Vec<(OperatorUid, OperatorSnapshot)> {
     let mut two = GroupBytes::from(vec![1, 2, 3]);
     two.push(SectionKind::Removed, vec![4]);
     let groups = [(KeyGroup(3), two), (KeyGroup(5), vec![].into())];
-    let snapshot = OperatorSnapshot {
+    let mut snapshot = OperatorSnapshot {
         max_parallelism: 8,
         keyed: [("count".to_owned(), groups.into()), ("empty".to_owned(), BTreeMap::new())].into(),
         list: [("splits".to_owned(), vec![vec![4], vec![]])].into(),
@@ -36,6 +37,9 @@ fn small() -> Vec<(OperatorUid, OperatorSnapshot)> {
         broadcast: [("rules".to_owned(), vec![7])].into(),
         ..OperatorSnapshot::default()
     };
+    snapshot.schemas.list.push("splits", 1, Some(&Arc::new(Type::U8)));
+    snapshot.schemas.list.push("splits", 1, None);
+    snapshot.schemas.broadcast.push("rules", 1, Some(&Arc::new(Type::U8)));
     vec![(OperatorUid("a".to_owned()), snapshot), (OperatorUid("b".to_owned()), OperatorSnapshot::default())]
 }
 
@@ -73,7 +77,7 @@ fn encode_v1(snapshots: &[(OperatorUid, OperatorSnapshot)]) -> Vec<u8> {
                     put_bytes(out, &bytes.to_vec().expect("it is in memory"));
                 }
             }
-            lists::put(out, snapshot);
+            lists::put_states(out, snapshot);
         }
     })
 }
@@ -143,12 +147,12 @@ fn what_is_there_twice_is_an_error_also_with_a_right_checksum() {
 
 #[test]
 fn another_version_is_refused_and_not_taken_for_damage() {
-    let mut bytes = index::header(4);
+    let mut bytes = index::header(VERSION + 1);
     bytes.extend(index::encode(&bytes, &[]));
     for result in [decode("part", &bytes).map(without_changes), open(&bytes, 0)] {
         let error = result.expect_err("a later version");
         assert_eq!(error.kind(), ErrorKind::UserError);
-        expect_test::expect!["file 'part' has format version 4, this build reads versions 1 to 3"]
+        expect_test::expect!["file 'part' has format version 5, this build reads versions 1 to 4"]
             .assert_eq(&error.to_string());
     }
 }
@@ -227,14 +231,15 @@ fn the_formats_are_pinned() {
     *keyed.get_mut("count").and_then(|groups| groups.get_mut(&KeyGroup(3))).expect("there") =
         vec![1, 2, 3].into();
     let v1 = encode_v1(&of_v1);
+    of_v1[0].1.schemas = OperatorSchemas::default();
     assert_eq!(open(&v1, 0).expect("whole").into_iter().collect::<Vec<_>>(), of_v1);
-    for (bytes, pinned) in [(v1, PINNED_V1), (encode(&small()), PINNED_V3)] {
+    for (bytes, pinned) in [(v1, PINNED_V1), (encode(&small()), PINNED_V4)] {
         assert_eq!((bytes.len(), checksum(&bytes)), pinned);
     }
 }
 
 const PINNED_V1: (usize, u64) = (276, 11_088_553_560_549_908_433);
-const PINNED_V3: (usize, u64) = (430, 13_387_029_206_011_421_190);
+const PINNED_V4: (usize, u64) = (550, 16_148_053_358_317_908_594);
 
 fn snapshot() -> impl Strategy<Value = OperatorSnapshot> {
     let bytes = || prop::collection::vec(any::<u8>(), 0..9);
@@ -256,13 +261,34 @@ fn snapshot() -> impl Strategy<Value = OperatorSnapshot> {
             list,
             union,
             broadcast,
+            schemas: OperatorSchemas::default(),
         },
     )
 }
 
+/// With types for some entries.
+fn typed_snapshot() -> impl Strategy<Value = OperatorSnapshot> {
+    let types = prop::collection::vec(prop::option::of(prop::sample::select(vec![Type::U8, Type::Bool])), 9);
+    (snapshot(), types).prop_map(|(mut snapshot, types)| {
+        let mut types = types.into_iter().cycle().map(|ty| ty.map(Arc::new));
+        let mut describe = |schemas: &mut EntrySchemas, name: &str, n_entries| {
+            let types: Vec<_> = types.by_ref().take(n_entries).collect();
+            // What has no type at all is not written.
+            if types.iter().any(Option::is_some) {
+                types.iter().for_each(|ty| schemas.push(name, 1, ty.as_ref()));
+            }
+        };
+        let OperatorSnapshot { list, union, broadcast, schemas, .. } = &mut snapshot;
+        list.iter().for_each(|(name, entries)| describe(&mut schemas.list, name, entries.len()));
+        union.iter().for_each(|(name, entries)| describe(&mut schemas.union, name, entries.len()));
+        broadcast.keys().for_each(|name| describe(&mut schemas.broadcast, name, 1));
+        snapshot
+    })
+}
+
 proptest! {
     #[test]
-    fn what_was_written_is_read(snapshots in prop::collection::btree_map("[a-e]{0,3}".prop_map(OperatorUid), snapshot(), 0..4)) {
+    fn what_was_written_is_read(snapshots in prop::collection::btree_map("[a-e]{0,3}".prop_map(OperatorUid), typed_snapshot(), 0..4)) {
         let written: Vec<_> = snapshots.clone().into_iter().collect();
         let bytes = encode(&written);
         prop_assert_eq!(&without_changes(decode("part", &bytes).expect("whole")), &snapshots);

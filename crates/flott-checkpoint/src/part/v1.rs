@@ -2,6 +2,7 @@
 
 use super::{PartOperator, PartOperators, lists};
 use crate::codec::{Format, Reader, unframe};
+use flott_schema::OperatorSchemas;
 use flott_state::{KeyGroupBytes, OperatorSnapshot};
 use flott_types::{KeyGroup, OperatorUid, Result};
 use std::collections::BTreeSet;
@@ -31,6 +32,7 @@ fn snapshot(reader: &mut Reader<'_, '_>) -> Result<PartOperator> {
         list: lists::named(reader, lists::entries)?,
         union: lists::named(reader, lists::entries)?,
         broadcast: lists::named(reader, |reader| reader.bytes())?,
+        schemas: OperatorSchemas::default(),
     };
     Ok(PartOperator { snapshot, continued: BTreeSet::new() })
 }

@@ -114,8 +114,15 @@ impl SnapshotWriter for PartWriter {
 
     fn operator(&mut self, uid: &OperatorUid, snapshot: &OperatorSnapshot) -> Result<()> {
         // By name, so that a field that is added does not compile until the format has it.
-        let OperatorSnapshot { key_hash_version, max_parallelism, keyed, list: _, union: _, broadcast: _ } =
-            snapshot;
+        let OperatorSnapshot {
+            key_hash_version,
+            max_parallelism,
+            keyed,
+            list: _,
+            union: _,
+            broadcast: _,
+            schemas: _,
+        } = snapshot;
         for (name, groups) in keyed {
             self.state(name, false)?;
             for (group, bytes) in groups {
@@ -123,7 +130,7 @@ impl SnapshotWriter for PartWriter {
             }
         }
         let mut bytes = Vec::new();
-        lists::put(&mut bytes, snapshot);
+        lists::put(&mut bytes, snapshot)?;
         let lists = self.add(SectionKind::Whole, &bytes)?;
         self.operators.push(IndexedOperator {
             uid: uid.clone(),

@@ -18,7 +18,7 @@ pub struct RestoreReport {
     pub reused: Vec<OperatorUid>,
     /// Operators of the job that the snapshot does not know: they begin empty.
     pub added: Vec<OperatorUid>,
-    /// States whose type has changed, and which are read as the new one.
+    /// States, and records in flight, whose type has changed, and which are read as the new one.
     pub migrated: Vec<ChangedState>,
     /// State that no operator of the job claims.
     pub dropped: Vec<DroppedState>,
@@ -75,6 +75,17 @@ impl fmt::Display for RestoreReport {
     }
 }
 
+/// Bytes of the states of these names.
+fn len_of(part: &OperatorSnapshot, names: &BTreeSet<String>) -> u64 {
+    let OperatorSnapshot { keyed, list, union, broadcast, .. } = part;
+    let groups = keyed.iter().filter(|(name, _)| names.contains(*name)).flat_map(|(_, groups)| groups);
+    let lists = list.iter().chain(union).filter(|(name, _)| names.contains(*name));
+    let entries = lists.flat_map(|(_, entries)| entries);
+    let broadcast = broadcast.iter().filter(|(name, _)| names.contains(*name)).map(|(_, entry)| entry);
+    let entries = entries.chain(broadcast).map(|entry| entry.len() as u64);
+    groups.map(|(_, bytes)| bytes.n_bytes()).chain(entries).sum()
+}
+
 impl RestoreReport {
     pub(super) fn new(path: String, plan: &CheckpointPlan, manifest: &Manifest) -> Self {
         let known: BTreeSet<_> = manifest.operators.iter().map(|operator| &operator.uid).collect();
@@ -91,7 +102,7 @@ impl RestoreReport {
         refused.chain(dropped).chain(migrated)
     }
 
-    /// Notes how the types of an operator's keyed states fit those of the program.
+    /// Notes how the types of an operator's states fit those of the program.
     pub(super) fn compare(
         &mut self,
         operator: &OperatorManifest,
@@ -110,9 +121,7 @@ impl RestoreReport {
         let refused = refused.into_iter().map(|reason| format!("operator '{name}' (uid '{uid}'): {reason}"));
         self.refused.extend(refused);
         if !unclaimed.is_empty() {
-            let groups = parts.iter().flat_map(|part| &part.keyed);
-            let groups = groups.filter(|(name, _)| unclaimed.contains(*name)).flat_map(|(_, groups)| groups);
-            let len = groups.map(|(_, bytes)| bytes.n_bytes()).sum();
+            let len = parts.iter().map(|part| len_of(part, &unclaimed)).sum();
             let (uid, name, states) = (uid.clone(), name.clone(), unclaimed.into_iter().collect());
             self.dropped.push(DroppedState { uid, name, states, len });
         }

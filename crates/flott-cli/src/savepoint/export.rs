@@ -1,4 +1,4 @@
-//! `flott savepoint export`: a keyed state as rows.
+//! `flott savepoint export`: a state as rows.
 
 #[cfg(feature = "parquet")]
 mod columns;
@@ -13,19 +13,20 @@ use anyhow::{Context, Result, anyhow};
 use files::{Format, Output};
 use flott::env::Env;
 use flott_checkpoint::{
-    OpenSnapshot, OperatorDescription, STATE_SCHEMAS, Scope, StateDescription, describe_snapshot,
+    OpenSnapshot, OperatorDescription, STATE_SCHEMAS, Scope, StateDescription, StateKind, describe_snapshot,
     visit_operator,
 };
-use flott_schema::Type;
+use flott_schema::{Type, decode};
 use rows::{Layout, decode_entries};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Writes a keyed state of a savepoint or checkpoint as rows of JSON lines, CSV or Parquet.
+/// Writes a state of a savepoint or checkpoint as rows of JSON lines, CSV or Parquet.
 ///
-/// Each row has key_group and key; value and last_used_ms (if the state has a time to live); and index for list state, map_key
-/// for map state. Timers have timestamp_ms and namespace, slices of windows slice_end_ms. In Parquet, numbers, text, structs and lists have columns of their
+/// Each row of keyed state has key_group and key; value and last_used_ms (if the state has a time to live); and index for list state, map_key
+/// for map state. Timers have timestamp_ms and namespace, slices of windows slice_end_ms.
+/// Rows of list and union state have subtask, index and value, those of broadcast state, which is the same in all subtasks, subtask, key and value. In Parquet, numbers, text, structs and lists have columns of their
 /// own, and everything else (maps, enums that hold something, 128-bit numbers, types that contain themselves) is JSON text.
 ///
 /// State is stored as bytes of the program's types, which do not describe themselves. It can be exported if the snapshot
@@ -74,19 +75,25 @@ pub(crate) fn run(env: &Env, args: &ExportArgs) -> Result<ExitCode> {
     let operator = operators.iter().find(|operator| operator.uid == args.operator).ok_or_else(|| {
         unknown_operator(&args.operator, operators.iter().map(|operator| operator.uid.clone()))
     })?;
-    let state = keyed_state(operator, &args.state)?;
+    let state = find_state(operator, &args.state)?;
     let schemas = Schemas::read(operator.schemas.iter().map(Vec::as_slice))?;
-    let schema = match schemas.types_of(&args.state).as_slice() {
+    let types = match state.scope {
+        Scope::Keyed => schemas.types_of(&args.state),
+        Scope::List | Scope::Union | Scope::Broadcast => state.types.iter().collect(),
+    };
+    let schema = match types.as_slice() {
         [] => return Err(no_schema(operator, state)),
         [schema] => *schema,
         several => return Err(several_schemas(operator, state, several)),
     };
     let context = || format!("cannot export state '{}' of operator '{}'", state.name, operator.uid);
-    let layout = Layout::new(state.kind, schema).with_context(context)?;
+    let layout = Layout::new(state.scope, state.kind, schema).with_context(context)?;
     let is_stdout = args.output == Path::new("-");
     let target = if is_stdout { args.output.clone() } else { local_path(&args.output)? };
     let mut output = Output::create(env, &target, args.format, &layout)?;
-    let rows = match write_rows(&snapshot, args, &layout, &mut output).with_context(context) {
+    let rows = match write_rows(&snapshot, args, (state.scope, schema), &layout, &mut output)
+        .with_context(context)
+    {
         Ok(rows) => rows,
         Err(error) => {
             output.abandon(env);
@@ -109,38 +116,53 @@ pub(crate) fn run(env: &Env, args: &ExportArgs) -> Result<ExitCode> {
     }
 }
 
-fn keyed_state<'a>(operator: &'a OperatorDescription, name: &str) -> Result<&'a StateDescription> {
+fn find_state<'a>(operator: &'a OperatorDescription, name: &str) -> Result<&'a StateDescription> {
     let found = operator.states.iter().find(|state| state.name == name);
     match found {
-        Some(state) if state.scope == Scope::Keyed => Ok(state),
-        Some(state) => Err(anyhow!(
-            "'{name}' is {} state of operator '{}': only keyed state can be exported",
-            state.kind,
+        Some(state) if state.kind == StateKind::InFlight => Err(anyhow!(
+            "'{name}' of operator '{}' is what was in flight to it, of all its inputs: it cannot be exported",
             operator.uid
         )),
+        Some(state) if state.kind == StateKind::Positions => Err(anyhow!(
+            "'{name}' of operator '{}' are source positions: see 'flott savepoint positions'",
+            operator.uid
+        )),
+        Some(state) => Ok(state),
         None => {
-            let keyed = operator.states.iter().filter(|state| state.scope == Scope::Keyed);
-            let names: Vec<_> = keyed.map(|state| format!("'{}'", state.name)).collect();
+            let can = |state: &&StateDescription| {
+                state.scope == Scope::Keyed
+                    || !state.types.is_empty()
+                        && !matches!(state.kind, StateKind::InFlight | StateKind::Positions)
+            };
+            let names: Vec<_> =
+                operator.states.iter().filter(can).map(|state| format!("'{}'", state.name)).collect();
             let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            Err(anyhow!("operator '{}' has no state '{name}' in it; keyed states: {names}", operator.uid))
+            Err(anyhow!("operator '{}' has no state '{name}' in it; states: {names}", operator.uid))
         }
     }
 }
 
 fn no_schema(operator: &OperatorDescription, state: &StateDescription) -> anyhow::Error {
-    let recorded = if operator.schemas.is_empty() {
-        "the snapshot records no schemas for this operator: it was taken by a version of Flott that did not record any"
+    let records_any =
+        !operator.schemas.is_empty() || operator.states.iter().any(|state| !state.types.is_empty());
+    let recorded = if !records_any {
+        "the snapshot records no schemas for this operator: it was taken by a version of Flott that did not record any, or nothing in \
+         it is of a type of the program"
     } else {
         "the snapshot records schemas of this operator, but none for this state: its type has none (serde's flatten and untagged, or a \
          type that refuses every made-up value), or nobody has used the state since the job was restored"
     };
+    let places = match state.entries {
+        Some(1) => "1 entry".to_owned(),
+        Some(entries) => format!("{entries} entries"),
+        None => counted(state.groups.len() as u64, "key group"),
+    };
     anyhow!(
-        "state '{}' of operator '{}' cannot be exported: its {} in {} are of a Rust type that only the program knows, and {recorded}. A \
-         program can read it: restore the snapshot and emit the state",
+        "state '{}' of operator '{}' cannot be exported: its {} in {places} are of a Rust type that only the program knows, and {recorded}. \
+         A program can read it: restore the snapshot and emit the state",
         state.name,
         operator.uid,
         counted(state.bytes, "byte"),
-        counted(state.groups.len() as u64, "key group"),
     )
 }
 
@@ -151,8 +173,8 @@ fn several_schemas(
 ) -> anyhow::Error {
     let types: Vec<_> = several.iter().map(ToString::to_string).collect();
     anyhow!(
-        "state '{}' of operator '{}' cannot be exported: its type has changed, and not every subtask has read it since; in some key groups \
-         it is {}. Once the program has used the state in all of them, the next snapshot can be exported",
+        "state '{}' of operator '{}' cannot be exported: its type has changed, and not every subtask has read it since; in some places it \
+         is {}. Once the program has used the state in all of them, the next snapshot can be exported",
         state.name,
         operator.uid,
         types.join(", in others "),
@@ -162,27 +184,43 @@ fn several_schemas(
 fn write_rows(
     snapshot: &OpenSnapshot,
     args: &ExportArgs,
+    (scope, schema): (Scope, &Type),
     layout: &Layout,
     output: &mut Output,
 ) -> Result<u64> {
     let mut n_rows = 0;
     let mut failed = None;
+    let mut has_broadcast = false;
     visit_operator(snapshot, &args.operator, |subtask, part| {
         if failed.is_some() {
             return Ok(());
         }
         let records = part.union.get(STATE_SCHEMAS).into_iter().flatten().map(Vec::as_slice);
+        let mut write = |row| {
+            n_rows += 1;
+            output.write(row)
+        };
         let written = Schemas::read(records).and_then(|schemas| {
+            let entries = match scope {
+                Scope::Keyed => &[],
+                Scope::List => part.list.get(&args.state).map_or(&[][..], Vec::as_slice),
+                Scope::Union => part.union.get(&args.state).map_or(&[][..], Vec::as_slice),
+                // Every subtask has the same.
+                Scope::Broadcast if std::mem::replace(&mut has_broadcast, true) => &[],
+                Scope::Broadcast => part.broadcast.get(&args.state).map_or(&[][..], std::slice::from_ref),
+            };
+            for (index, entry) in entries.iter().enumerate() {
+                let value = decode(schema, entry).with_context(|| format!("entry {index}"))?;
+                layout.operator_rows(subtask.0, index, value, &mut write)?;
+            }
+            if scope != Scope::Keyed {
+                return Ok(());
+            }
             for (group, bytes) in part.keyed.get(&args.state).into_iter().flatten() {
                 let ty = schemas.of_group(&args.state, group.0);
                 let ty = ty.with_context(|| format!("no schema is recorded for key group {group}"))?;
-                decode_entries(&args.state, ty, bytes, |entry| {
-                    layout.rows(group.0, entry, |row| {
-                        n_rows += 1;
-                        output.write(row)
-                    })
-                })
-                .with_context(|| format!("key group {group}"))?;
+                decode_entries(&args.state, ty, bytes, |entry| layout.rows(group.0, entry, &mut write))
+                    .with_context(|| format!("key group {group}"))?;
             }
             Ok(())
         });

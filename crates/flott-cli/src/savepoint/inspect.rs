@@ -5,7 +5,9 @@ use crate::savepoint::schemas::Schemas;
 use crate::savepoint::{counted, open, print, print_json, time, unknown_operator};
 use anyhow::Result;
 use flott::env::Env;
-use flott_checkpoint::{OperatorDescription, SnapshotDescription, StateDescription, describe_snapshot};
+use flott_checkpoint::{
+    OperatorDescription, Scope, SnapshotDescription, StateDescription, describe_snapshot,
+};
 use flott_schema::Type;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -49,10 +51,22 @@ pub(crate) fn run(env: &Env, args: &InspectArgs) -> Result<ExitCode> {
         return Err(unknown_operator(uid, uids.into_iter()));
     };
     let schemas = Schemas::read(operator.schemas.iter().map(Vec::as_slice))?;
+    let schemas = all_types(operator, &schemas);
     if args.json {
-        return print_json(env, &Details { operator, schemas: schemas.types() });
+        return print_json(env, &Details { operator, schemas });
     }
     print(env, &details(operator, &schemas))
+}
+
+/// The types of all states of an operator.
+fn all_types<'a>(operator: &'a OperatorDescription, keyed: &'a Schemas) -> BTreeMap<&'a str, Vec<&'a Type>> {
+    let mut types = keyed.types();
+    let others =
+        operator.states.iter().filter(|state| state.scope != Scope::Keyed && !state.types.is_empty());
+    for state in others {
+        types.entry(&state.name).or_default().extend(&state.types);
+    }
+    types
 }
 
 #[derive(Serialize)]
@@ -122,7 +136,7 @@ fn state_line(state: &StateDescription, width: usize) -> String {
     format!("    {:<width$}  {:<22}{parts:>18}{:>18} bytes\n", state.name, state.kind, grouped(state.bytes))
 }
 
-fn details(operator: &OperatorDescription, schemas: &Schemas) -> String {
+fn details(operator: &OperatorDescription, schemas: &BTreeMap<&str, Vec<&Type>>) -> String {
     let mut text = operator_lines(operator);
     text.push_str("  subtasks\n");
     for subtask in &operator.subtasks {
@@ -143,7 +157,7 @@ fn details(operator: &OperatorDescription, schemas: &Schemas) -> String {
         return text;
     }
     text.push_str("  schemas of entries\n");
-    for (name, types) in schemas.types() {
+    for (name, types) in schemas {
         for ty in types {
             writeln!(text, "    {name}: {ty}").ok();
         }

@@ -26,10 +26,6 @@ impl Schemas {
         Ok(schemas)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The schema of what a key group of a state holds.
     pub(super) fn of_group(&self, name: &str, group: u32) -> Option<&Type> {
         let mut schemas = self.0.get(name)?.iter();

@@ -6,7 +6,10 @@ use crate::savepoint::schemas::Schemas;
 use crate::savepoint::{counted, open, print, print_json};
 use anyhow::{Context, Result};
 use flott::env::Env;
-use flott_checkpoint::{OpenSnapshot, STATE_SCHEMAS, Verification, verify_snapshot, visit_operators};
+use flott_checkpoint::{
+    OpenSnapshot, SOURCE_SPLITS, STATE_SCHEMAS, Verification, verify_snapshot, visit_operators,
+};
+use flott_schema::{EntrySchemas, OperatorSchemas, decode as decode_value};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -66,11 +69,12 @@ struct Verified<'a> {
 struct Decoded {
     states_with_schema: usize,
     keyed_entries: u64,
+    operator_entries: u64,
 }
 
 fn decode_all(snapshot: &OpenSnapshot) -> Result<Decoded> {
     let mut names = BTreeSet::new();
-    let mut keyed_entries = 0;
+    let (mut keyed_entries, mut operator_entries) = (0, 0);
     let mut failed = None;
     visit_operators(snapshot, |uid, subtask, part| {
         if failed.is_none() {
@@ -89,6 +93,23 @@ fn decode_all(snapshot: &OpenSnapshot) -> Result<Decoded> {
                     }
                 }
                 names.extend(schemas.types().keys().map(|name| (uid.clone(), (*name).to_owned())));
+                let OperatorSchemas { list, union, broadcast } = &part.schemas;
+                let mut check = |recorded: &EntrySchemas, name: &str, entries: &[Vec<u8>]| -> Result<()> {
+                    for (index, (entry, ty)) in entries.iter().zip(recorded.of(name)).enumerate() {
+                        let Some(ty) = ty else { continue };
+                        names.insert((uid.clone(), name.to_owned()));
+                        decode_value(ty, entry)
+                            .with_context(|| format!("entry {index} of state '{name}'"))?;
+                        operator_entries += 1;
+                    }
+                    Ok(())
+                };
+                let mut lists = part.list.iter().filter(|(name, _)| *name != SOURCE_SPLITS);
+                lists.try_for_each(|(name, entries)| check(list, name, entries))?;
+                part.union.iter().try_for_each(|(name, entries)| check(union, name, entries))?;
+                let broadcasts = &mut part.broadcast.iter();
+                broadcasts
+                    .try_for_each(|(name, entry)| check(broadcast, name, std::slice::from_ref(entry)))?;
                 Ok(())
             };
             let place = || format!("subtask {subtask} of operator '{uid}'");
@@ -98,7 +119,7 @@ fn decode_all(snapshot: &OpenSnapshot) -> Result<Decoded> {
     })?;
     match failed {
         Some(error) => Err(error),
-        None => Ok(Decoded { states_with_schema: names.len(), keyed_entries }),
+        None => Ok(Decoded { states_with_schema: names.len(), keyed_entries, operator_entries }),
     }
 }
 
@@ -126,9 +147,13 @@ fn report(path: &str, verification: &Verification, decoded: Decoded) -> String {
     .ok();
     if decoded.states_with_schema > 0 {
         let states = counted(decoded.states_with_schema as u64, "state");
+        let others = match decoded.operator_entries {
+            0 => String::new(),
+            entries => format!(" and {} of operator state", grouped(entries)),
+        };
         writeln!(
             text,
-            "{} keyed entries in {states} with a schema were decoded",
+            "{} keyed entries{others} in {states} with a schema were decoded",
             grouped(decoded.keyed_entries)
         )
         .ok();

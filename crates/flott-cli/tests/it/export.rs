@@ -25,7 +25,8 @@ fn rows(savepoint: &Path, operator: &str, state: &str) -> BTreeSet<String> {
     let row = |line: &str| {
         let mut row: Value = serde_json::from_str(line).expect("JSON");
         let fields = row.as_object_mut().expect("a row");
-        assert!(fields.remove("key_group").is_some_and(|group| group.is_number()));
+        let place = fields.remove("key_group").or_else(|| fields.remove("subtask"));
+        assert!(place.is_some_and(|place| place.is_number()));
         fields.remove("last_used_ms");
         row.to_string()
     };
@@ -38,6 +39,26 @@ fn expected(rows: impl Iterator<Item = Value>) -> BTreeSet<String> {
 
 fn sum(records: impl Iterator<Item = Numbered>) -> u64 {
     records.map(|(_, number)| number).sum()
+}
+
+#[test]
+fn state_that_belongs_to_no_key_is_exported_as_the_program_wrote_it() {
+    let here = tempfile::tempdir().expect("a directory");
+    let savepoint = take(here.path());
+    let all: BTreeSet<_> = records().map(|record| json!(record).to_string()).collect();
+    for state in ["list", "union"] {
+        let rows = rows(&savepoint, "lists", state);
+        let values = rows.iter().map(|row| {
+            let row: Value = serde_json::from_str(row).expect("JSON");
+            assert!(row["index"].is_number());
+            row["value"].to_string()
+        });
+        assert_eq!(values.collect::<BTreeSet<_>>(), all, "{state}");
+    }
+    let names = (0..N_SPLITS).map(|split| json!({"key": split, "value": format!("name of {split}")}));
+    assert_eq!(rows(&savepoint, "named", "names"), expected(names));
+    let output = succeeds(&savepoint, &["savepoint", "inspect", ".", "--operator", "lists"]);
+    assert!(output.contains("list: (u32, u64)") && output.contains("union: (u32, u64)"), "{output}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the files of a real process, seen from outside")]
 
+mod bad_messages;
 mod cli;
 mod demo;
 mod export;

@@ -158,7 +158,7 @@ fn inspect_shows_operators_states_and_schemas() {
     );
     assert!(text.starts_with(&expected), "{text}");
     for line in [
-        "manifest 1, parts 3, key hash 1",
+        "manifest 1, parts 4, key hash 1",
         "operator 'counts' (Word counts)\n  parallelism 2, 8 key groups, ",
         "    total    value                       8 key groups",
     ] {
@@ -343,7 +343,7 @@ fn export_says_what_is_missing() {
         assert!(message.contains(part), "{message}");
     }
     let message = export("counts", "totals");
-    assert!(message.contains("has no state 'totals' in it; keyed states: 'history', 'total'"), "{message}");
+    assert!(message.contains("has no state 'totals' in it; states: 'history', 'total'"), "{message}");
     assert!(export("sums", "total").contains("it has: 'counts'"));
     assert!(!job.path().join("x").exists() && !job.path().join("x.part").exists());
 }

@@ -13,10 +13,10 @@ use flott_env::sim::{CrashMode, MemoryFs, Simulation};
 use flott_operators::{AsyncOutputMode, AsyncWaitConfig};
 use flott_state::MapState;
 use flott_types::{CheckpointStorageType, CheckpointingMode, Configuration, RestartStrategyType, options};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -210,6 +210,53 @@ fn at_least_once_loses_nothing() {
             committed.dedup();
             assert_eq!(committed, all, "seed {seed}, parallelism {parallelism}");
         }
+    }
+}
+
+/// Writes at once, whatever becomes of the job.
+fn write_at_once(env: &StreamExecutionEnvironment, kills: &Kills) -> Arc<Mutex<Vec<Numbered>>> {
+    let (written, kills) = (Arc::<Mutex<Vec<Numbered>>>::default(), kills.clone());
+    let out = Arc::clone(&written);
+    source(env, N_SPLITS, COUNT, "numbers")
+        .rebalance()
+        .map(move |record| kills.pass(record))
+        .for_each(move |record| out.lock().unwrap().push(record));
+    written
+}
+
+/// No mode at all: what was written stays, what is lost stays lost, and nothing is read twice.
+#[test]
+fn without_checkpoints_each_record_is_written_at_most_once_wherever_the_job_is_killed() {
+    let n_all = u64::from(N_SPLITS) * COUNT;
+    for (env, killed_at) in [
+        (real(2), n_all / 2),
+        (simulated(1, 1), 1),
+        (simulated(2, 2), n_all / 3),
+        (simulated(3, 3), n_all - 1),
+    ] {
+        let written = write_at_once(&env, &Kills::at(&[killed_at]));
+        let error = env.execute("at most once").unwrap_err();
+        assert!(error.report().contains("killed at record"), "{}", error.report());
+        let written = std::mem::take(&mut *written.lock().unwrap());
+        let distinct: BTreeSet<_> = written.iter().copied().collect();
+        assert_eq!(distinct.len(), written.len(), "killed at {killed_at}: something was written twice");
+        assert!(distinct.is_subset(&numbers(N_SPLITS, COUNT).collect()), "something was made up");
+        assert!((distinct.len() as u64) < n_all, "killed at {killed_at}: nothing is missing");
+    }
+}
+
+#[test]
+fn at_least_once_loses_nothing_with_a_sink_that_writes_at_once() {
+    let all: BTreeSet<_> = numbers(N_SPLITS, COUNT).collect();
+    let n_all = u64::from(N_SPLITS) * COUNT;
+    for mut env in [real(2), simulated(1, 1), simulated(2, 2), simulated(3, 3)] {
+        configure(&mut env, 10);
+        env.set(options::CHECKPOINTING_MODE, CheckpointingMode::AtLeastOnce);
+        let written = write_at_once(&env, &Kills::at(&[n_all / 3, n_all / 2, n_all - 1]));
+        let result = finished(env.execute("at least once"));
+        assert!(result.restarts >= 1, "nothing was killed");
+        let written = std::mem::take(&mut *written.lock().unwrap());
+        assert_eq!(written.into_iter().collect::<BTreeSet<_>>(), all);
     }
 }
 

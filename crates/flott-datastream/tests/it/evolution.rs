@@ -3,6 +3,7 @@
 
 mod operators;
 mod program;
+mod unkeyed;
 
 use crate::checkpoints::finished;
 use crate::support::{directory, simulated};

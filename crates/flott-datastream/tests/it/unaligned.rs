@@ -115,7 +115,7 @@ impl BroadcastProcessFunction<Numbered, Numbered, Numbered> for Beside {
 }
 
 /// Takes `ms` for each record, one after the other.
-fn slow<T: flott_types::Data + Sync>(
+pub(crate) fn slow<T: flott_types::Data + Sync>(
     stream: &DataStream<T>,
     clock: &flott_env::Env,
     ms: u64,
@@ -183,7 +183,12 @@ fn program(env: &StreamExecutionEnvironment, shape: Shape, sink: &Transactions<R
     slow(&rows, &clock, 2).uid("slow").sink_to(sink.clone()).uid("sink");
 }
 
-fn set(env: &mut StreamExecutionEnvironment, timeout_ms: u64, dir: &str, recovery: Option<String>) {
+pub(crate) fn set(
+    env: &mut StreamExecutionEnvironment,
+    timeout_ms: u64,
+    dir: &str,
+    recovery: Option<String>,
+) {
     configure(env, 20);
     env.set(options::BATCH_SIZE, 8);
     env.set(options::CHANNEL_MEMORY, MemorySize(4_000));
@@ -207,7 +212,12 @@ fn newest_checkpoint(fs: &dyn FileSystem, dir: &str) -> Option<String> {
 }
 
 /// Runs for `ms` at least, is cancelled when a checkpoint is complete, and leaves its newest.
-fn cancel_after(client: JobClient, env: &StreamExecutionEnvironment, ms: u64, dir: &str) -> String {
+pub(crate) fn cancel_after(
+    client: JobClient,
+    env: &StreamExecutionEnvironment,
+    ms: u64,
+    dir: &str,
+) -> String {
     let (canceler, world, fs) = (client.canceler(), env.env().clone(), env.env().fs());
     let below = dir.to_owned();
     let result = env.env().block_on(async move {
@@ -223,7 +233,7 @@ fn cancel_after(client: JobClient, env: &StreamExecutionEnvironment, ms: u64, di
 }
 
 /// Records in flight in a checkpoint, by operator.
-fn in_flight(env: &StreamExecutionEnvironment, path: &str) -> BTreeMap<String, u64> {
+pub(crate) fn in_flight(env: &StreamExecutionEnvironment, path: &str) -> BTreeMap<String, u64> {
     let snapshot = flott_checkpoint::open_snapshot(env.env(), Path::new(path)).unwrap();
     let mut counts = BTreeMap::new();
     flott_checkpoint::visit_operators(&snapshot, |uid, _, state| {

@@ -174,11 +174,11 @@ impl Task {
             edges: vec![edge],
             channels: vec![channel; state.len()],
         };
-        let entries: Vec<_> = [encode_layout(layout).unwrap()].into_iter().chain(entries).collect();
+        let entries: Vec<_> = [encode_layout(layout, &[]).unwrap()].into_iter().chain(entries).collect();
         for (channel, element) in &decode_parts(&entries).unwrap()[0].elements {
             match element {
                 InFlightElement::Records(bytes) => {
-                    state[*channel].extend(decode_records::<i64>(bytes).unwrap().records());
+                    state[*channel].extend(decode_records::<i64>(bytes, None).unwrap().records());
                 }
                 InFlightElement::Watermark(watermark) => state[*channel].push(watermark.0),
                 InFlightElement::Status(_) => unreachable!("none is sent"),

@@ -46,7 +46,7 @@ fn in_memory(group: &GroupBytes) -> Vec<u8> {
 
 /// What a program keeps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Kept {
+pub(super) struct Kept {
     name: String,
     number: u32,
     more: Option<Box<Kept>>,
@@ -63,7 +63,7 @@ enum Kind {
 
 /// What a later version of it keeps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct KeptLater {
+pub(super) struct KeptLater {
     number: u64,
     #[serde(alias = "name")]
     title: String,
@@ -77,8 +77,8 @@ fn backend() -> KeyedStateBackend<u64> {
     KeyedStateBackend::new(SubtaskIndex(0), 1, 1)
 }
 
-/// A snapshot of the first version.
-fn written() -> OperatorSnapshot {
+/// What the first version keeps.
+pub(super) fn kept() -> Kept {
     let inner = Kept {
         name: "i".to_owned(),
         number: 1,
@@ -87,13 +87,12 @@ fn written() -> OperatorSnapshot {
         by_key: [(1, vec![2])].into(),
     };
     let kind = Kind::Two { a: 'x', b: true };
-    let kept = Kept {
-        name: "outer".to_owned(),
-        number: 300,
-        more: Some(Box::new(inner)),
-        kind,
-        by_key: BTreeMap::new(),
-    };
+    Kept { name: "outer".to_owned(), number: 300, more: Some(Box::new(inner)), kind, by_key: BTreeMap::new() }
+}
+
+/// A snapshot of the first version.
+fn written() -> OperatorSnapshot {
+    let kept = kept();
     let mut backend = backend();
     for key in [1, 300] {
         backend.set_current_key(key);

@@ -1,7 +1,7 @@
 //! Messages of brokers: what is decoded is encoded and decoded again, and must be the same.
 
 use super::tagged;
-use flott_api::message::{DecodeError, DeserializationSchema, SerializationSchema};
+use flott_api::message::{DecodeError, DeserializationSchema, MessageDecoder, SerializationSchema};
 use flott_format_csv::CsvFormat;
 use flott_format_json::{DebeziumJsonFormat, JsonFormat};
 use flott_types::RowChange;
@@ -34,10 +34,23 @@ struct Row {
     letter: char,
 }
 
-/// The records of a message, if it has any; a format without a registry says at once what it thinks of it.
+/// The records of a message, if it has any; a format without a registry says at once what it thinks of it. What a decoder has read
+/// before makes no difference, whether that was a message or not (FLINK-34474).
 pub(super) fn decode<T: Debug>(schema: &impl DeserializationSchema<T>, message: &[u8]) -> Option<Vec<T>> {
+    let records = decode_next(&mut *schema.create_decoder().expect("made"), message);
+    let mut used = schema.create_decoder().expect("made");
+    let (half, _) = message.split_at(message.len() / 2);
+    for before in [message, half] {
+        drop(used.decode(before, &mut Vec::new()));
+        let again = decode_next(&mut *used, message);
+        assert_eq!(format!("{again:?}"), format!("{records:?}"), "after {}", before.escape_ascii());
+    }
+    records
+}
+
+fn decode_next<T>(decoder: &mut dyn MessageDecoder<T>, message: &[u8]) -> Option<Vec<T>> {
     let mut records = Vec::new();
-    match schema.create_decoder().expect("made").decode(message, &mut records) {
+    match decoder.decode(message, &mut records) {
         Ok(()) => Some(records),
         Err(DecodeError::Malformed(_)) => None,
         Err(DecodeError::Failed(error)) => panic!("{error:?}"),

@@ -60,13 +60,13 @@ impl Flight {
     /// Records in flight to the operator `target`; those of sinks that only other programs have are of types that nobody knows here.
     fn add_records(&mut self, target: &str, bytes: &[u8]) -> Result<()> {
         if [FIRE, SLOW, SINK, SECOND_SINK].contains(&target) {
-            self.rows.extend(decode_records::<Row>(bytes)?.into_columns().0);
+            self.rows.extend(decode_records::<Row>(bytes, None)?.into_columns().0);
         }
         if PROCESS.contains(&target) || target == RAW {
-            self.to_rows.extend(decode_records::<Numbered>(bytes)?.into_columns().0);
+            self.to_rows.extend(decode_records::<Numbered>(bytes, None)?.into_columns().0);
         }
         if PROCESS.contains(&target) || KEYED.contains(&target) {
-            self.to_state.extend(decode_records::<Numbered>(bytes)?.into_columns().0);
+            self.to_state.extend(decode_records::<Numbered>(bytes, None)?.into_columns().0);
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ fn entries() -> Vec<Vec<u8>> {
         StreamElement::Status(StreamStatus::Idle),
         StreamElement::EndOfData,
     ];
-    let mut entries = vec![encode_layout(layout(0, 2, Routing::ByKey)).unwrap()];
+    let mut entries = vec![encode_layout(layout(0, 2, Routing::ByKey), &[]).unwrap()];
     for (channel, element) in elements.iter().enumerate() {
         entries.extend(encode_element(channel % 2, element).unwrap());
     }
@@ -41,16 +41,16 @@ fn entries() -> Vec<Vec<u8>> {
 fn what_was_in_flight_is_read_as_it_was_written_without_the_end_which_comes_again() {
     let entries = entries();
     let parts = decode_parts(&entries).unwrap();
-    let [InFlightPart { layout: read, elements }] = &*parts else { panic!("{parts:?}") };
+    let [InFlightPart { layout: read, elements, .. }] = &*parts else { panic!("{parts:?}") };
     assert_eq!(*read, layout(0, 2, Routing::ByKey));
     let [(0, InFlightElement::Records(bytes)), rest @ ..] = &**elements else { panic!("{elements:?}") };
-    let batch = decode_records::<String>(bytes).unwrap();
+    let batch = decode_records::<String>(bytes, None).unwrap();
     assert_eq!(batch.into_columns(), (vec!["a".to_owned(), "b".to_owned()], vec![1, 2]));
     let expected =
         [(1, InFlightElement::Watermark(Watermark(9))), (0, InFlightElement::Status(StreamStatus::Idle))];
     assert_eq!(rest, expected);
     assert_eq!(entries.iter().map(|entry| count_records(entry)).sum::<u64>(), 2);
-    assert!(decode_records::<u64>(&bytes[..bytes.len() - 1]).is_err());
+    assert!(decode_records::<u64>(&bytes[..bytes.len() - 1], None).is_err());
     assert_eq!(decode_parts(&entries[1..]).unwrap_err().kind(), ErrorKind::Corruption);
 }
 
@@ -69,7 +69,7 @@ fn damage_is_an_error_or_other_content_and_never_a_panic() {
                 for part in decode_parts(&damaged).unwrap_or_default() {
                     for (_, element) in part.elements {
                         if let InFlightElement::Records(bytes) = element {
-                            drop(decode_records::<String>(bytes));
+                            drop(decode_records::<String>(bytes, None));
                         }
                     }
                 }
@@ -87,7 +87,7 @@ proptest! {
     ) {
         let of_old = of_old % old;
         let sees = |routing| -> Vec<u32> {
-            let entries = vec![encode_layout(layout(of_old, old, routing)).unwrap()];
+            let entries = vec![encode_layout(layout(of_old, old, routing), &[]).unwrap()];
             let gets = |subtask: &u32| {
                 !assign_in_flight([&*entries], SubtaskIndex(*subtask), new, 16).unwrap().is_empty()
             };

@@ -1,10 +1,13 @@
 //! A map that is the same on all subtasks.
 
-use super::{Distribution, OperatorState, OperatorStateStore, OperatorStateStoreMut};
+use super::{Distribution, OperatorState, OperatorStateStore, OperatorStateStoreMut, RestoredEntry};
 use crate::handles::{BoundName, impl_handle};
+use crate::schemas::{EntryDecoder, OperatorHandleType, announce_operator, schema_of};
+use flott_schema::Type;
 use flott_types::{Data, Error, ErrorKind, Result};
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -17,8 +20,34 @@ use std::sync::Arc;
 /// Every method fails if the name is used for operator state of another type or distribution, and, at the first
 /// access, if what was restored under the name is not such a map.
 pub struct BroadcastState<MK, MV> {
-    binding: BoundName,
+    binding: BroadcastBinding,
     types: PhantomData<fn() -> (MK, MV)>,
+}
+
+struct BroadcastBinding {
+    name: BoundName,
+    /// The schema of the map.
+    map: fn() -> Option<Arc<Type>>,
+}
+
+impl BroadcastBinding {
+    fn announced(self) -> Self {
+        let (distribution, entry) = (Distribution::Broadcast, self.map);
+        announce_operator(|| OperatorHandleType { name: Arc::clone(&self.name.name), distribution, entry });
+        self
+    }
+}
+
+impl Clone for BroadcastBinding {
+    fn clone(&self) -> Self {
+        Self { name: self.name.clone(), map: self.map }.announced()
+    }
+}
+
+impl fmt::Debug for BroadcastBinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.name, f)
+    }
 }
 
 impl_handle!(BroadcastState<MK, MV>);
@@ -30,10 +59,18 @@ impl<MK: Data + Ord, MV: Data> OperatorState for Map<MK, MV> {
         Ok(vec![crate::encode(name, &self.0)?])
     }
 
-    fn restore(name: &str, entries: &[Vec<u8>]) -> Result<Self> {
+    fn schema(&self) -> Option<Arc<Type>> {
+        // An empty map is one of any type.
+        if self.0.is_empty() { None } else { schema_of::<BTreeMap<MK, MV>>() }
+    }
+
+    fn restore(name: &str, entries: &[RestoredEntry]) -> Result<Self> {
         match entries {
             [] => Ok(Self(BTreeMap::new())),
-            [bytes] => crate::decode(name, bytes).map(Self),
+            [RestoredEntry { bytes, schema }] => {
+                let mut decoder = EntryDecoder::new::<BTreeMap<MK, MV>>();
+                decoder.decode(name, bytes, schema.as_ref()).map(Self)
+            }
             more => {
                 let message = format!("broadcast state '{name}' has {} entries", more.len());
                 Err(Error::new(ErrorKind::Corruption, message))
@@ -45,17 +82,18 @@ impl<MK: Data + Ord, MV: Data> OperatorState for Map<MK, MV> {
 impl<MK: Data + Ord, MV: Data> BroadcastState<MK, MV> {
     /// The broadcast state called `name`; names are unique within an operator and do not start with `_`.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { binding: BoundName::new(name), types: PhantomData }
+        let binding = BroadcastBinding { name: BoundName::new(name), map: schema_of::<BTreeMap<MK, MV>> };
+        Self { binding: binding.announced(), types: PhantomData }
     }
 
     fn read<'a>(&self, store: &'a impl OperatorStateStore) -> Result<Option<&'a BTreeMap<MK, MV>>> {
-        let map = store.operator_state().get::<Map<MK, MV>>(&self.binding, Distribution::Broadcast)?;
+        let map = store.operator_state().get::<Map<MK, MV>>(&self.binding.name, Distribution::Broadcast)?;
         Ok(map.map(|map| &map.0))
     }
 
     fn open<'a>(&self, store: &'a mut impl OperatorStateStoreMut) -> Result<&'a mut BTreeMap<MK, MV>> {
         let map =
-            store.operator_state_mut().get_mut::<Map<MK, MV>>(&self.binding, Distribution::Broadcast)?;
+            store.operator_state_mut().get_mut::<Map<MK, MV>>(&self.binding.name, Distribution::Broadcast)?;
         Ok(&mut map.0)
     }
 

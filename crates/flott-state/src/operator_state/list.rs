@@ -1,8 +1,11 @@
 //! A list that is divided among the subtasks, or given to each as a whole.
 
-use super::{Distribution, OperatorState, OperatorStateStore, OperatorStateStoreMut};
+use super::{Distribution, OperatorState, OperatorStateStore, OperatorStateStoreMut, RestoredEntry};
 use crate::handles::{BoundName, impl_handle};
+use crate::schemas::{EntryDecoder, OperatorHandleType, announce_operator, schema_of};
+use flott_schema::Type;
 use flott_types::{Data, Result};
+use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -19,10 +22,32 @@ pub struct OperatorListState<T> {
     types: PhantomData<fn() -> T>,
 }
 
-#[derive(Clone, Debug)]
 struct ListBinding {
     name: BoundName,
     distribution: Distribution,
+    /// The schema of an entry.
+    entry: fn() -> Option<Arc<Type>>,
+}
+
+impl ListBinding {
+    fn announced(self) -> Self {
+        let (distribution, entry) = (self.distribution, self.entry);
+        announce_operator(|| OperatorHandleType { name: Arc::clone(&self.name.name), distribution, entry });
+        self
+    }
+}
+
+impl Clone for ListBinding {
+    fn clone(&self) -> Self {
+        Self { name: self.name.clone(), distribution: self.distribution, entry: self.entry }.announced()
+    }
+}
+
+impl fmt::Debug for ListBinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, distribution, .. } = self;
+        f.debug_struct("ListBinding").field("name", name).field("distribution", distribution).finish()
+    }
 }
 
 impl_handle!(OperatorListState<T>);
@@ -34,8 +59,14 @@ impl<T: Data> OperatorState for List<T> {
         self.0.iter().map(|entry| crate::encode(name, entry)).collect()
     }
 
-    fn restore(name: &str, entries: &[Vec<u8>]) -> Result<Self> {
-        entries.iter().map(|bytes| crate::decode(name, bytes)).collect::<Result<_>>().map(Self)
+    fn schema(&self) -> Option<Arc<Type>> {
+        schema_of::<T>()
+    }
+
+    fn restore(name: &str, entries: &[RestoredEntry]) -> Result<Self> {
+        let mut decoder = EntryDecoder::new::<T>();
+        let decoded = entries.iter().map(|entry| decoder.decode(name, &entry.bytes, entry.schema.as_ref()));
+        decoded.collect::<Result<_>>().map(Self)
     }
 }
 
@@ -55,7 +86,8 @@ impl<T: Data> OperatorListState<T> {
     }
 
     fn with_distribution(name: impl Into<Arc<str>>, distribution: Distribution) -> Self {
-        Self { binding: ListBinding { name: BoundName::new(name), distribution }, types: PhantomData }
+        let binding = ListBinding { name: BoundName::new(name), distribution, entry: schema_of::<T> };
+        Self { binding: binding.announced(), types: PhantomData }
     }
 
     fn open<'a>(&self, store: &'a mut impl OperatorStateStoreMut) -> Result<&'a mut List<T>> {

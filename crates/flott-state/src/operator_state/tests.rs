@@ -254,9 +254,9 @@ fn one_name_for_two_states_is_an_error() {
     let restored = restart(&[backend], 1).remove(0);
     check_error(
         OperatorListState::<String>::new("x").get(&restored),
-        ErrorKind::Corruption,
+        user,
         &expect![
-            "restoring operator state 'x': cannot read x as alloc::string::String: Hit the end of buffer, expected more data"
+            "restoring operator state 'x': the type of state 'x' has changed: field 'value' was u32 and is string"
         ],
     );
     assert_eq!(OperatorListState::<u32>::new("x").get(&restored).unwrap(), [300]);

@@ -3,6 +3,7 @@
 mod evolution;
 mod listening;
 mod mixed;
+mod operator;
 
 use crate::backend::KeyedStateBackend;
 use crate::local::LocalState;

@@ -6,9 +6,9 @@ use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 use flott_schema::{Content, Type, Value};
 use std::sync::Arc;
 
-/// The columns of a layout, the key group first.
+/// The columns of a layout, the key group or subtask first.
 pub(super) fn schema_of(layout: &Layout) -> SchemaRef {
-    let group = Field::new("key_group", DataType::UInt32, false);
+    let group = Field::new(layout.place, DataType::UInt32, false);
     let columns = layout.columns.iter().map(|(name, ty)| column(name, ty));
     Arc::new(Schema::new(std::iter::once(group).chain(columns).collect::<Vec<_>>()))
 }
@@ -16,7 +16,7 @@ pub(super) fn schema_of(layout: &Layout) -> SchemaRef {
 /// The values of a row as its columns take them.
 pub(super) fn fitted(layout: &Layout, row: Row) -> Result<Row> {
     let mut values = row.0.into_iter();
-    let group = values.next().context("a row without key group")?;
+    let group = values.next().context("a row without its place")?;
     let fitted = values.zip(&layout.columns).map(|((name, value), (_, ty))| Ok((name, fit(value, ty)?)));
     Ok(Row(std::iter::once(Ok(group)).chain(fitted).collect::<Result<_>>()?))
 }

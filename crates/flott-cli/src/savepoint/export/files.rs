@@ -87,7 +87,7 @@ impl Output {
     fn begin(&mut self, layout: &Layout) -> Result<()> {
         if matches!(self.encoder, Encoder::Csv) {
             let names = layout.columns.iter().map(|(name, _)| (*name).to_owned());
-            let heading = csv_line(std::iter::once("key_group".to_owned()).chain(names))?;
+            let heading = csv_line(std::iter::once(layout.place.to_owned()).chain(names))?;
             self.sink.write_all(&heading).context("cannot write the rows")?;
         }
         Ok(())

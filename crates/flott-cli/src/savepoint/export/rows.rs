@@ -1,7 +1,7 @@
-//! From the bytes of key groups to rows, by schema.
+//! From the bytes of states to rows, by schema.
 
 use anyhow::{Context, Result, anyhow, ensure};
-use flott_checkpoint::{GroupBytes, SectionKind, StateKind};
+use flott_checkpoint::{GroupBytes, Scope, SectionKind, StateKind};
 use flott_schema::{Type, Value, decode_prefix};
 use serde::ser::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -164,7 +164,9 @@ impl<'t> Entries<'t> {
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::savepoint) struct Layout {
     shape: Shape,
-    /// Names and types of the columns behind `key_group`.
+    /// The name of the first column, a number: the key group, or the subtask of state that belongs to no key.
+    pub(super) place: &'static str,
+    /// Names and types of the columns behind it.
     pub(super) columns: Vec<(&'static str, Type)>,
 }
 
@@ -182,11 +184,31 @@ enum Shape {
     Plain,
     /// Slices of windows: a key with the end of a slice and what was aggregated in it.
     Slices,
+    /// An entry of a list that belongs to no key.
+    Entry,
+    /// Broadcast state: a row for each entry of the map.
+    Broadcast,
 }
 
 impl Layout {
     /// The rows of a state of `kind` whose entries are `ty`.
-    pub(in crate::savepoint) fn new(kind: StateKind, ty: &Type) -> Result<Self> {
+    pub(in crate::savepoint) fn new(scope: Scope, kind: StateKind, ty: &Type) -> Result<Self> {
+        let place = "subtask";
+        match (scope, ty) {
+            (Scope::Keyed, _) => Self::keyed(kind, ty),
+            (Scope::List | Scope::Union, _) => {
+                let columns = vec![("index", Type::U64), ("value", ty.clone())];
+                Ok(Self { shape: Shape::Entry, place, columns })
+            }
+            (Scope::Broadcast, Type::Map(key, value)) => {
+                let columns = vec![("key", (**key).clone()), ("value", (**value).clone())];
+                Ok(Self { shape: Shape::Broadcast, place, columns })
+            }
+            (Scope::Broadcast, _) => Err(anyhow!("its schema, {ty}, is not that of broadcast state")),
+        }
+    }
+
+    fn keyed(kind: StateKind, ty: &Type) -> Result<Self> {
         let unfit = || anyhow!("its schema, {ty}, is not that of {kind} state");
         // Window operators write a key group as one list.
         let ty = if let Type::Sequence(entry) = ty { entry } else { ty };
@@ -218,10 +240,30 @@ impl Layout {
             }
             _ => return Err(unfit()),
         };
-        Ok(Self { shape, columns })
+        Ok(Self { shape, place: "key_group", columns })
     }
 
-    /// The rows of one entry.
+    /// The rows of one entry of a list, union or broadcast state.
+    pub(in crate::savepoint) fn operator_rows(
+        &self,
+        subtask: u32,
+        index: usize,
+        entry: Value,
+        mut each: impl FnMut(Row) -> Result<()>,
+    ) -> Result<()> {
+        let subtask = (self.place, Value::Unsigned(subtask.into()));
+        match (self.shape, entry) {
+            (Shape::Broadcast, Value::Map(entries)) => entries.into_iter().try_for_each(|(key, value)| {
+                each(Row(vec![subtask.clone(), ("key", key), ("value", value)]))
+            }),
+            (Shape::Entry, value) => {
+                each(Row(vec![subtask, ("index", Value::Unsigned(index as u128)), ("value", value)]))
+            }
+            _ => Err(anyhow!("an entry is not what its schema says")),
+        }
+    }
+
+    /// The rows of one entry of a keyed state.
     pub(in crate::savepoint) fn rows(
         &self,
         key_group: u32,
@@ -230,7 +272,7 @@ impl Layout {
     ) -> Result<()> {
         let unfit = || anyhow!("an entry is not what its schema says");
         let Value::Tuple(parts) = entry else { return Err(unfit()) };
-        let group = ("key_group", Value::Unsigned(key_group.into()));
+        let group = (self.place, Value::Unsigned(key_group.into()));
         match (self.shape, <[Value; 2]>::try_from(parts)) {
             (Shape::Timer, Err(parts)) => {
                 let [at, key, namespace] = <[Value; 3]>::try_from(parts).map_err(|_| unfit())?;
@@ -259,9 +301,17 @@ impl Layout {
                 }
                 Ok(())
             }
-            (Shape::One | Shape::List | Shape::Map | Shape::Timer | Shape::Plain | Shape::Slices, _) => {
-                Err(unfit())
-            }
+            (
+                Shape::One
+                | Shape::List
+                | Shape::Map
+                | Shape::Timer
+                | Shape::Plain
+                | Shape::Slices
+                | Shape::Entry
+                | Shape::Broadcast,
+                _,
+            ) => Err(unfit()),
         }
     }
 }

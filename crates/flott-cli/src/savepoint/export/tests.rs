@@ -1,7 +1,7 @@
 //! Entries as rows and columns, without a snapshot around them.
 
 use super::rows::{Layout, Row, decode_entries};
-use flott_checkpoint::StateKind;
+use flott_checkpoint::{Scope, StateKind};
 use flott_schema::{Type, trace};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ fn stored<V>(value: V, used_at: Option<i64>) -> Stored<V> {
 /// The rows of a key group with these entries.
 fn rows<E: Serialize + DeserializeOwned>(name: &str, kind: StateKind, entries: &[E]) -> (Layout, Vec<Row>) {
     let ty = trace::<E>().expect("traced");
-    let layout = Layout::new(kind, &ty).expect("it fits");
+    let layout = Layout::new(Scope::Keyed, kind, &ty).expect("it fits");
     let mut bytes = if name.starts_with('_') { vec![] } else { vec![1] };
     for entry in entries {
         bytes.extend(postcard_bytes(entry));
@@ -107,7 +107,7 @@ fn a_schema_of_another_kind_of_state_is_refused() {
         (StateKind::EventTimers, trace::<(i64, u64)>()),
         (StateKind::ListOfKey, Ok(Type::Unit)),
     ] {
-        let error = Layout::new(kind, &ty.expect("traced")).expect_err("refused");
+        let error = Layout::new(Scope::Keyed, kind, &ty.expect("traced")).expect_err("refused");
         assert!(error.to_string().contains(&format!("is not that of {kind} state")), "{error}");
     }
 }
