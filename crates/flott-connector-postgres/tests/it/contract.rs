@@ -2,13 +2,15 @@
 
 use flott::UserResult;
 use flott::env::Env;
-use flott_connector_postgres::{PostgresCdcSource, PostgresSink, PostgresSource, PostgresValue};
+use flott_connector_postgres::{PostgresCdcSource, PostgresSink, PostgresSource, PostgresValue, StartupMode};
 use flott_services::Postgres as Server;
 use flott_testkit::contract::{
-    Budget, RecordId, SinkContract, SinkFault, SinkPromise, SinkSubject, SourceContract, SourceSubject,
+    Budget, RecordId, SinkContract, SinkFault, SinkPromise, SinkSubject, SourceContract, SourceEvent,
+    SourceSubject,
 };
 use flott_types::{CheckpointId, RowChange};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS results(source bigint, n bigint CHECK(n >= 0))";
 
@@ -66,10 +68,15 @@ impl SinkSubject for Sink<'_> {
         vec![SinkFault::Disconnect]
     }
     fn inject(&mut self, _: SinkFault, _: u64) -> UserResult {
-        let sql = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
-        self.server.sql(&self.database, sql);
+        disconnect(self.server, &self.database);
         Ok(())
     }
+}
+
+/// Breaks all connections, those of replication too.
+fn disconnect(server: &Server, database: &str) {
+    let sql = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    server.sql(database, sql);
 }
 
 fn id(line: &str) -> RecordId {
@@ -126,13 +133,54 @@ impl SourceSubject for Scan<'_> {
         // Within a part of the table, but the kit does not know of those.
         false
     }
+    fn events(&self) -> Vec<SourceEvent> {
+        vec![SourceEvent::Disconnect]
+    }
+    fn happen(&mut self, _: SourceEvent) -> UserResult {
+        disconnect(self.server, &self.database);
+        Ok(())
+    }
 }
+
+/// Rows of a transaction.
+const TRANSACTION_ROWS: u64 = 3;
 
 struct Capture<'a> {
     server: &'a Server,
     database: String,
+    /// With it the table is read first, and then the log. Without it all rows are in the log, and the slot says which are not needed any more.
+    has_snapshot: bool,
     n: u64,
+    /// Of each transaction, how many rows there are with it, and a place in the log behind it.
+    transactions: Vec<(u64, u64)>,
     env: Env,
+}
+
+impl<'a> Capture<'a> {
+    fn new(server: &'a Server, has_snapshot: bool) -> UserResult<Self> {
+        let env = Env::real()?;
+        let new =
+            Self { server, database: server.database(), has_snapshot, n: 0, transactions: Vec::new(), env };
+        let sql = "CREATE TABLE items(id bigint PRIMARY KEY); ALTER TABLE items REPLICA IDENTITY FULL";
+        server.sql(&new.database, sql);
+        if !has_snapshot {
+            let slot = new.slot();
+            server.sql(&new.database, &format!("CREATE PUBLICATION {slot} FOR TABLE items"));
+            let sql = format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')");
+            server.sql(&new.database, &sql);
+        }
+        Ok(new)
+    }
+
+    fn slot(&self) -> String {
+        format!("slot_{}", self.database)
+    }
+}
+
+/// A place in the log, as PostgreSQL writes it.
+fn lsn(text: &str) -> UserResult<u64> {
+    let (high, low) = text.split_once('/').ok_or_else(|| format!("no place in the log: '{text}'"))?;
+    Ok(u64::from_str_radix(high, 16)? << 32 | u64::from_str_radix(low, 16)?)
 }
 
 impl Drop for Capture<'_> {
@@ -152,30 +200,59 @@ impl SourceSubject for Capture<'_> {
         self.env.clone()
     }
     fn source(&mut self) -> UserResult<Self::Source> {
-        let slot = format!("slot_{}", self.database);
-        Ok(PostgresCdcSource::new(self.server.url(&self.database), "items", slot).chunk_size(5))
+        let startup = if self.has_snapshot { StartupMode::Initial } else { StartupMode::LatestOffset };
+        let url = self.server.url(&self.database);
+        Ok(PostgresCdcSource::new(url, "items", self.slot()).startup_mode(startup).chunk_size(5))
     }
     fn put(&mut self, n: u64) -> UserResult<Vec<RecordId>> {
-        let (from, upto) = (self.n, self.n + n);
-        self.n = upto;
-        let sql = "CREATE TABLE IF NOT EXISTS items(id bigint PRIMARY KEY); ALTER TABLE items REPLICA IDENTITY FULL; SET client_min_messages = error";
-        self.server.sql(&self.database, sql);
-        self.server.sql(
-            &self.database,
-            &format!("INSERT INTO items SELECT i FROM generate_series({from}, {upto} - 1) AS i"),
-        );
-        Ok((from..upto).map(|number| RecordId { partition: 0, number }).collect())
+        let first = self.n;
+        while self.n < first + n {
+            let (from, upto) = (self.n, first + n.min(self.n - first + TRANSACTION_ROWS));
+            let sql = format!("INSERT INTO items SELECT i FROM generate_series({from}, {upto} - 1) AS i");
+            self.server.sql(&self.database, &sql);
+            let behind = lsn(&self.server.sql(&self.database, "SELECT pg_current_wal_insert_lsn()"))?;
+            self.transactions.push((upto, behind));
+            self.n = upto;
+        }
+        Ok((first..self.n).map(|number| RecordId { partition: 0, number }).collect())
+    }
+    fn acknowledged(&mut self) -> UserResult<Option<BTreeMap<u32, u64>>> {
+        // What is in the table stays there, whatever the slot says.
+        if self.has_snapshot {
+            return Ok(None);
+        }
+        let sql = "SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE database = current_database()";
+        let confirmed = lsn(&self.server.sql(&self.database, sql))?;
+        let forgotten = self.transactions.iter().take_while(|(_, behind)| *behind <= confirmed);
+        Ok(Some(BTreeMap::from([(0, forgotten.last().map_or(0, |(n_rows, _)| *n_rows))])))
+    }
+    /// The log goes on behind the last row, and only a later checkpoint is past that.
+    fn acknowledges_late(&self) -> bool {
+        true
+    }
+    fn events(&self) -> Vec<SourceEvent> {
+        vec![SourceEvent::Disconnect]
+    }
+    fn happen(&mut self, _: SourceEvent) -> UserResult {
+        disconnect(self.server, &self.database);
+        Ok(())
     }
     fn identify(&self, record: &RowChange<Item>) -> RecordId {
         RecordId { partition: 0, number: record.row.id as u64 }
     }
 }
 
+/// Some of all cases, and some of those in which connections break.
+fn check_source<S: SourceSubject>(n_cases: usize, mut subject: impl FnMut() -> UserResult<S>) {
+    for (of, cases) in [("", n_cases), ("disconnect", 4)] {
+        let contract = SourceContract::new().budget(Budget::Sample { cases, seed: 5 }).of(of);
+        let report = contract.run(&mut subject).unwrap_or_else(|failure| panic!("{failure}"));
+        assert_eq!(report.cases.len(), cases + 1, "{report:?}");
+    }
+}
+
 pub(crate) fn sources_keep_their_contract(server: &Server) {
-    let scan = || Ok(Scan { server, database: server.database(), env: Env::real().unwrap() });
-    let report = SourceContract::new().budget(Budget::Sample { cases: 12, seed: 5 }).run(scan);
-    report.unwrap_or_else(|failure| panic!("{failure}"));
-    let capture = || Ok(Capture { server, database: server.database(), n: 0, env: Env::real().unwrap() });
-    let report = SourceContract::new().budget(Budget::Sample { cases: 12, seed: 5 }).run(capture);
-    report.unwrap_or_else(|failure| panic!("{failure}"));
+    check_source(12, || Ok(Scan { server, database: server.database(), env: Env::real().unwrap() }));
+    check_source(12, || Capture::new(server, true));
+    check_source(8, || Capture::new(server, false));
 }
