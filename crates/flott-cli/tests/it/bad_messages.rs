@@ -3,7 +3,7 @@
 
 use flott::env::Env;
 use flott::message::{
-    DeserializationSchema, MessageCollector, MessageDecoder, SerializationSchema, StringFormat,
+    DeserializationSchema, MessageCollector, MessageDecoder, RawMessage, SerializationSchema, StringFormat,
 };
 use flott::prelude::*;
 use flott::sinks::collect_sink;
@@ -88,7 +88,8 @@ impl<T: Data> SplitReader for MessagesReader<T> {
             return Poll::Ready(Ok(InputStatus::EndOfInput));
         };
         let Self { decoder, collector, next, .. } = self;
-        collector.decode(&mut **decoder, message, *next, None, out)?;
+        let message = RawMessage { position: *next, key: None, value: message, timestamp: None };
+        collector.decode(&mut **decoder, message, out)?;
         collector.flush(&mut **decoder, out)?;
         *next += 1;
         Poll::Ready(Ok(InputStatus::MoreAvailable))
