@@ -174,12 +174,30 @@ impl Drop for Space {
 fn remove_abandoned(fs: &dyn FileSystem, local_dir: &Path) {
     for dir in fs.list(local_dir).unwrap_or_default() {
         let lock = dir.join(LOCK);
-        if fs.metadata(&lock).is_ok()
+        if (fs.metadata(&lock).is_ok() || has_lost_its_lock(fs, &dir))
             && let Ok(Some(_lock)) = fs.try_lock(&lock)
         {
             remove_dir(fs, &dir);
         }
     }
+}
+
+/// Whether a power failure has left files and no lock, which are not made durable: nothing but such files, by their names, in a directory
+/// with a name such as [`Space::new`] gives. What others have in the directory stays.
+fn has_lost_its_lock(fs: &dyn FileSystem, dir: &Path) -> bool {
+    let name =
+        |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let has_number = name(dir)
+        .rsplit_once('-')
+        .is_some_and(|(_, number)| number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let is_run = |path: &PathBuf| {
+        name(path)
+            .strip_suffix(".run")
+            .is_some_and(|number| number.len() >= 6 && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let files = fs.list(dir).unwrap_or_default();
+    // One that is empty may just be being made.
+    has_number && !files.is_empty() && files.iter().all(is_run)
 }
 
 /// Removes a directory with its files, the lock last. What cannot be removed stays for the next one who starts: nobody

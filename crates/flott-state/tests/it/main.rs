@@ -3,8 +3,8 @@
 //! The sizes are small by default. Two gigabytes in 128 megabytes:
 //! `FLOTT_STATE_MB=2048 FLOTT_STATE_MEMORY_MB=128 cargo test --release -p flott-state --test it`
 
-use flott_env::Env;
-use flott_env::sim::SimRng;
+use flott_env::sim::{MemoryFs, SimRng, Simulation};
+use flott_env::{Env, FileSystem};
 use flott_state::{KeyedTable, LocalState, StateSettings};
 use flott_types::{StateBackendType, SubtaskIndex, key_hash};
 use std::io::Read;
@@ -54,6 +54,35 @@ impl Checked {
             *version += 1;
             table.insert(hash, &key, value(key, *version));
         }
+    }
+}
+
+/// Of power failures, which may take the lock and leave files; and of directories that are not ours.
+#[test]
+fn what_others_have_beside_local_state_stays() {
+    let fs = MemoryFs::default();
+    let files = [
+        ("/state/count-0-0123456789abcdef/000000.run", false),
+        ("/state/count-0-0123456789abcdef/000012.run", false),
+        ("/state/count-1-0123456789abcdef/000000.run", true),
+        ("/state/count-1-0123456789abcdef/notes", true),
+        ("/state/photos/000000.run", true),
+        ("/state/count-0-0123456789abcdeg/000000.run", true),
+    ];
+    for (path, _) in files {
+        fs.create_dir_all(Path::new(path).parent().expect("a directory")).expect("memory");
+        drop(fs.create(Path::new(path)).expect("memory"));
+    }
+    let settings = StateSettings {
+        backend: StateBackendType::Disk,
+        memory_bytes: 1 << 20,
+        local_dir: "/state".into(),
+        section_bytes: 1 << 20,
+    };
+    let env = Simulation::new(0).with_disk(fs.clone()).env().with_settings(settings);
+    drop(LocalState::open(&env, "test", SubtaskIndex(0)).expect("a directory"));
+    for (path, stays) in files {
+        assert_eq!(fs.metadata(Path::new(path)).is_ok(), stays, "{path}");
     }
 }
 
