@@ -188,6 +188,7 @@ impl<S: Source> SourceTask<S> {
             if canary("forget-split-watermarks") {
                 state.watermark = Watermark::MIN;
             }
+            state.idle = canary("restored-splits-are-idle");
             state.span = split.span();
             splits.push(split);
         }

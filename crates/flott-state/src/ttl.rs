@@ -155,6 +155,7 @@ impl<V> Stored<V> {
 
 mod tracked {
     use super::{NOT_TRACKED, Timestamp};
+    use flott_env::canary;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     pub(super) fn serialize<S: Serializer>(used_at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
@@ -162,6 +163,7 @@ mod tracked {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-        Ok(Option::deserialize(deserializer)?.unwrap_or(NOT_TRACKED))
+        let used_at = Option::deserialize(deserializer)?;
+        Ok(used_at.filter(|_| !canary("forget-when-state-was-used")).unwrap_or(NOT_TRACKED))
     }
 }

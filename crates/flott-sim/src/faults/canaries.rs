@@ -57,6 +57,11 @@ pub const CANARIES: &[Canary] = &[
     within("forget-changes-that-leave-memory", 2_000),
     within("forget-dropped-slices", 2_000),
     within("forget-closed-slices", 4_000),
+    within("forget-list-state", 100),
+    within("forget-broadcast-state", 1_000),
+    within("forget-one-side-of-a-join", 1_000),
+    within("forget-when-state-was-used", 1_000),
+    within("restored-splits-are-idle", 200),
 ];
 
 /// How a canary was noticed.

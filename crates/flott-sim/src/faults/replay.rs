@@ -4,16 +4,18 @@
 //! that it fits the splits. What windows, timers, maps and counts must hold then follows from the records alone.
 
 use super::expected::{Numbered, SECOND};
-use super::held::{COUNT, GROUPS, Held, KeyedDump, Place, SESSIONS, SLICES, TIMERS};
+use super::functions::memo_of;
+use super::held::{COUNT, GROUPS, Held, JOINED, KeyedDump, MEMO, Place, SESSIONS, SLICES, TIMERS, WINDOWS};
 use super::plan::{Job, Shape};
 use flott_types::{Timestamp, Watermark};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What must be there, and what may.
 #[derive(Debug, Default)]
 struct Replayed {
     must: BTreeMap<Place, Held>,
-    /// Slices that no window needs any more go with the next window.
+    /// Slices that no window needs any more go with the next window, buffers of a join with the next clean-up, and some things when their time
+    /// to live is over.
     may: BTreeMap<Place, Held>,
 }
 
@@ -26,11 +28,16 @@ pub(crate) fn compare_state(
     dump: &KeyedDump,
     seen: impl Iterator<Item = Numbered>,
 ) -> Result<u64, String> {
-    let of_state = |(split, _): &Numbered| !(job.apart && *split == SECOND);
+    let is_rule = |record: &Numbered| matches!(job.shape, Shape::Rules { .. }) && job.is_right(record);
+    let of_state = |record: &Numbered| !(job.apart && record.0 == SECOND || is_rule(record));
     // Where nobody knows how far event time has come, the operator has ended, and its state with it.
     let seen = seen.filter(of_state).filter(|record| dump.reached(job.key(*record)).is_some());
     let Replayed { must, may } = replay(job, dump, seen.collect());
-    for (place, held) in &dump.entries {
+    if matches!(job.shape, Shape::Joined { .. }) {
+        compare_join_timers(dump)?;
+    }
+    let is_compared = |place: &Place| place.0 != TIMERS || !matches!(job.shape, Shape::Joined { .. });
+    for (place, held) in dump.entries.iter().filter(|(place, _)| is_compared(place)) {
         match must.get(place).or_else(|| may.get(place)) {
             None => return Err(format!("the state has {place:?} with {held:?}, which it must not")),
             Some(replayed) if replayed != held => {
@@ -45,6 +52,19 @@ pub(crate) fn compare_state(
     }
 }
 
+/// A key of a join has one timer as long as it has records. When that is depends on the order in which they came.
+fn compare_join_timers(dump: &KeyedDump) -> Result<(), String> {
+    let keys = |of: &dyn Fn(&str) -> bool| -> BTreeSet<u32> {
+        dump.entries.keys().filter(|(name, ..)| of(name)).map(|(_, key, _)| *key).collect()
+    };
+    let (held, timers) = (keys(&|name| JOINED.contains(&name)), keys(&|name| name == TIMERS));
+    let n_timers = dump.entries.keys().filter(|(name, ..)| *name == TIMERS).count();
+    if held != timers || n_timers != timers.len() {
+        return Err(format!("keys {held:?} have records, and {n_timers} timers are of keys {timers:?}"));
+    }
+    Ok(())
+}
+
 /// The watermark of a split behind its first `next` records.
 pub(crate) fn split_watermark(job: &Job, split: u32, next: u64) -> Watermark {
     let newest = (0..next).map(|number| job.timestamp((split, number))).max();
@@ -53,14 +73,14 @@ pub(crate) fn split_watermark(job: &Job, split: u32, next: u64) -> Watermark {
 
 fn replay(job: &Job, dump: &KeyedDump, mut seen: Vec<Numbered>) -> Replayed {
     // By time, and those of one time in their order.
-    seen.sort_by_key(|record| (job.timestamp(*record), *record));
+    seen.sort_by_key(|record| (job.keyed_timestamp(*record), *record));
     let mut replayed = Replayed::default();
     let slice_ms = match job.shape {
         Shape::Sliding { size_ms, slide_ms } => gcd(size_ms, slide_ms),
         _ => 1,
     };
     for record in &seen {
-        let (key, at) = (job.key(*record), job.timestamp(*record));
+        let (key, at) = (job.key(*record), job.keyed_timestamp(*record));
         let is_open = |end: Timestamp| dump.reached(key).is_some_and(|reached| end - 1 > reached.0);
         match job.shape {
             Shape::Records => {}
@@ -79,7 +99,7 @@ fn replay(job: &Job, dump: &KeyedDump, mut seen: Vec<Numbered>) -> Replayed {
                 }
             }
             Shape::Session { gap_ms } => extend(&mut replayed.must, key, at, gap_ms, *record),
-            Shape::Timers { delay_ms } => {
+            Shape::Timers { delay_ms } | Shape::Connected { delay_ms } | Shape::Rules { delay_ms } => {
                 if is_open(at + delay_ms + 1) {
                     push(&mut replayed.must, (GROUPS, key, at), *record);
                     replayed.must.insert((TIMERS, key, at + delay_ms), Held::Timer);
@@ -90,13 +110,40 @@ fn replay(job: &Job, dump: &KeyedDump, mut seen: Vec<Numbered>) -> Replayed {
                 if let Held::Count(count, sum) = count {
                     (*count, *sum) = (*count + 1, *sum + record.1);
                 }
+                if job.memo_ms.is_some() {
+                    replayed.may.insert((MEMO, key, 0), Held::Memo(memo_of(key)));
+                }
+            }
+            Shape::Joined { lower_ms, upper_ms } => {
+                let is_right = job.is_right(record);
+                let reach = if is_right { -lower_ms } else { upper_ms };
+                let buffers = if is_open(at + reach + 1) { &mut replayed.must } else { &mut replayed.may };
+                push(buffers, (JOINED[usize::from(is_right)], key, at), *record);
+            }
+            // Below, by the order in which they came.
+            Shape::Chunks { .. } => {}
+        }
+    }
+    if let Shape::Chunks { size_ms, count } = job.shape {
+        for ((key, start), window) in job.in_order(&seen, size_ms) {
+            let last = start + size_ms - 1;
+            if dump.reached(key).is_none_or(|reached| last <= reached.0) {
+                continue;
+            }
+            // A timer for the end of each window, whatever is in it.
+            let timer = Held::Window(0, vec![(0, start as u64)]);
+            replayed.must.insert((TIMERS, key, last), timer);
+            let rest = window.chunks_exact(count as usize).remainder();
+            if !rest.is_empty() {
+                let held = Held::Window(rest.len() as u64, rest.to_vec());
+                replayed.must.insert((WINDOWS, key, start), held);
             }
         }
     }
     // Sessions that have fired were needed to see which records are of others.
     let is_open = |(_, key, _): &Place, held: &Held| match held {
         Held::Session(end, _) => dump.reached(*key).is_some_and(|reached| end - 1 > reached.0),
-        Held::Records(_) | Held::Count(..) | Held::Timer => true,
+        Held::Records(_) | Held::Count(..) | Held::Window(..) | Held::Memo(_) | Held::Timer => true,
     };
     replayed.must.retain(|place, held| is_open(place, held));
     for held in replayed.must.values_mut().chain(replayed.may.values_mut()) {
