@@ -51,7 +51,8 @@ use crate::report::Report;
 use crate::runner::{Mismatch, RunConfig, run_case};
 use crate::scenario::{Family, Scenario};
 
-// The default allocator is a factor slower when one thread frees what another allocated.
+// docs/performance.md has both allocators.
+#[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
