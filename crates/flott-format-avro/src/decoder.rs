@@ -4,6 +4,8 @@ use crate::AvroFormat;
 use crate::format::Writer;
 use crate::scan::{DEPTH_MAX, DEPTH_RESOLVED_MAX, scan};
 use crate::schemas::{Prepared, look_up};
+use apache_avro::Schema;
+use apache_avro::error::Details;
 use flott_api::message::{DecodeError, DeserializationSchema, MessageDecoder};
 use flott_schema_registry::SchemaRegistry;
 use flott_schema_registry::wire::decode_frame;
@@ -42,33 +44,29 @@ impl Prepared {
     }
 
     /// The library reads straight into a type only if its structs are called as the records of the schema. What it reads by way of a value is found by
-    /// the names of fields alone, as resolved messages are, so that is tried too, and what it says of an error is told; the way that has worked last comes
-    /// first.
+    /// the names of fields alone, as resolved messages are: a type that is called otherwise is read like that from then on. Nothing else that is refused
+    /// is tried again, for that way is less strict with damaged messages.
     fn read<T: DeserializeOwned>(&mut self, message: &[u8]) -> Result<T, String> {
         self.scan(message)?;
-        let first = match self.read_by(self.by_value, message) {
-            Err(why) if self.is_same => why,
-            read => return read,
-        };
-        match self.read_by(!self.by_value, message) {
-            Ok(record) => {
-                self.by_value = !self.by_value;
-                Ok(record)
+        if !self.by_value {
+            let read = self.reader.read_deser(&mut &*message);
+            if !read.as_ref().is_err_and(is_called_otherwise) {
+                return read.map_err(|error| error.to_string());
             }
-            Err(second) => Err(if self.by_value { first } else { second }),
+            self.by_value = true;
         }
+        scan(message, self.writer, self.names.get_names(), DEPTH_RESOLVED_MAX)?;
+        let value = self.reader.read_value(&mut &*message);
+        value.and_then(|value| apache_avro::from_value(&value)).map_err(|error| error.to_string())
     }
+}
 
-    fn read_by<T: DeserializeOwned>(&self, by_value: bool, message: &[u8]) -> Result<T, String> {
-        let mut unread = message;
-        let read = if by_value {
-            scan(message, self.writer, self.names.get_names(), DEPTH_RESOLVED_MAX)?;
-            self.reader.read_value(&mut unread).and_then(|value| apache_avro::from_value(&value))
-        } else {
-            self.reader.read_deser(&mut unread)
-        };
-        read.map_err(|error| error.to_string())
-    }
+/// Whether a struct met a record of another name.
+fn is_called_otherwise(error: &apache_avro::Error) -> bool {
+    matches!(
+        error.details(),
+        Details::DeserializeSchemaAware { value_type: "struct", schema: Schema::Record(_), .. }
+    )
 }
 
 /// Messages that say what they were written with.

@@ -49,7 +49,7 @@ pub const CANARIES: &[Canary] = &[
     within("forget-what-changes-during-a-sweep", 100),
     within("forget-output-in-flight", 100),
     within("forget-input-in-flight", 100),
-    within("record-behind-the-barrier", 100),
+    within("record-behind-the-barrier", 4_000),
     within("in-flight-to-wrong-subtask", 8_000),
     within("forget-event-time-of-key-groups", 4_000),
     within("delete-what-others-go-on-from", 200),

@@ -1,7 +1,8 @@
 //! No orphans (S18 of the catalogue): what nothing needs is gone when a process has run to the end of the job, and nothing has gone wrong in it.
 //!
 //! Whatever processes before it have left behind it has to clean up. Savepoints are the user's, also those that were not completed. What a
-//! process that was replaced goes on writing may stay, so jobs of which somebody started a second process are not looked at.
+//! process that was replaced goes on writing may stay, and so may what could not be written or deleted beside a checkpoint that the user has then taken
+//! over: only jobs whose processes died, and nothing else, are looked at.
 
 use super::cut::checkpoints;
 use super::world::{CHECKPOINTS, LOCAL_STATE, OUT, World};
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub(crate) fn check_leftovers(world: &World) -> Result<(), String> {
     let files = world.disk.files();
     let env = Simulation::new(0).with_disk(world.disk.fork()).env();
-    if world.fired().iter().any(|(_, kind)| *kind == "successor") {
+    if !world.fired().iter().all(|(_, kind)| kind.starts_with("crash/")) {
         return Ok(());
     }
     let mut needed = BTreeSet::new();
