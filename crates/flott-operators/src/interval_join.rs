@@ -5,9 +5,8 @@ mod buffer;
 use crate::keyed::{KeyPlacement, local_state};
 use crate::operator::{OperatorContext, OperatorOutput, TwoInputOperator};
 use crate::user_code::user_error;
-use buffer::{Buffer, Buffers};
+use buffer::Buffers;
 use flott_api::{BoxError, Collector, OutputTag, UserResult};
-use flott_env::canary;
 use flott_state::{
     BegunSnapshot, GroupLayout, HandleTypes, KeyedSchemas, KeyedTable, OperatorSnapshot, SnapshotProgress,
     StateTypes, TimerService,
@@ -336,12 +335,6 @@ where
         let reader = self.schemas.bind::<(K, Buffers<L, R>)>(BUFFERS)?;
         if let Some(groups) = snapshot.keyed.get(BUFFERS) {
             self.buffers.restore(BUFFERS, self.placement.max_parallelism(), groups, &reader)?;
-        }
-        if canary("forget-one-side-of-a-join") && !self.buffers.has_disk() {
-            self.buffers.retain(|_, buffers| {
-                buffers.right = Buffer::default();
-                true
-            });
         }
         self.timers.restore(snapshot, &mut self.schemas)
     }

@@ -188,7 +188,6 @@ impl<S: Source> SourceTask<S> {
             if canary("forget-split-watermarks") {
                 state.watermark = Watermark::MIN;
             }
-            state.idle = canary("restored-splits-are-idle");
             state.span = split.span();
             splits.push(split);
         }

@@ -9,10 +9,9 @@
 //! lost, doubled, phantom or early), and so is the state in it (S9). At the end it is the whole reference; and the job does end
 //! (liveness), once the faults are used up.
 //!
-//! Reading order: `plan` (what is run, as data), `world` (events, faults, disk), `store` (the transactional destination), `source`, `functions`,
-//! `shapes` and `program` (what the engine runs), `expected` (the reference), `cut` (what a checkpoint holds), `flight`, `held`, `unkeyed` and `replay`
-//! (what is on its way in it, its state, and what that must be), `still` (restored without input), `leftovers` (what nobody needs), `trial` (one plan),
-//! `sweep` (all crash points), `generate`, `shrink`, `campaign` (random plans), `coverage`, `canaries` (bugs that must be noticed).
+//! Reading order: `plan` (what is run, as data), `world` (events, faults, disk), `store` (the transactional destination), `program`,
+//! `expected` (the reference), `cut` (what a checkpoint holds), `flight`, `held` and `replay` (what is on its way in it, its state, and
+//! what that must be), `still` (restored without input), `trial` (one plan), `sweep` (all crash points), `generate`, `shrink`, `campaign` (random plans), `coverage`, `canaries` (bugs that must be noticed).
 
 mod campaign;
 mod canaries;
@@ -20,21 +19,16 @@ mod coverage;
 pub(crate) mod cut;
 pub(crate) mod expected;
 mod flight;
-mod functions;
 mod generate;
 mod held;
-mod leftovers;
 mod plan;
 pub(crate) mod program;
 mod replay;
-mod shapes;
 mod shrink;
-mod source;
 mod still;
 mod store;
 mod sweep;
 mod trial;
-mod unkeyed;
 pub(crate) mod world;
 
 pub use campaign::{FaultCampaign, FaultReport};

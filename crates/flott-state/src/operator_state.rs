@@ -14,7 +14,6 @@ use crate::codec::encode;
 use crate::handles::BoundName;
 use crate::schemas::{EntryDecoder, schema_of};
 use crate::snapshot::OperatorSnapshot;
-use flott_env::canary;
 use flott_schema::{EntrySchemas, Type};
 use flott_types::{Error, ErrorKind, Result, SubtaskIndex};
 use serde::Serialize;
@@ -158,14 +157,6 @@ impl OperatorStateBackend {
                 Distribution::Union => &schemas.union,
                 Distribution::Broadcast => &schemas.broadcast,
             };
-            let is_forgotten = match distribution {
-                Distribution::List => canary("forget-list-state"),
-                Distribution::Union => false,
-                Distribution::Broadcast => canary("forget-broadcast-state"),
-            };
-            if is_forgotten {
-                continue;
-            }
             let restored = restored_entries(name, entries, schemas);
             if self.slots.iter().any(|slot| *slot.name == **name) {
                 let message = format!("the snapshot has two operator states '{name}'");

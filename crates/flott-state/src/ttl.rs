@@ -155,7 +155,6 @@ impl<V> Stored<V> {
 
 mod tracked {
     use super::{NOT_TRACKED, Timestamp};
-    use flott_env::canary;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     pub(super) fn serialize<S: Serializer>(used_at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
@@ -163,7 +162,6 @@ mod tracked {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-        let used_at = Option::deserialize(deserializer)?;
-        Ok(used_at.filter(|_| !canary("forget-when-state-was-used")).unwrap_or(NOT_TRACKED))
+        Ok(Option::deserialize(deserializer)?.unwrap_or(NOT_TRACKED))
     }
 }

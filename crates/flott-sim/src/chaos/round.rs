@@ -125,7 +125,6 @@ fn random_job(rng: &mut SimRng) -> Job {
         section_bytes: pick(rng, &[16, 1 << 20]),
         // Each process decides for itself.
         disk_memory: None,
-        ..Job::small()
     }
 }
 

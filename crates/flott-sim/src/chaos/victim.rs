@@ -51,7 +51,6 @@ pub(crate) fn upserted(row: &Row) -> (String, String) {
     match row {
         Row::Record((split, number)) => (format!("record {split} {number}"), String::new()),
         Row::Group(key, start, records) => (format!("group {key} {start}"), format!("{records:?}")),
-        Row::Late((split, number)) => (format!("late {split} {number}"), String::new()),
         Row::Count(key, count, sum) => (format!("count {key}"), format!("{count} {sum}")),
     }
 }
@@ -88,7 +87,6 @@ fn build(victim: &Victim, env: &Env, probe: &Probe) -> StreamExecutionEnvironmen
         parallelism: victim.parallelism,
         recovery_path: victim.recovery_path.clone(),
         base: victim.dir.clone(),
-        ..Launch::first(&job)
     };
     let mut config = configuration(&job, &launch);
     let backend = if victim.on_disk { StateBackendType::Disk } else { StateBackendType::Hashmap };

@@ -49,7 +49,7 @@ pub const CANARIES: &[Canary] = &[
     within("forget-what-changes-during-a-sweep", 100),
     within("forget-output-in-flight", 100),
     within("forget-input-in-flight", 100),
-    within("record-behind-the-barrier", 4_000),
+    within("record-behind-the-barrier", 100),
     within("in-flight-to-wrong-subtask", 8_000),
     within("forget-event-time-of-key-groups", 4_000),
     within("delete-what-others-go-on-from", 200),
@@ -57,11 +57,6 @@ pub const CANARIES: &[Canary] = &[
     within("forget-changes-that-leave-memory", 2_000),
     within("forget-dropped-slices", 2_000),
     within("forget-closed-slices", 4_000),
-    within("forget-list-state", 100),
-    within("forget-broadcast-state", 1_000),
-    within("forget-one-side-of-a-join", 1_000),
-    within("forget-when-state-was-used", 1_000),
-    within("restored-splits-are-idle", 200),
 ];
 
 /// How a canary was noticed.

@@ -46,13 +46,6 @@ impl FaultCoverage {
             ("processes that began with records in flight, rescaled", trial.n_rescaled_replays),
             ("commits with an incremental checkpoint", trial.n_increments),
             ("processes that began with an incremental checkpoint", trial.n_layered),
-            ("processes that began with state of the other backend", trial.n_moved),
-            ("processes behind which nothing was left", trial.n_undisturbed),
-            ("runs with two keyed operators", u64::from(plan.job.held_ms.is_some())),
-            ("runs with late records", u64::from(plan.job.late_every.is_some())),
-            ("runs with an idle source", u64::from(plan.job.idle_ms.is_some())),
-            ("runs with a list as state", u64::from(plan.job.logged)),
-            ("runs with state that has time to live", u64::from(plan.job.memo_ms.is_some())),
             ("runs at least once", u64::from(plan.job.at_least_once)),
         ] {
             *self.counters.entry(name).or_default() += count;

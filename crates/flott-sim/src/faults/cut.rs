@@ -4,12 +4,9 @@ use super::expected::{Due, Numbered, Row, SECOND};
 use super::flight::Flight;
 use super::held::KeyedDump;
 use super::plan::Job;
-use super::program::{SECOND_SINK, SINK, SOURCES};
+use super::program::{FaultSplit, SECOND_SINK, SINK, SOURCES};
 use super::replay::{compare_state, split_watermark};
-use super::shapes::{HOLDER, KEYED};
-use super::source::FaultSplit;
 use super::store::{TransactionId, transaction_id};
-use super::unkeyed::UnkeyedDump;
 use super::world::{CHECKPOINTS, SAVEPOINTS, World};
 use flott_api::Committable;
 use flott_checkpoint::{
@@ -40,10 +37,6 @@ pub(crate) struct Cut {
     pub(crate) flight: Flight,
     /// What the keyed operator has.
     keyed: KeyedDump,
-    /// What the one before it has, if there is one, and what it is.
-    holder: Option<(Job, KeyedDump)>,
-    /// State that belongs to no key.
-    unkeyed: UnkeyedDump,
     /// What is wrong with the splits.
     wrong: Option<String>,
     /// Whether it has only what has changed since an earlier one.
@@ -57,10 +50,6 @@ impl Cut {
     pub(crate) fn covers(&self, due: Due) -> (bool, bool) {
         let (must, may) = match due {
             Due::Read(record) => (self.has_read(&record), self.has_read(&record)),
-            Due::Both(one, other) => {
-                let has_read = self.has_read(&one) && self.has_read(&other);
-                (has_read, has_read)
-            }
             Due::At(time) => (time <= self.watermark.0, time <= self.watermark.1),
         };
         (must && !self.flight.is_open(), may)
@@ -77,12 +66,10 @@ impl Cut {
                 Some(reached) => time <= reached.0,
                 None => return self.covers(due),
             },
-            (Row::Late(record), _) => {
-                self.has_seen(record) && !self.flight.to_late.contains(record) && !self.keyed.holds(record)
+            (Row::Group(..) | Row::Count(..), Due::Read(record)) => {
+                self.has_read(&record) && !self.flight.to_state.contains(&record)
             }
-            (Row::Group(..) | Row::Count(..), Due::Read(record)) => self.has_seen(&record),
-            (Row::Group(..), Due::Both(one, other)) => self.has_seen(&one) && self.has_seen(&other),
-            (Row::Count(..), Due::At(_) | Due::Both(..)) => return self.covers(due),
+            (Row::Count(..), Due::At(_)) => return self.covers(due),
         };
         (is_done, is_done)
     }
@@ -91,21 +78,7 @@ impl Cut {
         self.positions.get(split).is_some_and(|next| number < next)
     }
 
-    /// Whether the keyed operator has seen a record: it is not on its way, and was not held back.
-    fn has_seen(&self, record: &Numbered) -> bool {
-        let is_held = self.holder.as_ref().is_some_and(|(holder, held)| {
-            let due = holder.timestamp(*record) + holder.delay_ms();
-            held.reached(holder.key(*record)).is_some_and(|reached| reached.0 < due)
-        });
-        self.has_read(record) && !is_held && !self.flight.to_state.contains(record)
-    }
-
-    /// The records that were read.
-    fn read(&self) -> impl Iterator<Item = Numbered> {
-        self.positions.iter().flat_map(|(split, next)| (0..*next).map(|number| (*split, number)))
-    }
-
-    /// Compares splits, event time and state with a replay of what their operators have seen.
+    /// Compares splits, event time and keyed state with a replay of what their operators have seen.
     ///
     /// # Errors
     /// What is wrong. Otherwise how many entries were compared.
@@ -114,17 +87,9 @@ impl Cut {
             return Err(format!("{wrong}; {}", self.positions()));
         }
         let compared = self.compare_event_time().and_then(|()| {
-            let of_holder = match &self.holder {
-                Some((holder, held)) => {
-                    compare_state(holder, held, self.read().filter(|it| !self.flight.to_holder.contains(it)))
-                        .map_err(|what| format!("the first keyed operator: {what}"))?
-                }
-                None => 0,
-            };
-            let logged = self.read().filter(|it| !self.flight.to_log.contains(it));
-            let unkeyed = self.unkeyed.compare(job, logged, self.read().filter(|it| self.has_seen(it)))?;
-            let keyed = compare_state(job, &self.keyed, self.read().filter(|it| self.has_seen(it)))?;
-            Ok(of_holder + unkeyed + keyed)
+            let splits = self.positions.iter();
+            let read = splits.flat_map(|(split, next)| (0..*next).map(|number| (*split, number)));
+            compare_state(job, &self.keyed, read.filter(|record| !self.flight.to_state.contains(record)))
         });
         let n_splits = self.positions.len() as u64;
         compared.map(|n| n + n_splits).map_err(|what| format!("{what}; {}", self.positions()))
@@ -139,27 +104,17 @@ impl Cut {
             return Err(format!("{} before, and behind {}", self.positions(), later.positions()));
         }
         // What was in flight has come to the state; and who has nothing to read says so, which is event time.
-        if self.flight.is_open() || !self.has_splits {
+        if self.flight.is_open() || !self.has_splits || self.keyed.same(&later.keyed) {
             return Ok(());
         }
-        let dumps = |cut: &Self| {
-            let holder = cut.holder.as_ref().map(|(_, held)| held.clone());
-            [Some(cut.keyed.clone()), holder]
-        };
-        for (before, behind) in dumps(self).into_iter().flatten().zip(dumps(later).into_iter().flatten()) {
-            if !before.same(&behind) {
-                return Err(format!("the state was {before:?}, and is {behind:?}"));
-            }
-        }
-        Ok(())
+        Err(format!("the state was {:?}, and is {:?}", self.keyed, later.keyed))
     }
 
     /// The event time of key groups is that of the sources, or not yet if something is on its way.
     fn compare_event_time(&self) -> std::result::Result<(), String> {
         let (least, most) = self.watermark;
         let least = if self.flight.is_open() { i64::MIN } else { least };
-        let holder = self.holder.iter().flat_map(|(_, held)| &held.reached);
-        for (start, end, reached) in self.keyed.reached.iter().chain(holder) {
+        for (start, end, reached) in &self.keyed.reached {
             let has_ended = *reached == Watermark::MAX;
             if !has_ended && !(least..=most).contains(&reached.0) {
                 return Err(format!(
@@ -249,8 +204,6 @@ fn cut(snapshot: &OpenSnapshot, job: &Job) -> Result<Cut> {
         let is_source = SOURCES.contains(&operator.uid.0.as_str());
         // Only records behind the first source have event time to wait for then.
         let has_time = !(job.apart && operator.uid.0 == SOURCES[1]);
-        // Nobody waits for one that may count as idle.
-        let may_be_idle = job.idle_ms.is_some() && operator.uid.0 == SOURCES[1];
         if let (true, Some(unassigned)) = (is_source, &operator.enumerator) {
             splits.add_unassigned(&flott_state::decode::<Vec<FaultSplit>>("splits", unassigned)?, has_time);
         }
@@ -258,8 +211,7 @@ fn cut(snapshot: &OpenSnapshot, job: &Job) -> Result<Cut> {
             let Some(restored) = state.subtask(&operator.uid, subtask)? else { continue };
             let list = |name: &str| restored.snapshot.list.get(name).cloned().unwrap_or_default();
             if is_source {
-                let holds_back = has_time && !may_be_idle;
-                splits.add_held(job, &list("_splits"), restored.finished, (has_time, holds_back))?;
+                splits.add_held(job, &list("_splits"), restored.finished, has_time)?;
             } else if [SINK, SECOND_SINK].contains(&operator.uid.0.as_str()) {
                 for entry in list("_sink_committables") {
                     let committable: Committable = flott_state::decode("a committable", &entry)?;
@@ -276,13 +228,10 @@ fn cut(snapshot: &OpenSnapshot, job: &Job) -> Result<Cut> {
         positions.remove(&SECOND);
     }
     let flight = Flight::read(manifest, &state)?;
-    let keyed = KeyedDump::read(manifest, &state, &KEYED)?;
-    let holder = job.holder().map(|holder| Ok((holder, KeyedDump::read(manifest, &state, &[HOLDER])?)));
-    let holder = holder.transpose()?;
-    let unkeyed = UnkeyedDump::read(manifest, &state)?;
+    let keyed = KeyedDump::read(manifest, &state)?;
     let goes_on = manifest.parts().values().any(|bases| !bases.is_empty());
     let id = manifest.checkpoint_id;
-    Ok(Cut { id, positions, watermark, listed, keyed, holder, unkeyed, flight, wrong, has_splits, goes_on })
+    Ok(Cut { id, positions, watermark, listed, keyed, flight, wrong, has_splits, goes_on })
 }
 
 /// How far splits were read, and event time with them.
@@ -301,9 +250,7 @@ impl Splits {
     fn new(job: &Job) -> Self {
         let positions = job.splits().collect();
         let watermark = (i64::MAX, i64::MAX);
-        // Who reads nothing is idle some time, and others go on without it.
-        let has_splits = job.idle_ms.is_none();
-        Self { positions, watermark, holders: BTreeSet::new(), wrong: None, has_splits }
+        Self { positions, watermark, holders: BTreeSet::new(), wrong: None, has_splits: true }
     }
 
     fn add(&mut self, split: &FaultSplit) {
@@ -323,16 +270,7 @@ impl Splits {
     }
 
     /// What one subtask holds.
-    ///
-    /// # Errors
-    /// If that cannot be read.
-    fn add_held(
-        &mut self,
-        job: &Job,
-        held: &[Vec<u8>],
-        has_finished: bool,
-        (has_time, holds_back): (bool, bool),
-    ) -> Result<()> {
+    fn add_held(&mut self, job: &Job, held: &[Vec<u8>], has_finished: bool, has_time: bool) -> Result<()> {
         let mut least = None;
         for entry in held {
             let (bytes, of_split): (Vec<u8>, Watermark) = flott_state::decode("a held split", entry)?;
@@ -353,8 +291,6 @@ impl Splits {
         let unknown = if has_finished { i64::MAX } else { i64::MIN };
         if has_time {
             self.watermark.0 = self.watermark.0.min(least.unwrap_or(unknown));
-        }
-        if holds_back {
             self.watermark.1 = self.watermark.1.min(least.unwrap_or(i64::MAX));
         }
         Ok(())

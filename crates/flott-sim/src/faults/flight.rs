@@ -1,8 +1,7 @@
 //! What is on its way in a checkpoint: records that barriers have overtaken, and rows that wait for something slow.
 
 use super::expected::{Numbered, Row};
-use super::program::{FIRE, PROCESS, RAW, SECOND_SINK, SINK, SLOW};
-use super::shapes::{HOLDER, KEYED, LATE, LOG, SIDES};
+use super::program::{FIRE, KEYED, PROCESS, RAW, SECOND_SINK, SINK, SLOW};
 use flott_checkpoint::{Manifest, RestoredState};
 use flott_state::{IN_FLIGHT, InFlightElement, OperatorSnapshot, decode_parts, decode_records};
 use flott_types::{Result, Timestamp, Watermark};
@@ -16,12 +15,6 @@ const WAITING: &str = "_async_wait";
 pub(crate) struct Flight {
     /// Records that the keyed operator has not seen.
     pub(crate) to_state: BTreeSet<Numbered>,
-    /// Of these, those that the one before it has not seen.
-    pub(crate) to_holder: BTreeSet<Numbered>,
-    /// Records that are in no list.
-    pub(crate) to_log: BTreeSet<Numbered>,
-    /// Records that came too late, of which no row has been made.
-    pub(crate) to_late: BTreeSet<Numbered>,
     /// Records of which no row has been made that says just that.
     pub(crate) to_rows: BTreeSet<Numbered>,
     /// Rows that no sink has seen.
@@ -69,18 +62,11 @@ impl Flight {
         if [FIRE, SLOW, SINK, SECOND_SINK].contains(&target) {
             self.rows.extend(decode_records::<Row>(bytes, None)?.into_columns().0);
         }
-        let is_first = PROCESS.contains(&target);
-        let is_side = SIDES.contains(&target);
-        for (is_before, waiting) in [
-            (is_first || [LOG, RAW].contains(&target), &mut self.to_rows),
-            (is_first || target == LOG, &mut self.to_log),
-            (is_first || target == HOLDER, &mut self.to_holder),
-            (is_first || is_side || target == HOLDER || KEYED.contains(&target), &mut self.to_state),
-            (target == LATE, &mut self.to_late),
-        ] {
-            if is_before {
-                waiting.extend(decode_records::<Numbered>(bytes, None)?.into_columns().0);
-            }
+        if PROCESS.contains(&target) || target == RAW {
+            self.to_rows.extend(decode_records::<Numbered>(bytes, None)?.into_columns().0);
+        }
+        if PROCESS.contains(&target) || KEYED.contains(&target) {
+            self.to_state.extend(decode_records::<Numbered>(bytes, None)?.into_columns().0);
         }
         Ok(())
     }

@@ -22,7 +22,6 @@ pub fn generate_faults(seed: u64) -> FaultPlan {
     regions(&mut stream(15), &mut job);
     let job = pushed_back(job, &mut stream(16));
     let job = incremental(job, &mut stream(17));
-    let job = wider(job, &mut stream(18));
     let mut rng = stream(13);
     let n_faults = rng.below(FAULTS_MAX + 1);
     // Few kinds at a time reach states that all together never do (swarm testing, Groce et al. 2012).
@@ -81,7 +80,9 @@ fn job(program: &mut SimRng, settings: &mut SimRng) -> Job {
         section_bytes: pick(settings, &[1, 16, 200, 1 << 20]),
         disk_memory: pick(settings, &[None, None, Some(0), Some(0), Some(4_000)]),
         at_least_once,
-        ..Job::small()
+        unaligned_ms: None,
+        incremental: false,
+        slow_ms: None,
     }
 }
 
@@ -134,51 +135,6 @@ fn incremental(job: Job, rng: &mut SimRng) -> Job {
     let delay_ms = pick(rng, &[5, 50, 200]);
     let shape = if job.rebalance || rng.one_in(2) { Shape::Timers { delay_ms } } else { Shape::Counts };
     Job { shape, keys: pick(rng, &[3, 10, 40]), records: job.records.max(30), ..job }
-}
-
-/// Gives some jobs what those of the first streams do not have: another operator, two of them one behind the other, records that come late, a
-/// source that is idle, and state of other kinds. The others are what they were.
-fn wider(job: Job, rng: &mut SimRng) -> Job {
-    if job.at_least_once || !rng.one_in(2) {
-        return job;
-    }
-    let mut job = job;
-    if !job.apart && job.shape != Shape::Records && rng.one_in(2) {
-        let delay_ms = pick(rng, &[0, 5, 50]);
-        job.shape = match rng.below(4) {
-            0 => Shape::Connected { delay_ms },
-            1 => {
-                let (lower_ms, upper_ms) = pick(rng, &[(0, 10), (-20, 20), (-4, 0), (6, 30)]);
-                Shape::Joined { lower_ms, upper_ms }
-            }
-            2 => Shape::Rules { delay_ms },
-            _ => Shape::Chunks { size_ms: pick(rng, &[20, 100, 400]), count: pick(rng, &[1, 2, 3]) },
-        };
-        if job.shape.is_two_sided() {
-            // Two sources more often than two halves of one.
-            job.second = job.second.or_else(|| (!rng.one_in(3)).then(|| 1 + rng.below(25)));
-        }
-    }
-    match job.shape {
-        Shape::Tumbling { .. } if rng.one_in(2) => job.late_every = Some(pick(rng, &[2, 3, 7])),
-        Shape::Tumbling { .. } | Shape::Sliding { .. } | Shape::Session { .. } | Shape::Timers { .. } => {
-            job.held_ms = rng.one_in(2).then(|| pick(rng, &[0, 4, 30]));
-        }
-        Shape::Counts => job.memo_ms = Some(pick(rng, &[1, 8, 40, 86_400_000])),
-        _ => {}
-    }
-    job.rebalance &= !job.shape.is_ordered();
-    // What is broadcast late would be missed. And behind two exchanges a source that is not idle any more may be heard of on one way before
-    // what it has read comes on another.
-    let is_exact = !matches!(job.shape, Shape::Rules { .. }) && !job.rebalance && job.held_ms.is_none();
-    if job.has_second() && is_exact && rng.one_in(2) {
-        job.idle_ms = Some(pick(rng, &[4, 20]));
-    }
-    job.logged = rng.one_in(2);
-    job.alternates = rng.one_in(2);
-    // As with state on disk.
-    job.timeout_ms = if job.alternates { job.timeout_ms.max(SLOW_TIMEOUT_MS) } else { job.timeout_ms };
-    job
 }
 
 fn shape(rng: &mut SimRng) -> Shape {
@@ -241,7 +197,7 @@ fn crash(rng: &mut SimRng, unsynced: Unsynced) -> Action {
 fn occurs(phase: Phase, job: &Job) -> bool {
     match phase {
         Phase::SinkFile => job.sink == SinkKind::Files,
-        Phase::LocalState => job.disk_memory.is_some() || job.alternates,
+        Phase::LocalState => job.disk_memory.is_some(),
         Phase::Write | Phase::Prepare | Phase::Restore | Phase::Commit => job.sink == SinkKind::Store,
         Phase::Ownership
         | Phase::Upload

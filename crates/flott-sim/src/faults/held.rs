@@ -1,9 +1,8 @@
 //! The keyed state in a checkpoint, in a form that does not depend on subtasks, backends, or the order in which it was written.
 
 use super::expected::Numbered;
-use super::functions::{Memo, memo_of};
-use super::shapes::TRIGGERED;
-use flott_api::windowing::{TimeWindow, TriggerState};
+use super::program::KEYED;
+use flott_api::windowing::TimeWindow;
 use flott_checkpoint::{Manifest, OperatorManifest, RestoredState};
 use flott_state::{GroupBytes, KEY_GROUP_WATERMARKS, KeyGroupBytes, OperatorSnapshot, SectionKind};
 use flott_types::{
@@ -25,10 +24,6 @@ pub(crate) enum Held {
     Session(Timestamp, Vec<Numbered>),
     /// How many records, and the sum of their numbers.
     Count(u64, u64),
-    /// What the trigger of a window has counted, and records.
-    Window(u64, Vec<Numbered>),
-    /// What follows from the key.
-    Memo(u64),
     /// That it is there is all.
     Timer,
 }
@@ -44,29 +39,12 @@ pub(crate) const GROUPS: &str = "groups";
 /// The value state of a job that counts.
 pub(crate) const COUNT: &str = "count";
 
-/// What is remembered of a key for a while.
-pub(crate) const MEMO: &str = "memo";
-/// Windows with a trigger.
-pub(crate) const WINDOWS: &str = "_windows";
-/// The buffers of a join, in the snapshot.
-const BUFFERS: &str = "_interval_join";
-/// The two sides of these.
-pub(crate) const JOINED: [&str; 2] = ["_interval_join/left", "_interval_join/right"];
-/// The broadcast state of a job with rules.
-pub(crate) const RULES: &str = "rules";
-/// The list of a job that keeps one.
-pub(crate) const LOGGED: &str = "logged";
-
 /// The first bytes of sections of value state and of map state.
 const VALUE: u8 = 1;
 const MAP: u8 = 3;
 
 /// An element of a state of the user's, and when it was last used if anybody wants to know.
 type Stored<V> = (V, Option<Timestamp>);
-/// Records of one side of a join by time and arrival, and how many have arrived.
-type Buffer = (BTreeMap<(Timestamp, u64), Numbered>, u64);
-/// An open window.
-type OpenWindow = (TimeWindow, Option<Vec<Numbered>>, TriggerState);
 
 /// The state of the keyed operator of a job.
 #[derive(Clone, Debug, Default)]
@@ -79,12 +57,12 @@ pub(crate) struct KeyedDump {
 }
 
 impl KeyedDump {
-    /// Reads the state of the operator with one of `uids`, if the job has one.
+    /// Reads the state of the keyed operator, if the job has one.
     ///
     /// # Errors
     /// If it cannot be read, or is in parts where it does not belong.
-    pub(crate) fn read(manifest: &Manifest, state: &RestoredState, uids: &[&str]) -> Result<Self> {
-        let is_keyed = |operator: &&OperatorManifest| uids.contains(&operator.uid.0.as_str());
+    pub(crate) fn read(manifest: &Manifest, state: &RestoredState) -> Result<Self> {
+        let is_keyed = |operator: &&OperatorManifest| KEYED.contains(&operator.uid.0.as_str());
         let Some(operator) = manifest.operators.iter().find(is_keyed) else { return Ok(Self::default()) };
         let mut dump = Self { max_parallelism: operator.max_parallelism, ..Self::default() };
         for (part, subtask) in state.parts(&operator.uid).into_iter().flatten().zip(0..) {
@@ -98,16 +76,6 @@ impl KeyedDump {
         let KeyGroup(group) = key_group(key_hash(&key), self.max_parallelism.max(1));
         let run = self.reached.iter().find(|(start, end, _)| (*start..*end).contains(&group));
         run.map(|(_, _, watermark)| *watermark)
-    }
-
-    /// Whether a record is in it.
-    pub(crate) fn holds(&self, record: &Numbered) -> bool {
-        self.entries.values().any(|held| match held {
-            Held::Records(records) | Held::Session(_, records) | Held::Window(_, records) => {
-                records.contains(record)
-            }
-            Held::Count(..) | Held::Memo(_) | Held::Timer => false,
-        })
     }
 
     /// Whether two are the same, however key groups are divided.
@@ -142,13 +110,7 @@ impl KeyedDump {
             if let Some(group) = groups.keys().find(|group| !range.contains(**group)) {
                 return Err(wrong(format!("subtask {subtask} has key group {group} of '{name}'")));
             }
-            if name == TIMERS && operator.uid.0 == TRIGGERED {
-                self.add_groups(groups, listed, |dump, (at, key, window): (_, _, TimeWindow)| {
-                    dump.insert((TIMERS, key, at), Held::Window(0, vec![(0, window.start as u64)]))
-                })?;
-            } else {
-                self.add_state(name, groups)?;
-            }
+            self.add_state(name, groups)?;
         }
         Ok(())
     }
@@ -169,32 +131,6 @@ impl KeyedDump {
             COUNT => self.add_changes(COUNT, VALUE, groups, |dump, key, value| {
                 let ((count, sum), _): Stored<(u64, u64)> = value;
                 dump.insert((COUNT, key, 0), Held::Count(count, sum))
-            }),
-            MEMO => self.add_changes(MEMO, VALUE, groups, |dump, key, value| {
-                let ((of, since), used_at): Stored<Memo> = value;
-                if used_at != Some(since) || of != memo_of(key) {
-                    return Err(wrong(format!("key {key} has {of} of {since}, last used at {used_at:?}")));
-                }
-                dump.insert((MEMO, key, 0), Held::Memo(of))
-            }),
-            BUFFERS => self.add_pairs(&JOINED, groups, |dump, key, sides: (Buffer, Buffer)| {
-                for (side, (records, _)) in JOINED.into_iter().zip([sides.0, sides.1]) {
-                    for ((at, _), record) in records {
-                        let held = dump.entries.entry((side, key, at));
-                        if let Held::Records(known) = held.or_insert_with(|| Held::Records(Vec::new())) {
-                            known.push(record);
-                            known.sort_unstable();
-                        }
-                    }
-                }
-                Ok(())
-            }),
-            WINDOWS => self.add_pairs(&[WINDOWS], groups, |dump, key, open: Vec<OpenWindow>| {
-                open.into_iter().try_for_each(|(window, records, trigger)| {
-                    let held =
-                        Held::Window(trigger.get("count")?.unwrap_or(0), sorted(records.unwrap_or_default()));
-                    dump.insert((WINDOWS, key, window.start), held)
-                })
             }),
             _ if groups.is_empty() => Ok(()),
             _ => Err(wrong(format!("nobody has made the state '{name}'"))),
@@ -280,31 +216,6 @@ impl KeyedDump {
                     of_kind(of, section)?.into_iter().for_each(|key| self.remove(name, key));
                     Ok(())
                 }
-            })
-        })
-    }
-
-    /// Takes the entries of a table of the engine's, some of which may be changes of others; they are at places of these names.
-    fn add_pairs<V: DeserializeOwned>(
-        &mut self,
-        names: &[&'static str],
-        groups: &KeyGroupBytes,
-        add: impl Fn(&mut Self, u32, V) -> Result<()>,
-    ) -> Result<()> {
-        groups.values().try_for_each(|group| {
-            group.for_each_change(|kind, section| {
-                if kind == SectionKind::Removed {
-                    for key in listed(section)? {
-                        names.iter().for_each(|name| self.remove(name, key));
-                    }
-                    return Ok(());
-                }
-                listed(section)?.into_iter().try_for_each(|(key, held)| {
-                    if kind == SectionKind::Changed {
-                        names.iter().for_each(|name| self.remove(name, key));
-                    }
-                    add(self, key, held)
-                })
             })
         })
     }

@@ -91,25 +91,6 @@ pub struct Job {
     /// Rows wait for something slow, for so long at most, before the sink: what is before that is pushed back.
     #[serde(default)]
     pub slow_ms: Option<u64>,
-    /// A keyed operator of its own before the other: it holds each record for so long, in event time.
-    #[serde(default)]
-    pub held_ms: Option<i64>,
-    /// Every so-manieth record of a split comes when its window is long over.
-    #[serde(default)]
-    pub late_every: Option<u64>,
-    /// The second source says nothing for so long that it counts as idle, and the first does not wait for it. Its records come behind all
-    /// others in event time, so that none of them is late.
-    #[serde(default)]
-    pub idle_ms: Option<u64>,
-    /// Records that go straight to the sink pass an operator that keeps a list of them.
-    #[serde(default)]
-    pub logged: bool,
-    /// Who counts has for each key something that lives for so long, in processing time.
-    #[serde(default)]
-    pub memo_ms: Option<u64>,
-    /// Each time that somebody names the snapshot to start from, keyed state goes to where it was not: from memory to disk, and back.
-    #[serde(default)]
-    pub alternates: bool,
 }
 
 const fn few_places() -> u32 {
@@ -149,42 +130,6 @@ pub enum Shape {
     },
     /// The running count of a key within its split.
     Counts,
-    /// So many records of a key within its split that belong to a window, each time there are as many; by a trigger.
-    Chunks {
-        /// Length of the windows.
-        size_ms: i64,
-        /// Records.
-        count: u64,
-    },
-    /// As [`Shape::Timers`], by a function of two inputs.
-    Connected {
-        /// How much later the timer is.
-        delay_ms: i64,
-    },
-    /// Pairs of records of the two inputs: how much later the second may be.
-    Joined {
-        /// Not less.
-        lower_ms: i64,
-        /// Not more.
-        upper_ms: i64,
-    },
-    /// As [`Shape::Timers`], and with them all records of the second input up to the time of the timer, which is broadcast.
-    Rules {
-        /// How much later the timer is.
-        delay_ms: i64,
-    },
-}
-
-impl Shape {
-    /// Whether it has two inputs.
-    pub const fn is_two_sided(self) -> bool {
-        matches!(self, Self::Connected { .. } | Self::Joined { .. } | Self::Rules { .. })
-    }
-
-    /// Whether it depends on the order of the records of a split.
-    pub const fn is_ordered(self) -> bool {
-        matches!(self, Self::Counts | Self::Chunks { .. })
-    }
 }
 
 /// Where results go.
@@ -412,12 +357,6 @@ impl Job {
             unaligned_ms: None,
             incremental: false,
             slow_ms: None,
-            held_ms: None,
-            late_every: None,
-            idle_ms: None,
-            logged: false,
-            memo_ms: None,
-            alternates: false,
         }
     }
 }

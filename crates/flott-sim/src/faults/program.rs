@@ -2,21 +2,34 @@
 
 use super::cut::JOB_ID;
 use super::expected::{Numbered, Row, SECOND};
+use super::held::{COUNT, GROUPS};
 use super::plan::{Job, Phase, Shape, SinkKind};
-use super::shapes::{raw, shaped};
-use super::source::{FaultSource, OnBarrier};
 use super::store::Store;
 use super::world::{CHECKPOINTS, LOCAL_STATE, OUT, SAVEPOINTS, World};
-use flott_api::{AsyncRetryStrategy, WatermarkStrategy};
+use crate::record::mix;
+use flott_api::windowing::{
+    EventTimeSessionWindows, SlidingEventTimeWindows, TimeWindow, TumblingEventTimeWindows, WindowAssigner,
+};
+use flott_api::{
+    AggregateFunction, AsyncRetryStrategy, Boundedness, Collector, InputStatus, KeyedContext,
+    KeyedProcessFunction, SourceReaderContext, SourceSplit, SplitOutput, SplitReader, SplitSource,
+    UserResult, WatermarkStrategy,
+};
 use flott_connector_file::FileSink;
-use flott_datastream::{DataStream, StreamExecutionEnvironment};
+use flott_datastream::{DataStream, KeyedStream, StreamExecutionEnvironment};
 use flott_env::Env;
 use flott_operators::{AsyncOutputMode, AsyncWaitConfig};
+use flott_state::{MapState, ValueState};
 use flott_types::{
-    CheckpointingMode, Configuration, ExternalizedCheckpointRetention, MemorySize, RecoveryClaimMode,
-    RestartStrategyType, StateBackendType, options,
+    CheckpointingMode, Configuration, Error, ExternalizedCheckpointRetention, MemorySize, RecoveryClaimMode,
+    RestartStrategyType, Result, SplitId, StateBackendType, Timestamp, options,
 };
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// The uids of the sources.
@@ -25,6 +38,8 @@ pub(crate) const SOURCES: [&str; 2] = ["source", "second source"];
 pub(crate) const PROCESS: [&str; 2] = ["process", "second process"];
 /// The uid of what makes rows of records.
 pub(crate) const RAW: &str = "raw";
+/// The uids of the keyed operator.
+pub(crate) const KEYED: [&str; 2] = ["windows", "function"];
 /// The uid of what sees each row first.
 pub(crate) const FIRE: &str = "fire";
 /// The uid of something slow.
@@ -34,30 +49,199 @@ pub(crate) const SINK: &str = "sink";
 /// The uid of the sink of a pipeline of its own.
 pub(crate) const SECOND_SINK: &str = "second sink";
 
+/// A split: its number, and that of its next record.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct FaultSplit {
+    pub(crate) split: u32,
+    pub(crate) next: u64,
+}
+
+impl SourceSplit for FaultSplit {
+    fn split_id(&self) -> SplitId {
+        SplitId(format!("split-{}", self.split))
+    }
+}
+
+/// The splits with these numbers of records.
+#[derive(Clone)]
+struct FaultSource {
+    splits: Vec<(u32, u64)>,
+    job: Arc<Job>,
+    world: World,
+    on_barrier: OnBarrier,
+}
+
+impl SplitSource for FaultSource {
+    type Record = Numbered;
+    type Split = FaultSplit;
+    type Reader = FaultReader;
+    fn boundedness(&self) -> Boundedness {
+        Boundedness::Bounded
+    }
+    fn splits(&self, _: u32) -> Result<Vec<FaultSplit>> {
+        Ok(self.splits.iter().map(|(split, _)| FaultSplit { split: *split, next: 0 }).collect())
+    }
+    fn open(&self, split: FaultSplit, ctx: &SourceReaderContext) -> Result<FaultReader> {
+        let count =
+            self.splits.iter().find(|(number, _)| *number == split.split).map_or(0, |(_, count)| *count);
+        let (job, world, on_barrier) =
+            (Arc::clone(&self.job), self.world.clone(), Arc::clone(&self.on_barrier));
+        Ok(FaultReader { env: ctx.env.clone(), job, world, on_barrier, split, count, pause: None })
+    }
+}
+
+struct FaultReader {
+    env: Env,
+    job: Arc<Job>,
+    world: World,
+    on_barrier: OnBarrier,
+    split: FaultSplit,
+    count: u64,
+    pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl fmt::Debug for FaultReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultReader").field("split", &self.split).finish_non_exhaustive()
+    }
+}
+
+impl SplitReader for FaultReader {
+    type Record = Numbered;
+    type Split = FaultSplit;
+
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        records_max: usize,
+        out: &mut SplitOutput<Numbered>,
+    ) -> Poll<Result<InputStatus>> {
+        if self.world.is_still {
+            return Poll::Pending;
+        }
+        if let Some(pause) = &mut self.pause {
+            if pause.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.pause = None;
+        }
+        let Self { split, job, world, count, .. } = self;
+        if split.next >= *count {
+            return Poll::Ready(Ok(InputStatus::EndOfInput));
+        }
+        let read = world.event(Phase::Read, || {
+            let chance = mix(u64::from(split.split) + 7, split.next);
+            let until = split.next + (1 + chance % job.chunk).min(records_max as u64);
+            let until = until.min(*count);
+            for number in split.next..until {
+                let record = (split.split, number);
+                out.collect_with_timestamp(record, job.timestamp(record));
+            }
+            split.next = until;
+            Ok(chance >> 32)
+        });
+        let chance = match read {
+            Ok(chance) => chance,
+            Err(error) => return Poll::Ready(Err(Error::subtask("cannot read").with_source(error))),
+        };
+        // Whole milliseconds, as the intervals of checkpoints: only what happens at the same time is interleaved.
+        let ms = chance % (2 * job.pause_ms + 1);
+        if ms <= job.pause_ms && ms > 0 {
+            self.pause = Some(self.env.sleep(Duration::from_millis(ms)));
+        }
+        Poll::Ready(Ok(InputStatus::MoreAvailable))
+    }
+
+    fn split(&self) -> FaultSplit {
+        (self.on_barrier)();
+        self.split.clone()
+    }
+}
+
+/// Collects the records of a window.
+#[derive(Clone)]
+struct CollectAll;
+
+impl AggregateFunction<Numbered> for CollectAll {
+    type Accumulator = Vec<Numbered>;
+    type Output = Vec<Numbered>;
+    fn create_accumulator(&self) -> Vec<Numbered> {
+        Vec::new()
+    }
+    fn add(&self, accumulator: &mut Vec<Numbered>, record: &Numbered) {
+        accumulator.push(*record);
+    }
+    fn get_result(&self, accumulator: &Vec<Numbered>) -> Vec<Numbered> {
+        let mut records = accumulator.clone();
+        records.sort_unstable();
+        records
+    }
+    fn merge(&self, accumulator: &mut Vec<Numbered>, other: &Vec<Numbered>) {
+        accumulator.extend(other);
+    }
+}
+
+/// Records of a timestamp, by a timer.
+#[derive(Clone)]
+struct ByTimer {
+    delay_ms: i64,
+    groups: MapState<i64, Vec<Numbered>>,
+}
+
+impl KeyedProcessFunction<u32, Numbered, Row> for ByTimer {
+    fn process_element(
+        &mut self,
+        record: Numbered,
+        ctx: &mut KeyedContext<'_, u32>,
+        _: &mut Collector<'_, Row>,
+    ) -> UserResult {
+        let at = ctx.timestamp();
+        self.groups.update_or(ctx, at, Vec::new(), |group| group.push(record))?;
+        ctx.register_event_time_timer(at + self.delay_ms);
+        Ok(())
+    }
+    fn on_timer(
+        &mut self,
+        at: Timestamp,
+        ctx: &mut KeyedContext<'_, u32>,
+        out: &mut Collector<'_, Row>,
+    ) -> UserResult {
+        let at = at - self.delay_ms;
+        let mut group = self.groups.remove(ctx, &at)?.ok_or("a timer without records")?;
+        group.sort_unstable();
+        out.collect(Row::Group(*ctx.current_key(), at, group));
+        Ok(())
+    }
+}
+
+/// Counts the records of a key.
+#[derive(Clone)]
+struct Counter(ValueState<(u64, u64)>);
+
+impl KeyedProcessFunction<u32, Numbered, Row> for Counter {
+    fn process_element(
+        &mut self,
+        (_, number): Numbered,
+        ctx: &mut KeyedContext<'_, u32>,
+        out: &mut Collector<'_, Row>,
+    ) -> UserResult {
+        let (count, sum) = *self.0.update_or(ctx, (0, 0), |(count, sum)| {
+            *count += 1;
+            *sum += number;
+        })?;
+        out.collect(Row::Count(*ctx.current_key(), count, sum));
+        Ok(())
+    }
+}
+
 /// How a life runs the job.
 #[derive(Clone, Debug)]
 pub(crate) struct Launch {
     pub(crate) parallelism: u32,
-    /// The memory of keyed state that is on disk.
-    pub(crate) disk_memory: Option<u64>,
     /// The snapshot to start from.
     pub(crate) recovery_path: Option<String>,
     /// What all directories are below.
     pub(crate) base: String,
-}
-
-impl Launch {
-    /// The first of a job.
-    pub(crate) fn first(job: &Job) -> Self {
-        let (parallelism, disk_memory) = (job.parallelism, job.disk_memory);
-        Self { parallelism, disk_memory, recovery_path: None, base: String::new() }
-    }
-
-    /// The same with keyed state on the other backend.
-    pub(crate) fn on_other_backend(&self, job: &Job) -> Self {
-        let disk_memory = if self.disk_memory.is_some() { None } else { Some(job.disk_memory.unwrap_or(0)) };
-        Self { disk_memory, ..self.clone() }
-    }
 }
 
 pub(crate) fn configuration(job: &Job, launch: &Launch) -> Configuration {
@@ -91,7 +275,7 @@ pub(crate) fn configuration(job: &Job, launch: &Launch) -> Configuration {
         config.set_option(options::STATE_RECOVERY_CLAIM_MODE, &RecoveryClaimMode::Claim);
     }
     config.set_option(options::STATE_SNAPSHOT_SECTION, &MemorySize(job.section_bytes));
-    if let Some(memory) = launch.disk_memory {
+    if let Some(memory) = job.disk_memory {
         config.set_option(options::STATE_BACKEND, &StateBackendType::Disk);
         config.set_option(options::STATE_DISK_MEMORY, &MemorySize(memory));
         config.set_option(options::STATE_LOCAL_DIR, &Some(launch.base.clone() + LOCAL_STATE));
@@ -140,6 +324,9 @@ fn write(job: &Job, store: &Store, launch: &Launch, rows: DataStream<Row>, uid: 
     };
 }
 
+/// Told when a reader says where it is: the barrier of a checkpoint has come.
+pub(crate) type OnBarrier = Arc<dyn Fn() + Send + Sync>;
+
 fn source(
     job: &Arc<Job>,
     world: &World,
@@ -149,19 +336,10 @@ fn source(
     splits: Vec<(u32, u64)>,
 ) -> DataStream<Numbered> {
     let bound = Duration::from_millis(job.disorder_ms.unsigned_abs());
-    let strategy = WatermarkStrategy::for_bounded_out_of_orderness(bound);
-    let strategy = match job.idle_ms.filter(|_| uid == SOURCES[1]) {
-        Some(idle_ms) => strategy.with_idleness(Duration::from_millis(idle_ms)),
-        None => strategy.without_idleness(),
-    };
+    let strategy = WatermarkStrategy::for_bounded_out_of_orderness(bound).without_idleness();
     let on_barrier = Arc::clone(on_barrier);
     let source = FaultSource { splits, job: Arc::clone(job), world: world.clone(), on_barrier };
     program.from_source(source, strategy, uid).stream().uid(uid)
-}
-
-fn passing(world: &World, records: &DataStream<Numbered>, uid: &str) -> DataStream<Numbered> {
-    let world = world.clone();
-    records.try_map(move |record: Numbered| world.event(Phase::Process, || Ok(record))).uid(uid)
 }
 
 fn second_source(
@@ -183,19 +361,18 @@ pub(crate) fn rows(
 ) -> DataStream<Row> {
     let splits = job.splits().filter(|(split, _)| *split < SECOND).collect();
     let mut records = source(job, world, program, &on_barrier, SOURCES[0], splits);
-    let mut second = job.has_second().then(|| second_source(job, world, program, &on_barrier));
-    if !job.shape.is_two_sided() {
-        records = second.take().map_or(records.clone(), |second| records.union(&second));
+    if job.second.is_some() && !job.apart {
+        records = records.union(&second_source(job, world, program, &on_barrier));
     }
     if job.rebalance {
         records = records.rebalance();
     }
-    let records = passing(world, &records, PROCESS[0]);
-    let second = second.map(|second| passing(world, &second, PROCESS[1]));
-    let mut rows = shaped(job, &records, second.as_ref());
+    let passing = world.clone();
+    let records =
+        records.try_map(move |record: Numbered| passing.event(Phase::Process, || Ok(record))).uid(PROCESS[0]);
+    let mut rows = shaped(job, &records);
     if job.raw && job.shape != Shape::Records {
-        let all = second.map_or(records.clone(), |second| records.union(&second));
-        rows = rows.union(&raw(job, &all));
+        rows = rows.union(&records.map(Row::Record).uid(RAW));
     }
     let firing = world.clone();
     rows.try_map(move |row: Row| firing.event(Phase::Fire, || Ok(row))).uid(FIRE)
@@ -220,4 +397,33 @@ fn slowed(rows: &DataStream<Row>, slow_ms: u64, clock: Env) -> DataStream<Row> {
         }
     };
     rows.async_wait(wait, config).uid(SLOW)
+}
+
+fn shaped(job: &Arc<Job>, records: &DataStream<Numbered>) -> DataStream<Row> {
+    let of = Arc::clone(job);
+    let keyed = records.key_by(move |record: &Numbered| of.key(*record));
+    let ms = |ms: i64| Duration::from_millis(ms.unsigned_abs());
+    match job.shape {
+        Shape::Records => records.map(Row::Record).uid(RAW),
+        Shape::Tumbling { size_ms } => windows(&keyed, TumblingEventTimeWindows::of(ms(size_ms))),
+        Shape::Sliding { size_ms, slide_ms } => {
+            windows(&keyed, SlidingEventTimeWindows::of(ms(size_ms), ms(slide_ms)))
+        }
+        Shape::Session { gap_ms } => windows(&keyed, EventTimeSessionWindows::with_gap(ms(gap_ms))),
+        Shape::Timers { delay_ms } => {
+            keyed.process(ByTimer { delay_ms, groups: MapState::new(GROUPS) }).uid(KEYED[1])
+        }
+        Shape::Counts => keyed.process(Counter(ValueState::new(COUNT))).uid(KEYED[1]),
+    }
+}
+
+fn windows<S, A>(keyed: &KeyedStream<u32, Numbered, S>, assigner: A) -> DataStream<Row>
+where
+    S: Fn(&Numbered) -> u32 + Clone + Send + Sync + 'static,
+    A: WindowAssigner<Numbered, Window = TimeWindow>,
+{
+    let collected = keyed.window(assigner).aggregate_with(CollectAll, |key: &u32, window, records| {
+        Row::Group(*key, window.window.start, records)
+    });
+    collected.uid(KEYED[0])
 }

@@ -4,18 +4,16 @@
 //! that it fits the splits. What windows, timers, maps and counts must hold then follows from the records alone.
 
 use super::expected::{Numbered, SECOND};
-use super::functions::memo_of;
-use super::held::{COUNT, GROUPS, Held, JOINED, KeyedDump, MEMO, Place, SESSIONS, SLICES, TIMERS, WINDOWS};
+use super::held::{COUNT, GROUPS, Held, KeyedDump, Place, SESSIONS, SLICES, TIMERS};
 use super::plan::{Job, Shape};
 use flott_types::{Timestamp, Watermark};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What must be there, and what may.
 #[derive(Debug, Default)]
 struct Replayed {
     must: BTreeMap<Place, Held>,
-    /// Slices that no window needs any more go with the next window, buffers of a join with the next clean-up, and some things when their time
-    /// to live is over.
+    /// Slices that no window needs any more go with the next window.
     may: BTreeMap<Place, Held>,
 }
 
@@ -28,53 +26,23 @@ pub(crate) fn compare_state(
     dump: &KeyedDump,
     seen: impl Iterator<Item = Numbered>,
 ) -> Result<u64, String> {
-    let is_rule = |record: &Numbered| matches!(job.shape, Shape::Rules { .. }) && job.is_right(record);
-    let of_state = |record: &Numbered| !(job.apart && record.0 == SECOND || is_rule(record));
+    let of_state = |(split, _): &Numbered| !(job.apart && *split == SECOND);
     // Where nobody knows how far event time has come, the operator has ended, and its state with it.
     let seen = seen.filter(of_state).filter(|record| dump.reached(job.key(*record)).is_some());
     let Replayed { must, may } = replay(job, dump, seen.collect());
-    if matches!(job.shape, Shape::Joined { .. }) {
-        compare_join_timers(dump)?;
-    }
-    let is_compared = |place: &Place| place.0 != TIMERS || !matches!(job.shape, Shape::Joined { .. });
-    for (place, held) in dump.entries.iter().filter(|(place, _)| is_compared(place)) {
-        let fits = match (must.get(place), may.get(place)) {
-            (Some(replayed), _) => replayed == held,
-            (None, Some(replayed)) => replayed == held || is_part_of(place, held, replayed),
-            (None, None) => return Err(format!("the state has {place:?} with {held:?}, which it must not")),
-        };
-        if !fits {
-            let replayed = must.get(place).or_else(|| may.get(place));
-            return Err(format!("the state has {held:?} at {place:?}, and a replay {replayed:?}"));
+    for (place, held) in &dump.entries {
+        match must.get(place).or_else(|| may.get(place)) {
+            None => return Err(format!("the state has {place:?} with {held:?}, which it must not")),
+            Some(replayed) if replayed != held => {
+                return Err(format!("the state has {held:?} at {place:?}, and a replay {replayed:?}"));
+            }
+            Some(_) => {}
         }
     }
     match must.iter().find(|(place, _)| !dump.entries.contains_key(*place)) {
         Some((place, held)) => Err(format!("the state has nothing at {place:?}, and a replay {held:?}")),
         None => Ok(dump.entries.len() as u64),
     }
-}
-
-/// Of the records of a join that nothing can match any more, those are not kept that come when that is so already.
-fn is_part_of((name, ..): &Place, held: &Held, replayed: &Held) -> bool {
-    match (held, replayed) {
-        (Held::Records(held), Held::Records(replayed)) if JOINED.contains(name) => {
-            held.iter().all(|record| replayed.contains(record))
-        }
-        _ => false,
-    }
-}
-
-/// A key of a join has one timer as long as it has records. When that is depends on the order in which they came.
-fn compare_join_timers(dump: &KeyedDump) -> Result<(), String> {
-    let keys = |of: &dyn Fn(&str) -> bool| -> BTreeSet<u32> {
-        dump.entries.keys().filter(|(name, ..)| of(name)).map(|(_, key, _)| *key).collect()
-    };
-    let (held, timers) = (keys(&|name| JOINED.contains(&name)), keys(&|name| name == TIMERS));
-    let n_timers = dump.entries.keys().filter(|(name, ..)| *name == TIMERS).count();
-    if held != timers || n_timers != timers.len() {
-        return Err(format!("keys {held:?} have records, and {n_timers} timers are of keys {timers:?}"));
-    }
-    Ok(())
 }
 
 /// The watermark of a split behind its first `next` records.
@@ -85,14 +53,14 @@ pub(crate) fn split_watermark(job: &Job, split: u32, next: u64) -> Watermark {
 
 fn replay(job: &Job, dump: &KeyedDump, mut seen: Vec<Numbered>) -> Replayed {
     // By time, and those of one time in their order.
-    seen.sort_by_key(|record| (job.keyed_timestamp(*record), *record));
+    seen.sort_by_key(|record| (job.timestamp(*record), *record));
     let mut replayed = Replayed::default();
     let slice_ms = match job.shape {
         Shape::Sliding { size_ms, slide_ms } => gcd(size_ms, slide_ms),
         _ => 1,
     };
     for record in &seen {
-        let (key, at) = (job.key(*record), job.keyed_timestamp(*record));
+        let (key, at) = (job.key(*record), job.timestamp(*record));
         let is_open = |end: Timestamp| dump.reached(key).is_some_and(|reached| end - 1 > reached.0);
         match job.shape {
             Shape::Records => {}
@@ -111,7 +79,7 @@ fn replay(job: &Job, dump: &KeyedDump, mut seen: Vec<Numbered>) -> Replayed {
                 }
             }
             Shape::Session { gap_ms } => extend(&mut replayed.must, key, at, gap_ms, *record),
-            Shape::Timers { delay_ms } | Shape::Connected { delay_ms } | Shape::Rules { delay_ms } => {
+            Shape::Timers { delay_ms } => {
                 if is_open(at + delay_ms + 1) {
                     push(&mut replayed.must, (GROUPS, key, at), *record);
                     replayed.must.insert((TIMERS, key, at + delay_ms), Held::Timer);
@@ -122,40 +90,13 @@ fn replay(job: &Job, dump: &KeyedDump, mut seen: Vec<Numbered>) -> Replayed {
                 if let Held::Count(count, sum) = count {
                     (*count, *sum) = (*count + 1, *sum + record.1);
                 }
-                if job.memo_ms.is_some() {
-                    replayed.may.insert((MEMO, key, 0), Held::Memo(memo_of(key)));
-                }
-            }
-            Shape::Joined { lower_ms, upper_ms } => {
-                let is_right = job.is_right(record);
-                let reach = if is_right { -lower_ms } else { upper_ms };
-                let buffers = if is_open(at + reach + 1) { &mut replayed.must } else { &mut replayed.may };
-                push(buffers, (JOINED[usize::from(is_right)], key, at), *record);
-            }
-            // Below, by the order in which they came.
-            Shape::Chunks { .. } => {}
-        }
-    }
-    if let Shape::Chunks { size_ms, count } = job.shape {
-        for ((key, start), window) in job.in_order(&seen, size_ms) {
-            let last = start + size_ms - 1;
-            if dump.reached(key).is_none_or(|reached| last <= reached.0) {
-                continue;
-            }
-            // A timer for the end of each window, whatever is in it.
-            let timer = Held::Window(0, vec![(0, start as u64)]);
-            replayed.must.insert((TIMERS, key, last), timer);
-            let rest = window.chunks_exact(count as usize).remainder();
-            if !rest.is_empty() {
-                let held = Held::Window(rest.len() as u64, rest.to_vec());
-                replayed.must.insert((WINDOWS, key, start), held);
             }
         }
     }
     // Sessions that have fired were needed to see which records are of others.
     let is_open = |(_, key, _): &Place, held: &Held| match held {
         Held::Session(end, _) => dump.reached(*key).is_some_and(|reached| end - 1 > reached.0),
-        Held::Records(_) | Held::Count(..) | Held::Window(..) | Held::Memo(_) | Held::Timer => true,
+        Held::Records(_) | Held::Count(..) | Held::Timer => true,
     };
     replayed.must.retain(|place, held| is_open(place, held));
     for held in replayed.must.values_mut().chain(replayed.may.values_mut()) {

@@ -50,13 +50,7 @@ fn smaller(plan: &FaultPlan) -> Vec<FaultPlan> {
         Job { rebalance: false, ..job.clone() },
         Job { chaining: true, ..job.clone() },
         Job { disorder_ms: 0, ..job.clone() },
-        Job { shape: if job.shape.is_ordered() { job.shape } else { Shape::Records }, ..job.clone() },
-        Job { held_ms: None, ..job.clone() },
-        Job { late_every: None, ..job.clone() },
-        Job { idle_ms: None, ..job.clone() },
-        Job { logged: false, ..job.clone() },
-        Job { memo_ms: None, ..job.clone() },
-        Job { alternates: false, ..job.clone() },
+        Job { shape: if job.shape == Shape::Counts { job.shape } else { Shape::Records }, ..job.clone() },
         Job { batch_size: plain.batch_size, gate_bytes: plain.gate_bytes, ..job.clone() },
         Job { max_parallelism: plain.max_parallelism, ..job.clone() },
         Job { min_pause_ms: 0, concurrent: 1, timeout_ms: plain.timeout_ms, ..job.clone() },
@@ -69,13 +63,7 @@ fn smaller(plan: &FaultPlan) -> Vec<FaultPlan> {
         Job { disk_memory: None, ..job.clone() },
         Job { section_bytes: 1 << 20, ..job.clone() },
     ];
-    // What is held back or late is so in jobs of some shapes only.
-    let fits = |variant: &Job| {
-        let is_windowed = !matches!(variant.shape, Shape::Records) || variant.held_ms.is_none();
-        let is_late = matches!(variant.shape, Shape::Tumbling { .. }) || variant.late_every.is_none();
-        is_windowed && is_late
-    };
-    let different = variants.into_iter().filter(|variant| variant != job && fits(variant));
+    let different = variants.into_iter().filter(|variant| variant != job);
     candidates.extend(different.map(|job| FaultPlan { job, ..plan.clone() }));
     for (idx, fault) in plan.faults.iter().enumerate() {
         for nth in [fault.nth / 2, fault.nth.saturating_sub(1)] {

@@ -68,11 +68,7 @@ impl Still<'_> {
         let parallelism = 1 + (seed % u64::from(self.job.max_parallelism.min(4))) as u32;
         let fits = fits(&self.world.disk, path, parallelism);
         let parallelism = if fits { parallelism } else { self.launch.parallelism };
-        let launch = Launch { parallelism, ..self.launch.clone() };
-        if self.job.alternates && (seed >> 8).is_multiple_of(2) {
-            return launch.on_other_backend(self.job);
-        }
-        launch
+        Launch { parallelism, ..self.launch.clone() }
     }
 }
 

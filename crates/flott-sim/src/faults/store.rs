@@ -89,29 +89,6 @@ impl Store {
             .collect()
     }
 
-    /// Whether the committed records of each split, and counts of each key, are in order: in that of transactions, and in each as they were
-    /// written. Not if their order does not survive an exchange.
-    ///
-    /// # Errors
-    /// What came behind what.
-    pub(crate) fn check_order(&self) -> std::result::Result<(), String> {
-        if self.job.rebalance || self.job.at_least_once {
-            return Ok(());
-        }
-        let mut newest = BTreeMap::<(bool, u32), u64>::new();
-        for row in self.committed() {
-            let (place, number) = match row {
-                Row::Record((split, number)) => ((true, split), number),
-                Row::Count(key, count, _) => ((false, key), count),
-                Row::Group(..) | Row::Late(_) => continue,
-            };
-            if let Some(before) = newest.insert(place, number).filter(|before| *before > number) {
-                return Err(format!("{row:?} comes behind number {before} of the same split or key"));
-            }
-        }
-        Ok(())
-    }
-
     /// Takes the destination back to what was committed by a checkpoint: the others' transactions are undone.
     pub(crate) fn take_back(&self, to: &Cut) {
         let mut transactions = self.lock();

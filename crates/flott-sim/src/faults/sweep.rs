@@ -52,14 +52,6 @@ impl Scenario {
             retained: 2,
             ..Job::small()
         };
-        let join = Job {
-            records: 14,
-            second: Some(8),
-            shape: Shape::Joined { lower_ms: -20, upper_ms: 10 },
-            logged: true,
-            ..Job::small()
-        };
-        let rules = Job { records: 14, second: Some(6), shape: Shape::Rules { delay_ms: 5 }, ..Job::small() };
         let scenario = |name, plan, pairs| Self { name, plan, pairs };
         vec![
             scenario("windows", plan(Job::small(), Vec::new()), false),
@@ -70,8 +62,6 @@ impl Scenario {
             scenario("two sources", plan(second, Vec::new()), false),
             scenario("regions", plan(regions, Vec::new()), false),
             scenario("increments", plan(increments, Vec::new()), false),
-            scenario("join and list", plan(join, Vec::new()), false),
-            scenario("broadcast", plan(rules, Vec::new()), false),
             scenario("smallest", plan(smallest, Vec::new()), true),
         ]
     }

@@ -66,10 +66,6 @@ const REGRESSIONS: &[(&str, &str)] = &[
         "what_a_checkpoint_of_the_users_goes_on_from_is_not_collected",
         include_str!("../plans/bases_of_the_users.json"),
     ),
-    (
-        "local_state_whose_lock_a_power_failure_has_taken_is_removed",
-        include_str!("../plans/local_state_without_its_lock.json"),
-    ),
 ];
 
 #[test]
