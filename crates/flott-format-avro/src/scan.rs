@@ -213,6 +213,10 @@ impl<'a> Scan<'a> {
         let (start, mut value) = (self.at, 0_u64);
         for shift in (0..64).step_by(7) {
             let &[byte] = self.skip(1)? else { break };
+            if shift == 63 && byte & 0x7e != 0 {
+                self.at = start;
+                return Err("an integer of more than 64 bits".to_owned());
+            }
             value |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
                 return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
