@@ -223,7 +223,7 @@ impl<'a> Scan<'a> {
             }
         }
         self.at = start;
-        Err("an integer of more than ten bytes".to_owned())
+        Err("an integer of more than 64 bits".to_owned())
     }
 
     fn skip(&mut self, n_bytes: usize) -> Scanned<&'a [u8]> {

@@ -170,7 +170,7 @@ fn what_is_wrong_is_told_with_field_and_byte() {
     );
     check(
         b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
-        expect!["field 'name': an integer of more than ten bytes, at byte 1"],
+        expect!["field 'name': an integer of more than 64 bits, at byte 1"],
     );
     check(b"\x06Ann\x3c\x00\x00\x00\x06", expect!["field 'level': number 3 of 2 symbols, at byte 9"]);
     check(
