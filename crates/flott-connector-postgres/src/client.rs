@@ -12,10 +12,13 @@ mod tls;
 
 pub(crate) use copy::CopyBoth;
 pub(crate) use error::{PgError, ServerError};
-pub(crate) use message::{Column, Reader, Row, columns, frame_len};
+pub(crate) use message::{Column, Reader, Row, columns, frame_len, put, put_text};
+pub(crate) use stream::Dial;
+#[cfg(test)]
+pub(crate) use stream::Wire;
 
 use crate::options::ConnectionOptions;
-use message::{Message, put, put_text};
+use message::Message;
 use std::fmt;
 use std::io::{self, Read, Write};
 use stream::Stream;

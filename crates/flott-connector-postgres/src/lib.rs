@@ -11,7 +11,8 @@
 //! [`PostgresSource`] reads a table once, [`PostgresLookup`] looks up rows for records, and [`PostgresCdcSource`] reads a table and then what becomes of
 //! it: `cdc` says how snapshot and log fit.
 //!
-//! It is *not* simulated: connections are real ones, also in a simulated world. The sink's protocol is, in `tests`: `peer` is the seam.
+//! It is *not* simulated: connections are real ones, also in a simulated world. In `tests` the sink has a simulated database, with `peer` as the seam, and
+//! the sources have a server in memory that speaks the protocol, with the connection as the seam (`client::Dial`).
 //!
 //! Invariants: an attempt has claimed its subtask before it writes, and the sessions of those that had it before have ended by then, so that
 //! what they were doing is done or undone; a session that broke is ended before another one takes its place; a transaction whose

@@ -1,7 +1,9 @@
 //! Where the database is, and who connects to it.
 
+use crate::client::Dial;
 use flott_types::{Error, Result};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long to wait for a connection.
@@ -37,6 +39,8 @@ pub(crate) struct ConnectionOptions {
     pub(crate) application_name: String,
     pub(crate) connect_timeout: Duration,
     pub(crate) socket_timeout: Duration,
+    /// Another way to the server than the network, for tests.
+    pub(crate) dial: Option<Arc<dyn Dial>>,
 }
 
 impl fmt::Display for ConnectionOptions {
@@ -78,6 +82,8 @@ pub(crate) struct Address {
     pub(crate) username: Option<String>,
     pub(crate) password: Option<String>,
     pub(crate) connect_timeout: Option<Duration>,
+    /// Another way to the server than the network, for tests.
+    pub(crate) dial: Option<Arc<dyn Dial>>,
 }
 
 impl fmt::Debug for Address {
@@ -121,6 +127,7 @@ impl Address {
             application_name: "flott".to_owned(),
             connect_timeout: self.connect_timeout.unwrap_or(CONNECT_TIMEOUT_DEFAULT),
             socket_timeout: SOCKET_TIMEOUT_DEFAULT,
+            dial: self.dial.clone(),
         };
         for parameter in query.split('&').filter(|it| !it.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));

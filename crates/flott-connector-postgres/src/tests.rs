@@ -1,9 +1,12 @@
-//! An engine in small that dies between any two steps, before a simulated database that loses requests and replies.
+//! An engine in small that dies between any two steps, before a simulated database that loses requests and replies; and sources, before a server in
+//! memory.
 
 mod capture;
 mod contract;
 mod crashes;
+mod server;
 mod simulated;
+mod sources;
 
 use crate::{PostgresSink, PostgresValue};
 use flott_testkit::sink_steps::numbers;

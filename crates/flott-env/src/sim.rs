@@ -205,6 +205,26 @@ impl Simulation {
         result
     }
 
+    /// Lets what was spawned run for `duration` of virtual time, and does not end what still runs then: it goes on with the next call.
+    ///
+    /// # Errors
+    /// [`SimError::TooManySteps`] if the tasks spin.
+    pub fn run_for(&self, duration: Duration) -> Result<(), SimError> {
+        let until = self.elapsed() + duration;
+        loop {
+            {
+                let mut state = self.lock();
+                let is_quiet = state.ready.is_empty()
+                    && state.timers.first_key_value().is_none_or(|((at, _), _)| *at > until);
+                if is_quiet || state.now >= until {
+                    state.now = state.now.max(until);
+                    return Ok(());
+                }
+            }
+            self.step()?;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -420,6 +440,28 @@ mod tests {
         assert_eq!(two_tasks(7), two_tasks(7));
         let orders: std::collections::BTreeSet<_> = (0..20).map(|seed| two_tasks(seed).0).collect();
         assert!(orders.len() > 5, "only {} orders in 20 seeds", orders.len());
+    }
+
+    #[test]
+    fn what_runs_for_a_while_goes_on_with_the_next_call() {
+        let simulation = Simulation::new(1);
+        let env = simulation.env();
+        let (sender, mut receiver) = mpsc::channel(100);
+        let sleeper = env.clone();
+        env.spawn("sleeper", async move {
+            for step in 1..=3 {
+                sleeper.sleep(Duration::from_secs(2)).await;
+                sender.send(step).await.expect("the receiver lives");
+            }
+        });
+        let mut received = Vec::new();
+        for second in 1..=7 {
+            simulation.run_for(Duration::from_secs(1)).expect("nothing spins");
+            assert!(simulation.elapsed() >= Duration::from_secs(second));
+            received.push(receiver.try_recv().ok());
+        }
+        // What a task does takes a little time, too.
+        assert_eq!(received, [None, None, Some(1), None, Some(2), None, Some(3)]);
     }
 
     #[test]

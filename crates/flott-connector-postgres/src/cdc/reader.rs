@@ -151,6 +151,10 @@ impl<T: Data> Capture<T> {
         let mut link = Link::connect(&self.source.address.parse()?, &self.source.table)?;
         let table = Table::new(enumerator::look_up(&self.source, &mut link)?);
         enumerator::check(&self.source, &mut link, &self.split)?;
+        // An attempt that is over must not end the session of its successor, as it would to read the slot.
+        if self.sender.is_closed() {
+            return Ok(());
+        }
         let mut stream = LogStream::open(&self.source, &mut link, self.split.lsn)?;
         let name = (table.info.schema.clone(), table.info.name.clone());
         let mut log = Log::new(name, table.key().to_vec(), self.source.changelog_mode, self.split.clone());
@@ -170,7 +174,8 @@ impl<T: Data> Capture<T> {
                 }
                 stream.ask()?;
             }
-            stream.set_timeout(if log.awaits_log() { WAIT_IN_SNAPSHOT } else { WAIT })?;
+            let wait = if log.awaits_log() { WAIT_IN_SNAPSHOT } else { WAIT };
+            stream.set_timeout(wait)?;
             let mut regions = |progress: &Progress, keys: &[_]| table.regions(&mut link, progress, keys);
             match stream.next()? {
                 Event::Log(bytes) => {
@@ -178,8 +183,15 @@ impl<T: Data> Capture<T> {
                     log.message(message, &mut regions)?;
                 }
                 Event::Keepalive(lsn) => log.passed(lsn),
-                Event::Idle if log.awaits_log() => stream.ask()?,
-                Event::Idle => {}
+                Event::Idle => {
+                    if log.awaits_log() {
+                        stream.ask()?;
+                    }
+                    // There the connection has not waited either.
+                    if !self.env.may_block() {
+                        self.env.sleep(wait).await;
+                    }
+                }
             }
             if log.n_items() >= RECORDS_MAX || log.wants_chunk() || !stream.has_more() {
                 let (items, split) = log.take(&mut regions)?;

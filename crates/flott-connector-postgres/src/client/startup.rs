@@ -45,9 +45,12 @@ pub(super) fn connect(options: &ConnectionOptions, is_replication: bool) -> Resu
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the seam has no connection that can be written to; a database is never simulated at this level"
+    reason = "the seam has no connection that can be written to; a server in memory is behind `Dial`"
 )]
 fn open(options: &ConnectionOptions) -> Result<Stream, PgError> {
+    if let Some(dial) = &options.dial {
+        return Ok(Stream::Dialled(dial.dial()?));
+    }
     let addresses = (options.host.as_str(), options.port).to_socket_addrs()?;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name of the host has no address");
     for address in addresses {
