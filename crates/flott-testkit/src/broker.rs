@@ -53,7 +53,8 @@ pub enum BrokerFault {
     Lost,
     /// It is carried out, and the reply does not arrive.
     ReplyLost,
-    /// No answer comes, and it arrives when there were so many further requests: if it is one of records or of the end of a transaction. Others are lost.
+    /// No answer comes, and it arrives when there were so many further requests: if it is one of records, or one that begins or ends a transaction; and one
+    /// that takes an id over, if [`SimBroker::with_delayed_ids`] says so. Others are lost.
     Late(u64),
     /// It is carried out and answered, and arrives a second time when there were so many further requests. Other requests than those come once.
     Twice(u64),
@@ -77,6 +78,8 @@ pub struct SimBroker {
     wakers: Vec<Waker>,
     /// Whether nothing is appended of a transaction that is not open.
     verifies: bool,
+    /// Whether requests that take an id over can arrive late.
+    delays_ids: bool,
     network: Network,
     /// Of the next request that is sent.
     sent: Sequences,
@@ -99,6 +102,7 @@ impl Default for SimBroker {
             is_incomplete: false,
             wakers: Vec::new(),
             verifies: true,
+            delays_ids: false,
             network: Network::default(),
             sent: Sequences::new(),
             appended: Sequences::new(),
@@ -126,6 +130,14 @@ impl SimBroker {
     #[must_use]
     pub fn without_verification(mut self) -> Self {
         self.verifies = false;
+        self
+    }
+
+    /// Delays and doubles requests that take an id over (`InitProducerId`), too. Nothing in them tells that they are of the past, whatever the version: one
+    /// that arrives behind a later one of the same id, when the transaction that was begun since is to be committed, aborts that.
+    #[must_use]
+    pub fn with_delayed_ids(mut self) -> Self {
+        self.delays_ids = true;
         self
     }
 
@@ -372,6 +384,12 @@ impl SimBroker {
     pub fn open_transactions(&self) -> BTreeSet<String> {
         let open = self.transactions.iter().filter(|(_, it)| it.state() == TransactionState::Ongoing);
         open.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Those of them that nobody has begun but a late request, and that have no records: they hold no reader up, and end with their time-out.
+    pub fn stray_transactions(&self) -> BTreeSet<String> {
+        let open = self.open_transactions().into_iter();
+        open.filter(|id| self.transactions.get(id).is_some_and(Transaction::is_stray)).collect()
     }
 }
 

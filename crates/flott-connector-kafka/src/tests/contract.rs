@@ -75,7 +75,8 @@ impl SinkSubject for KafkaSinkSubject {
         records.iter().map(|record| parse(record.value.as_deref().unwrap_or_default())).collect()
     }
     fn lingering(&mut self) -> UserResult<Vec<String>> {
-        Ok(self.client.broker().open_transactions().into_iter().collect())
+        let broker = self.client.broker();
+        Ok(broker.open_transactions().difference(&broker.stray_transactions()).cloned().collect())
     }
     fn settle(&mut self) -> UserResult {
         self.client.broker().advance(TRANSACTION_TIMEOUT_MS);
@@ -124,6 +125,21 @@ fn exactly_once_it_keeps_it_while_ends_of_transactions_take_a_while() {
 #[test]
 fn exactly_once_it_keeps_it_with_brokers_that_do_not_verify_that_a_transaction_is_open() {
     check_sink(DeliveryGuarantee::ExactlyOnce, || SimBroker::new().without_verification());
+}
+
+/// What Kafka itself does not promise: a late request to take an id over aborts a transaction that a complete checkpoint has. That is never silent.
+#[test]
+fn an_id_that_is_taken_over_late_loses_a_transaction_and_that_is_said() {
+    let subject = || {
+        let (world, client) = (Simulation::new(1), cluster(SimBroker::new().with_delayed_ids()));
+        Ok(KafkaSinkSubject { world, client, guarantee: DeliveryGuarantee::ExactlyOnce })
+    };
+    let failure = SinkContract::new().of("request-").run(subject).expect_err("a transaction is aborted");
+    for violation in &failure.violations {
+        assert!(violation.case.contains("-again-after-"), "{violation}");
+        let is_said = violation.steps.iter().any(|step| step.contains("records are lost: ProducerFenced"));
+        assert!(is_said && violation.message.contains("the job does not end"), "{violation}");
+    }
 }
 
 #[test]

@@ -4,13 +4,15 @@
 //! broker carries it out when it comes, unless something in it says that it is of the past: the producer's epoch, if that has changed since, or the
 //! sequence number.
 
-use super::transactions::EndOfTransaction;
+use super::transactions::{AddPartition, EndOfTransaction, InitProducerId};
 use super::{BrokerRecord, ProducerIdentity, SimBroker};
 use std::collections::BTreeMap;
 
 /// A request that can arrive late.
 #[derive(Clone, Debug)]
 pub(super) enum Request {
+    InitProducerId(InitProducerId),
+    AddPartition(AddPartition),
     Produce(Produce),
     EndTxn(EndOfTransaction),
 }
@@ -57,6 +59,8 @@ impl SimBroker {
     pub(super) fn deliver(&mut self, before: u64) {
         for request in self.network.arrivals(before) {
             match request {
+                Request::InitProducerId(init) => drop(self.init(&init)),
+                Request::AddPartition(add) => self.add_late(&add),
                 Request::Produce(produce) => drop(self.append(&produce)),
                 Request::EndTxn(end) => drop(self.end(&end)),
             }

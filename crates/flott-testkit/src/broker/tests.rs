@@ -221,3 +221,29 @@ fn records_that_arrive_twice_are_appended_once() {
     let behind = broker.produce("t", 0, Some(("id", identity)), &[record("c")]);
     assert_eq!(behind, Err(BrokerError::OutOfOrderSequenceNumber));
 }
+
+#[test]
+fn an_id_that_is_taken_over_late_fences_who_has_it_by_then() {
+    let mut broker = broker().with_delayed_ids();
+    broker.fail(0, BrokerFault::Late(3));
+    assert_eq!(broker.init_producer_id("id", 60_000), Err(BrokerError::NetworkException));
+    let identity = write(&mut broker, "id", &["a"]);
+    assert_eq!(broker.end_txn("id", identity, true), Err(BrokerError::ProducerFenced));
+    assert_eq!((texts(&broker, ReadCommitted).as_str(), broker.open_transactions().len()), ("", 0));
+}
+
+#[test]
+fn a_partition_that_is_added_behind_the_end_begins_a_transaction_that_times_out() {
+    let mut broker = broker();
+    let identity = broker.init_producer_id("id", 60_000).expect("an id");
+    broker.fail(0, BrokerFault::Twice(2));
+    broker.add_partition("id", identity, "t", 0).expect("added");
+    broker.produce("t", 0, Some(("id", identity)), &[record("a")]).expect("written");
+    broker.end_txn("id", identity, true).expect("committed");
+    broker.deliver_all();
+    assert_eq!((texts(&broker, ReadCommitted).as_str(), broker.stray_transactions().len()), ("a", 1));
+    broker.produce("t", 0, None, &[record("b")]).expect("written");
+    assert_eq!(texts(&broker, ReadCommitted), "ab", "it holds nobody up");
+    broker.advance(60_000);
+    assert_eq!(broker.open_transactions().len(), 0);
+}

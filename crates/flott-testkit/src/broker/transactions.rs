@@ -51,6 +51,23 @@ pub(super) struct Transaction {
     delay: u32,
     /// Who asked for the last end, if that has changed the epoch.
     bumped_from: Option<ProducerIdentity>,
+    /// A request that nobody waited for has begun it, and no other has come since.
+    is_stray: bool,
+}
+
+/// A request to take an id over.
+#[derive(Clone, Debug)]
+pub(super) struct InitProducerId {
+    id: String,
+    timeout_ms: i64,
+}
+
+/// A request to add a partition to a transaction.
+#[derive(Clone, Debug)]
+pub(super) struct AddPartition {
+    id: String,
+    identity: ProducerIdentity,
+    place: (String, i32),
 }
 
 /// A request to end a transaction.
@@ -66,6 +83,10 @@ pub(super) struct EndOfTransaction {
 impl Transaction {
     pub(super) fn state(&self) -> TransactionState {
         self.state
+    }
+
+    pub(super) fn is_stray(&self) -> bool {
+        self.is_stray
     }
 
     pub(super) fn check(&self, identity: ProducerIdentity) -> Answer<()> {
@@ -111,38 +132,42 @@ impl SimBroker {
     /// # Errors
     /// [`BrokerError::ConcurrentTransactions`] while a transaction of the id is being ended: to be tried again.
     pub fn init_producer_id(&mut self, id: &str, timeout_ms: i64) -> Answer<ProducerIdentity> {
-        self.request(|broker| {
-            let now = broker.now_ms;
-            let Some(transaction) = broker.transactions.get_mut(id) else {
-                broker.next_producer_id += 1;
-                let identity = ProducerIdentity { producer_id: broker.next_producer_id, epoch: 0 };
-                let (state, partitions) = (TransactionState::Empty, BTreeSet::new());
-                let new = Transaction {
-                    identity,
-                    state,
-                    partitions,
-                    timeout_ms,
-                    started_ms: now,
-                    updated_ms: now,
-                    delay: 0,
-                    bumped_from: None,
-                };
-                broker.transactions.insert(id.to_owned(), new);
-                return Ok(identity);
+        let init = InitProducerId { id: id.to_owned(), timeout_ms };
+        let delayed = self.delays_ids.then(|| Request::InitProducerId(init.clone()));
+        self.request_of(delayed, |broker| broker.init(&init))
+    }
+
+    pub(super) fn init(&mut self, init: &InitProducerId) -> Answer<ProducerIdentity> {
+        let (now, InitProducerId { id, timeout_ms }) = (self.now_ms, init);
+        let Some(transaction) = self.transactions.get_mut(id) else {
+            self.next_producer_id += 1;
+            let identity = ProducerIdentity { producer_id: self.next_producer_id, epoch: 0 };
+            let new = Transaction {
+                identity,
+                state: TransactionState::Empty,
+                partitions: BTreeSet::new(),
+                timeout_ms: *timeout_ms,
+                started_ms: now,
+                updated_ms: now,
+                delay: 0,
+                bumped_from: None,
+                is_stray: false,
             };
-            if transaction.is_ending() {
-                return Err(BrokerError::ConcurrentTransactions);
-            }
-            if transaction.state == TransactionState::Ongoing {
-                broker.abort_and_fence(id);
-                return Err(BrokerError::ConcurrentTransactions);
-            }
-            transaction.bump(&mut broker.next_producer_id);
-            transaction.bumped_from = None;
-            (transaction.state, transaction.timeout_ms) = (TransactionState::Empty, timeout_ms);
-            transaction.updated_ms = now;
-            Ok(transaction.identity)
-        })
+            self.transactions.insert(id.clone(), new);
+            return Ok(identity);
+        };
+        if transaction.is_ending() {
+            return Err(BrokerError::ConcurrentTransactions);
+        }
+        if transaction.state == TransactionState::Ongoing {
+            self.abort_and_fence(id);
+            return Err(BrokerError::ConcurrentTransactions);
+        }
+        transaction.bump(&mut self.next_producer_id);
+        transaction.bumped_from = None;
+        (transaction.state, transaction.timeout_ms) = (TransactionState::Empty, *timeout_ms);
+        transaction.updated_ms = now;
+        Ok(transaction.identity)
     }
 
     /// Adds a partition to the open transaction, which begins with the first.
@@ -156,22 +181,38 @@ impl SimBroker {
         topic: &str,
         partition: i32,
     ) -> Answer<()> {
-        self.request(|broker| {
-            let now = broker.now_ms;
-            let transaction = broker.transactions.get_mut(id).ok_or(BrokerError::InvalidProducerIdMapping)?;
-            transaction.check(identity)?;
-            if transaction.is_ending() {
-                return Err(BrokerError::ConcurrentTransactions);
-            }
-            if transaction.state != TransactionState::Ongoing {
-                (transaction.state, transaction.started_ms) = (TransactionState::Ongoing, now);
-                transaction.partitions.clear();
-                transaction.bumped_from = None;
-            }
-            transaction.updated_ms = now;
-            transaction.partitions.insert((topic.to_owned(), partition));
-            Ok(())
-        })
+        let add = AddPartition { id: id.to_owned(), identity, place: (topic.to_owned(), partition) };
+        self.request_of(Some(Request::AddPartition(add.clone())), |broker| broker.add(&add))
+    }
+
+    pub(super) fn add(&mut self, add: &AddPartition) -> Answer<()> {
+        let now = self.now_ms;
+        let transaction = self.transactions.get_mut(&add.id).ok_or(BrokerError::InvalidProducerIdMapping)?;
+        transaction.check(add.identity)?;
+        if transaction.is_ending() {
+            return Err(BrokerError::ConcurrentTransactions);
+        }
+        if transaction.state != TransactionState::Ongoing {
+            (transaction.state, transaction.started_ms) = (TransactionState::Ongoing, now);
+            transaction.partitions.clear();
+            transaction.bumped_from = None;
+        }
+        (transaction.updated_ms, transaction.is_stray) = (now, false);
+        transaction.partitions.insert(add.place.clone());
+        Ok(())
+    }
+
+    /// As above, when nobody waits for it any more.
+    pub(super) fn add_late(&mut self, add: &AddPartition) {
+        let is_open = |broker: &Self| {
+            broker.transactions.get(&add.id).is_some_and(|it| it.state == TransactionState::Ongoing)
+        };
+        let was_open = is_open(self);
+        if self.add(add).is_ok()
+            && let Some(transaction) = self.transactions.get_mut(&add.id)
+        {
+            transaction.is_stray = !was_open;
+        }
     }
 
     /// Ends a transaction, by a request of a version before KIP-890: the epoch stays as it is. The same end again is answered as the first time.
