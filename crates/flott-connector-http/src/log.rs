@@ -268,13 +268,26 @@ pub(crate) fn bytes_of_records<'a>(records: impl IntoIterator<Item = &'a [u8]>) 
     records.into_iter().map(|record| (record.len() + RECORD_HEADER_BYTES) as u64).sum()
 }
 
+/// The number of the oldest record of a log, whoever has it now, or of the first that is going to be there.
+pub(crate) fn oldest(fs: &dyn FileSystem, directory: &Path) -> Result<u64> {
+    match fs.list(directory) {
+        Ok(paths) => Ok(paths.iter().filter_map(|path| base_of(path)).min().unwrap_or_default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(failed("list", directory, error)),
+    }
+}
+
+/// The number of the first record of a file, if it is one of the log.
+fn base_of(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.strip_suffix(SUFFIX)?.parse().ok()
+}
+
 /// Finds the files, and writes the last one anew with the records in it that are whole.
 fn recover(shared: &Shared) -> Result<State> {
     let Shared { fs, directory, .. } = shared;
     let mut segments = Vec::new();
     for path in fs.list(directory).map_err(|error| failed("list", directory, error))? {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let Some(base) = name.strip_suffix(SUFFIX).and_then(|base| base.parse().ok()) else { continue };
+        let Some(base) = base_of(&path) else { continue };
         let metadata = fs.metadata(&path).map_err(|error| failed("look at", &path, error))?;
         segments.push(Segment { base, n_bytes: metadata.len });
     }

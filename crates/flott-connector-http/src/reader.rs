@@ -3,7 +3,7 @@
 use crate::config::{HttpSource, Options};
 use crate::ingest::Ingest;
 use crate::log::reader::LogReader;
-use crate::log::{Log, Shared};
+use crate::log::{Log, Shared, oldest};
 use crate::server::{Server, listen};
 use crate::split::HttpSplit;
 use flott_api::message::{DeserializationSchema, MessageCollector, MessageDecoder, RawMessage};
@@ -43,8 +43,17 @@ impl fmt::Display for Number {
 }
 
 enum Stage {
-    Starting { until: Instant, wait: Option<Pin<Box<dyn Future<Output = ()> + Send>>> },
-    Running { log: LogReader, shared: Arc<Shared>, _stop: watch::Sender<()> },
+    Starting {
+        /// Where to go on; `None` for the oldest record that there is then.
+        from: Option<u64>,
+        until: Instant,
+        wait: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    },
+    Running {
+        log: LogReader,
+        shared: Arc<Shared>,
+        _stop: watch::Sender<()>,
+    },
 }
 
 impl<T> fmt::Debug for HttpReader<T> {
@@ -54,21 +63,26 @@ impl<T> fmt::Debug for HttpReader<T> {
 }
 
 impl<T: Data> HttpReader<T> {
-    pub(crate) fn new(source: &HttpSource<T>, split: HttpSplit, env: Env) -> Result<Self> {
-        let stage = Stage::Starting { until: env.now() + TRY_FOR, wait: None };
+    pub(crate) fn new(source: &HttpSource<T>, mut split: HttpSplit, env: Env) -> Result<Self> {
+        let stage = Stage::Starting { from: split.position, until: env.now() + TRY_FOR, wait: None };
         let HttpSource { options, format } = source.clone();
+        // A checkpoint may come before the log can be opened. If it held no position, a restart from it could not tell that records behind it are
+        // deleted by then, and would leave them out without a word.
+        if split.position.is_none() {
+            split.position = Some(oldest(env.fs().as_ref(), &options.directory)?);
+        }
         let decoder = format.create_decoder()?;
         Ok(Self { options, format, decoder, split, env, stage, collector: MessageCollector::default() })
     }
 
     /// Opens the log and listens, if nobody else does.
     fn poll_start(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        while let Stage::Starting { until, wait } = &mut self.stage {
+        while let Stage::Starting { from, until, wait } = &mut self.stage {
             if let Some(wait) = wait {
                 ready!(wait.as_mut().poll(cx));
             }
-            let until = *until;
-            let why = match self.try_start() {
+            let (from, until) = (*from, *until);
+            let why = match self.try_start(from) {
                 Ok(None) => return Poll::Ready(Ok(())),
                 Ok(Some(why)) => why,
                 Err(error) => return Poll::Ready(Err(error)),
@@ -76,13 +90,13 @@ impl<T: Data> HttpReader<T> {
             if self.env.now() >= until {
                 return Poll::Ready(Err(why));
             }
-            self.stage = Stage::Starting { until, wait: Some(self.env.sleep(TRY_AGAIN)) };
+            self.stage = Stage::Starting { from, until, wait: Some(self.env.sleep(TRY_AGAIN)) };
         }
         Poll::Ready(Ok(()))
     }
 
     /// Returns why it cannot start now.
-    fn try_start(&mut self) -> Result<Option<Error>> {
+    fn try_start(&mut self, from: Option<u64>) -> Result<Option<Error>> {
         let Options { directory, segment_bytes, max_log_bytes, key_limits, .. } = &self.options;
         let Some(log) = Log::open(self.env.fs(), directory, *segment_bytes)? else {
             let message =
@@ -98,7 +112,7 @@ impl<T: Data> HttpReader<T> {
         };
         let log = log.with_key_limits(*key_limits);
         let shared = Arc::clone(log.shared());
-        let reader = LogReader::new(Arc::clone(&shared), self.split.position)?;
+        let reader = LogReader::new(Arc::clone(&shared), from)?;
         self.split.position = Some(reader.position());
         let (ingest, write) = Ingest::new(log, *max_log_bytes);
         let (stop, stopped) = watch::channel(());

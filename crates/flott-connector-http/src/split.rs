@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpSplit {
     pub(crate) directory: String,
-    /// The number of the next record, counted from the log's beginning; `None` before the log was opened: the oldest that there is.
+    /// The number of the next record, counted from the log's beginning; `None` before a reader had it: the oldest that there is.
     pub(crate) position: Option<u64>,
 }
 

@@ -5,12 +5,13 @@
 
 use super::world::{Posted, World};
 use crate::HttpSource;
+use crate::log::Log;
 use flott_api::UserResult;
 use flott_api::testing::{SourceDriver, SourceSnapshot};
 use flott_env::Env;
 use flott_env::sim::{CrashMode, Fault, FaultEffect};
 use flott_testkit::contract::{Budget, RecordId, SourceContract, SourceEvent, SourceSubject, Wakeup};
-use flott_types::Result;
+use flott_types::{ErrorKind, Result};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -231,4 +232,43 @@ fn what_was_answered_is_read_once_after_a_crash_at_any_operation_on_the_disk() {
         }
     }
     assert!(n_failed > 25, "{n_failed}");
+}
+
+/// Reads until there are so many records more.
+fn read(driver: &mut SourceDriver<HttpSource<Posted>>, world: &World, n: usize) -> Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    while numbers.len() < n {
+        let polled = driver.read_available(10).map_err(|failed| failed.error)?;
+        numbers.extend(polled.into_records().into_iter().map(|record| record.number));
+        world.pause();
+    }
+    Ok(numbers)
+}
+
+#[test]
+fn a_snapshot_from_before_the_log_could_be_opened_leaves_no_record_out() {
+    let world = World::new(&Env::real().unwrap());
+    let (env, source) = (world.env(), world.source().segment_bytes(150));
+    let records: Vec<String> = (0..9).map(|number| Posted { partition: 0, number }.json()).collect();
+    // An earlier attempt has it still, and leaves records there.
+    let mut earlier = Log::open(env.fs(), &source.options.directory, 150).unwrap().unwrap();
+    for record in &records {
+        earlier.append([record.as_bytes()]).unwrap();
+    }
+    let mut driver = SourceDriver::start(&source, &env, 1).unwrap();
+    assert_eq!(driver.read_available(10).unwrap().into_records(), []);
+    let early = driver.snapshot().unwrap();
+    drop(earlier);
+    let all: Vec<u64> = (0..9).collect();
+    assert_eq!(read(&mut driver, &world, all.len()).unwrap(), all);
+    let late = driver.snapshot().unwrap();
+    drop(driver);
+    // As long as they are there they are read again.
+    let mut driver = SourceDriver::restore(&source, &env, 1, early.clone()).unwrap();
+    assert_eq!(read(&mut driver, &world, all.len()).unwrap(), all);
+    driver.checkpoint_complete(&late).unwrap();
+    drop(driver);
+    let mut driver = SourceDriver::restore(&source, &env, 1, early).unwrap();
+    let error = read(&mut driver, &world, 1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corruption, "{}", error.report());
 }
