@@ -148,6 +148,9 @@ pub trait SplitEnumerator<S>: Send {
     /// Whether what it has decided must not be decided a second time, and is in no checkpoint yet: where "the newest records" begin, for
     /// example. It has kept its splits back, and the engine takes a checkpoint at once; no reader of the source reads anything until this is
     /// false. Only if [`EnumeratorInit::takes_checkpoints`].
+    ///
+    /// If that checkpoint fails, and the job tolerates it, it is tried again after 100 ms, and then at longer and longer pauses, up to the interval of
+    /// checkpoints: the splits stay where they are meanwhile.
     fn awaits_checkpoint(&self) -> bool {
         false
     }
