@@ -1,7 +1,6 @@
 //! A bad message between good ones, in every format: exactly the bad one is missing, and it comes out at the side once, wherever the job
 //! stops with a savepoint and goes on. (FLINK-34474: a decoder that was given one bad message took every later one for bad.)
 
-use flott::env::Env;
 use flott::message::{
     DeserializationSchema, MessageCollector, MessageDecoder, RawMessage, SerializationSchema, StringFormat,
 };
@@ -11,6 +10,7 @@ use flott::{
     Boundedness, Data, InputStatus, JobStatus, OnError, Result, SourceReaderContext, SourceSplit, SplitId,
     SplitOutput, SplitReader, SplitSource, options,
 };
+use flott_env::sync::Notify;
 use flott_format_avro::AvroFormat;
 use flott_format_csv::CsvFormat;
 use flott_format_json::JsonFormat;
@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 /// One split of messages, which are decoded as connectors of brokers do. With `pause_at`, it is read up to there, and no further.
@@ -28,7 +27,7 @@ struct Messages<T> {
     format: Arc<dyn DeserializationSchema<T>>,
     messages: Arc<[Vec<u8>]>,
     pause_at: Option<usize>,
-    has_paused: Arc<AtomicBool>,
+    has_paused: Arc<Notify>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,7 +42,7 @@ impl SourceSplit for Next {
 struct MessagesReader<T> {
     messages: Arc<[Vec<u8>]>,
     pause_at: Option<usize>,
-    has_paused: Arc<AtomicBool>,
+    has_paused: Arc<Notify>,
     next: usize,
     decoder: Box<dyn MessageDecoder<T>>,
     collector: MessageCollector<T, usize>,
@@ -81,7 +80,7 @@ impl<T: Data> SplitReader for MessagesReader<T> {
         out: &mut SplitOutput<T>,
     ) -> Poll<Result<InputStatus>> {
         if self.pause_at == Some(self.next) {
-            self.has_paused.store(true, Ordering::SeqCst);
+            self.has_paused.notify_one();
             return Poll::Pending;
         }
         let Some(message) = self.messages.get(self.next) else {
@@ -125,7 +124,7 @@ impl<T: Data + Debug + PartialEq + Sync> Case<T> {
         &self,
         env: &StreamExecutionEnvironment,
         pause_at: Option<usize>,
-        has_paused: &Arc<AtomicBool>,
+        has_paused: &Arc<Notify>,
     ) -> impl Fn() -> Seen<T> + use<T> {
         let source = Messages {
             format: Arc::clone(&self.format),
@@ -145,14 +144,11 @@ impl<T: Data + Debug + PartialEq + Sync> Case<T> {
     fn run(&self, at: usize) -> Seen<T> {
         let dir = tempfile::tempdir().expect("a directory");
         let mut env = Self::environment(dir.path());
-        let has_paused = Arc::new(AtomicBool::new(false));
+        let has_paused = Arc::new(Notify::new());
         let before = self.build(&env, Some(at), &has_paused);
         let job = env.execute_async("messages").expect("it starts");
-        let world: Env = env.env().clone();
         let path = env.env().block_on(async move {
-            while !has_paused.load(Ordering::SeqCst) {
-                world.sleep(Duration::from_millis(1)).await;
-            }
+            has_paused.notified().await;
             let path = job.trigger_savepoint(None).await.expect("a savepoint");
             job.cancel().await;
             assert_eq!(job.result().await.expect("an end").status, JobStatus::Canceled);
