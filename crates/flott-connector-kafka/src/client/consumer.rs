@@ -6,6 +6,7 @@ use crate::offsets::TopicPartition;
 use crate::record::{Header, Message};
 use flott_types::{Error, Result};
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
@@ -18,55 +19,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 /// What the client tells between calls.
 #[derive(Debug, Default)]
 pub(super) struct Context {
     pub(super) trouble: Trouble,
-    commits: Commits,
 }
 
-/// What became of the offsets that were committed: each checkpoint commits some, and nobody is to be told the same each time.
-#[derive(Debug, Default)]
-struct Commits {
-    /// Why they were not, since they last were.
-    failing: Mutex<Vec<Option<Code>>>,
-}
-
-/// What there is to say about a commit.
-#[derive(Debug, PartialEq)]
-enum News {
-    /// It fails, for another reason than before.
-    Fails(KafkaError),
-    /// It succeeds, as those before did not.
-    SucceedsAgain,
-}
-
-impl Commits {
-    fn note(&self, result: KafkaResult<()>) -> Option<News> {
-        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        match result {
-            Ok(()) => (!std::mem::take(&mut *failing).is_empty()).then_some(News::SucceedsAgain),
-            Err(error) if failing.contains(&error.rdkafka_error_code()) => None,
-            Err(error) => {
-                failing.push(error.rdkafka_error_code());
-                Some(News::Fails(error))
-            }
-        }
-    }
-
-    fn tell(&self, result: KafkaResult<()>) {
-        match self.note(result) {
-            Some(News::Fails(error)) => warn!(
-                %error,
-                "offsets are not committed to Kafka: who watches the consumer group sees old ones; the same is not said again before it succeeds"
-            ),
-            Some(News::SucceedsAgain) => info!("offsets are committed to Kafka again"),
-            None => {}
-        }
-    }
-}
+/// Under this name the client logs that offsets could not be committed. Nothing else tells it: no callback is set with which it would say what
+/// became of a commit, and to wait for the answer could take as long as brokers are away.
+const COMMIT_FAILED: &str = "COMMITFAIL";
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
@@ -78,14 +41,20 @@ impl ClientContext for Context {
         debug!(%error, reason, "Kafka client");
         self.trouble.note(&error, reason);
     }
-}
 
-impl ConsumerContext for Context {
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        // An error of some partitions is none of the whole.
-        self.commits.tell(result.and_then(|()| offsets.elements().iter().try_for_each(|it| it.error())));
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == COMMIT_FAILED {
+            warn!(
+                message,
+                "offsets are not committed to Kafka: who watches the consumer group sees old ones; is somebody else in the group, or may it not be written?"
+            );
+        } else {
+            debug!(facility, message, "Kafka client");
+        }
     }
 }
+
+impl ConsumerContext for Context {}
 
 /// Whom to wake.
 #[derive(Default)]
@@ -131,7 +100,9 @@ impl fmt::Debug for RdConsumer {
 
 impl RdConsumer {
     pub(super) fn new(config: &ClientConfig) -> Result<Self> {
+        let mut config = config.clone();
         let mut consumer: BaseConsumer<Context> = config
+            .set_log_level(RDKafkaLogLevel::Warning)
             .create_with_context(Context::default())
             .map_err(|error| cannot("read from Kafka", error))?;
         let wake = Arc::new(Wake::default());
@@ -279,40 +250,9 @@ impl Consumer for RdConsumer {
         }
         let offsets = offsets.iter().map(|(it, offset)| (it.clone(), Offset::Offset(*offset)));
         let asked = list(offsets).and_then(|list| self.consumer.commit(&list, CommitMode::Async));
-        // What became of it is told later.
-        if asked.is_err() {
-            self.consumer.context().commits.tell(asked);
+        // What became of it the client tells its log.
+        if let Err(error) = asked {
+            warn!(%error, "offsets are not committed to Kafka: who watches the consumer group sees old ones");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_commit_that_fails_is_told_once_for_each_reason_until_one_succeeds() {
-        let commits = Commits::default();
-        let fails = |code| commits.note(Err(KafkaError::ConsumerCommit(code)));
-        let news = |code| Some(News::Fails(KafkaError::ConsumerCommit(code)));
-        assert_eq!(commits.note(Ok(())), None);
-        assert_eq!(fails(Code::GroupAuthorizationFailed), news(Code::GroupAuthorizationFailed));
-        assert_eq!(fails(Code::GroupAuthorizationFailed), None);
-        assert_eq!(fails(Code::NotCoordinator), news(Code::NotCoordinator));
-        assert_eq!(fails(Code::GroupAuthorizationFailed), None);
-        assert_eq!(commits.note(Ok(())), Some(News::SucceedsAgain));
-        assert_eq!(commits.note(Ok(())), None);
-        assert_eq!(fails(Code::NotCoordinator), news(Code::NotCoordinator));
-    }
-
-    #[test]
-    fn what_the_client_tells_of_a_commit_is_noted() {
-        let context = Context::default();
-        let mut offsets = TopicPartitionList::new();
-        offsets.add_partition_offset("topic", 0, Offset::Offset(1)).unwrap();
-        context.commit_callback(Ok(()), &offsets);
-        assert!(context.commits.failing.lock().unwrap().is_empty());
-        context.commit_callback(Err(KafkaError::ConsumerCommit(Code::NotCoordinator)), &offsets);
-        assert_eq!(*context.commits.failing.lock().unwrap(), [Some(Code::NotCoordinator)]);
     }
 }

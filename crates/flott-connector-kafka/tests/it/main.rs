@@ -34,6 +34,7 @@ const TESTS: &[Test<Kafka>] = tests![
     sources::a_bounded_read_ends_behind_offsets_without_records,
     sources::new_partitions_and_topics_are_found,
     sources::committed_offsets_follow_checkpoints,
+    sources::offsets_that_are_not_committed_are_told,
     sources::bad_records_go_to_dead_letters_with_their_positions,
     formats::records_of_each_format_go_through_topics,
     formats::values_stand_in_topics_as_their_formats_say,

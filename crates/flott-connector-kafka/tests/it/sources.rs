@@ -10,10 +10,12 @@ use flott::message::StringFormat;
 use flott::prelude::*;
 use flott::sinks::collect_sink;
 use flott::{BadRecord, OnError};
-use flott_services::{Kafka, wait_until};
+use flott_services::{Kafka, wait_for, wait_until};
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::producer::BaseRecord;
 use rdkafka::{Offset, TopicPartitionList};
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 fn source(servers: &str, topic: &str) -> KafkaSource<String> {
@@ -213,6 +215,71 @@ pub(crate) fn committed_offsets_follow_checkpoints(broker: &mut Kafka) {
     assert!(wait_until(LIMIT, || committed() == [(0, 7), (1, 3)]), "{:?}", committed());
     assert!(job.canceler().try_cancel());
     job.wait().unwrap();
+}
+
+pub(crate) fn offsets_that_are_not_committed_are_told(broker: &mut Kafka) {
+    let servers = broker.bootstrap_servers();
+    let (topics, topic, group) = (Topics::at(&servers), name("untold"), name("taken"));
+    topics.create(&topic, 1);
+    // Somebody else is in the group, and members alone may commit then.
+    let member = topics.of_group(&group);
+    member.subscribe(&[&topic]).unwrap();
+    wait_for("a member of the group", || {
+        drop(member.poll(Duration::from_millis(50)));
+        member.assignment().unwrap().count() == 1
+    });
+    topics.produce(&topic, 0, numbers(0..3));
+    let log = Log::default();
+    tracing::subscriber::set_global_default(log.clone()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let env = environment(dir.path(), 1);
+    let (sink, _handle) = collect_sink();
+    env.from_source(source(&servers, &topic).group_id(&group), WatermarkStrategy::no_watermarks(), "kafka")
+        .sink_to(sink);
+    let job = env.execute_async("untold").unwrap();
+    wait_for("a warning", || {
+        drop(member.poll(Duration::ZERO));
+        log.has_warned_of(&topic)
+    });
+    assert!(job.canceler().try_cancel());
+    job.wait().unwrap();
+}
+
+/// The warnings of this process.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    fn has_warned_of(&self, topic: &str) -> bool {
+        let warnings = self.0.lock().unwrap();
+        warnings.iter().any(|it| it.contains("offsets are not committed") && it.contains(topic))
+    }
+}
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::WARN
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = String::new();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn Debug| {
+            line.push_str(&format!("{field}={value:?} "));
+        });
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
 }
 
 pub(crate) fn bad_records_go_to_dead_letters_with_their_positions(broker: &mut Kafka) {
