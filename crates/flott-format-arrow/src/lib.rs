@@ -19,6 +19,7 @@ mod raw;
 
 pub use arrow_array as array;
 pub use arrow_schema as schema;
+pub use arrow_select as select;
 pub use batch::ArrowBatch;
 pub use columns::{Column, Columns, FieldRules, Scalar};
 pub use format::{ArrowFormat, BuildRows, MalformedRow};

@@ -1,5 +1,11 @@
 //! Changes of tables as Debezium says them.
 
+#[cfg(feature = "arrow")]
+mod arrow;
+
+#[cfg(feature = "arrow")]
+pub use arrow::ROW_KIND;
+
 use crate::parse::{FieldRules, parse};
 use flott_api::UserResult;
 use flott_api::message::{
@@ -92,13 +98,13 @@ impl DebeziumJsonFormat {
         match parse::<Option<WithSchema<T>>>(message, FieldRules::NONE)? {
             None => Ok(None),
             Some(WithSchema { payload: Some(envelope) }) => Ok(envelope),
-            Some(WithSchema { payload: None }) => {
-                Err("no field 'payload': the message has no schema with it, so leave schema_include off"
-                    .to_owned())
-            }
+            Some(WithSchema { payload: None }) => Err(NO_PAYLOAD.to_owned()),
         }
     }
 }
+
+/// What to do about messages that ought to have their schema with them.
+const NO_PAYLOAD: &str = "no field 'payload': the message has no schema with it, so leave schema_include off";
 
 /// What to do about rows whose earlier content the database does not tell.
 const REPLICA_IDENTITY: &str = "field 'before' is null or lacks: for PostgreSQL, set REPLICA IDENTITY FULL for the table \

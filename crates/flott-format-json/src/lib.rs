@@ -6,7 +6,7 @@
 //! (128 levels), so that no message overflows the stack.
 //!
 //! Reading order: `json`, `debezium` (what users see), `parse` (bytes to values, and what is wrong with them), `strict` (fields that lack
-//! or that nobody knows), `null_fields`; `arrow` (with the feature of that name: rows of Arrow batches).
+//! or that nobody knows), `null_fields`; `arrow`, `debezium::arrow` (with the feature of that name: rows of Arrow batches).
 
 #![deny(missing_docs)]
 
@@ -21,4 +21,6 @@ mod strict;
 mod tests;
 
 pub use debezium::DebeziumJsonFormat;
+#[cfg(feature = "arrow")]
+pub use debezium::ROW_KIND;
 pub use json::JsonFormat;

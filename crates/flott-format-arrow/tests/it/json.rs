@@ -1,7 +1,8 @@
-use crate::{check_alike, read_batches};
-use flott_api::message::SerializationSchema;
+use crate::{check_alike, read_batches, read_rows, rows_of};
+use flott_api::message::{DeserializationSchema, SerializationSchema};
 use flott_format_arrow::schema::{DataType, Field, Fields, Schema, SchemaRef};
-use flott_format_json::JsonFormat;
+use flott_format_json::{DebeziumJsonFormat, JsonFormat};
+use flott_types::RowChange;
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -148,4 +149,82 @@ fn it_says_what_is_wrong_as_rows_do() {
     ];
     let expected: Vec<_> = expected.iter().map(|(idx, why)| (*idx, (*why).to_owned())).collect();
     assert_eq!(read.malformed, expected);
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Change {
+    #[serde(flatten)]
+    order: Order,
+    row_kind: String,
+}
+
+/// How a change is said: an operation, which sides it has, and the order of its fields.
+fn envelope(order: &Order, after: &Order, op: &str, swapped: bool, with_schema: bool) -> Vec<u8> {
+    let side = |order: &Order| serde_json::to_string(order).expect("JSON");
+    let (before, after) = (side(order), side(after));
+    let (before, after) = match op {
+        "c" | "r" => ("null".to_owned(), after),
+        "d" => (before, "null".to_owned()),
+        _ => (before, after),
+    };
+    let change = if swapped {
+        format!(r#"{{"op":"{op}","source":{{"before":1}},"after":{after},"before":{before}}}"#)
+    } else {
+        format!(r#"{{"before":{before},"after":{after},"op":"{op}","ts_ms":5}}"#)
+    };
+    if with_schema { format!(r#"{{"schema":{{"op":1}},"payload":{change}}}"#) } else { change }.into_bytes()
+}
+
+proptest! {
+    #[test]
+    fn changes_are_those_of_the_serde_type(
+        changes in prop::collection::vec(
+            (order(), order(), prop::sample::select(vec!["c", "r", "u", "d", "m", "t", "?"]), any::<bool>(), any::<Option<(prop::sample::Index, u8)>>()),
+            0..12,
+        ),
+        with_schema: bool,
+    ) {
+        let message = |(before, after, op, swapped, damage): &(Order, Order, &str, bool, Option<(prop::sample::Index, u8)>)| {
+            let mut message = envelope(before, after, op, *swapped, with_schema);
+            // Few are damaged, or there would be no good ones.
+            if let Some((at, byte)) = damage && byte % 4 == 0 {
+                let at = at.index(message.len());
+                message[at] = *byte;
+            }
+            message
+        };
+        let mut messages: Vec<_> = changes.iter().map(message).collect();
+        messages.extend([b"null".to_vec(), Vec::new()]);
+        let format = DebeziumJsonFormat::new().schema_include(with_schema);
+        let expected = read_rows::<RowChange<Order>>(&format, &messages);
+        let found = read_batches(&format.arrow(schema()), &messages);
+        let numbers = |malformed: &[(usize, String)]| malformed.iter().map(|(idx, _)| *idx).collect::<Vec<_>>();
+        prop_assert_eq!(numbers(&found.malformed), numbers(&expected.malformed), "{:?} {:?}", found.malformed, expected.malformed);
+        let kinds = |changes: &[RowChange<Order>]| changes.iter().map(|it| it.kind.short_string().to_owned()).collect::<Vec<_>>();
+        let rows: Vec<Change> = rows_of(&found.rows);
+        prop_assert_eq!(rows.iter().map(|it| it.row_kind.clone()).collect::<Vec<_>>(), kinds(&expected.rows));
+        let orders: Vec<_> = rows.into_iter().map(|it| it.order).collect();
+        prop_assert_eq!(orders, expected.rows.into_iter().map(|it| it.row).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn changes_that_say_nothing_are_told_as_rows_are() {
+    let id = || Arc::new(Schema::new(vec![Field::new("id", DataType::UInt64, false)]));
+    let malformed = |format: DebeziumJsonFormat, text: &str| {
+        read_batches(&format.arrow(id()), &[text.as_bytes().to_vec()]).malformed.remove(0).1
+    };
+    let plain = DebeziumJsonFormat::new();
+    let why = malformed(plain, r#"{"after":{"id":"1"},"op":"c"}"#);
+    assert_eq!(why, "field 'after.id': invalid type: string \"1\", expected u64, at column 18");
+    assert!(
+        malformed(plain, r#"{"before":null,"after":{"id":1},"op":"u"}"#).contains("REPLICA IDENTITY FULL")
+    );
+    assert!(malformed(plain, r#"{"payload":{}}"#).contains("schema_include(true)"));
+    assert!(malformed(plain.schema_include(true), "{}").contains("leave schema_include off"));
+    assert!(malformed(plain, r#"{"op":"c","op":"c"}"#).contains("duplicate field `op`"));
+
+    let taken = Arc::new(Schema::new(vec![Field::new("row_kind", DataType::Utf8, false)]));
+    let Err(error) = plain.arrow(taken).create_decoder() else { panic!("the name is taken") };
+    assert!(error.report().contains("'row_kind'"), "{}", error.report());
 }
