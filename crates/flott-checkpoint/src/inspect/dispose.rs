@@ -1,5 +1,6 @@
 //! Deletes exactly the files of one snapshot: those that its manifest names and that are in its own directory, or in those of earlier
-//! checkpoints of the same job that it goes on from and that are complete no more.
+//! checkpoints of the same job that it goes on from and that are complete no more; and in its own directory what was never finished, which nobody
+//! can need.
 //!
 //! Planned first, so that a person can be told what will go, what stays and why it is refused; then done, manifest first: whatever
 //! happens in between, there is never a manifest without its files.
@@ -102,7 +103,9 @@ pub fn plan_disposal(env: &Env, path: impl Into<Location>) -> Result<Disposal> {
                 let below =
                     |dir: &str, path: &str| Some(path.strip_prefix(dir)?.strip_prefix('/')?.to_owned());
                 let of_job = manifest.directory.rsplit_once('/').filter(|_| job_dir(&dir).is_some());
-                let mut owned = BTreeSet::new();
+                // Of writes that failed, as did the removal of what they had written.
+                let mut owned: BTreeSet<_> =
+                    names.iter().filter(|name| name.starts_with(TEMP_PREFIX)).cloned().collect();
                 for path in named.iter().filter(is_own) {
                     match below(&manifest.directory, path) {
                         Some(name) => drop(owned.insert(name)),

@@ -318,8 +318,10 @@ fn exactly_the_files_of_a_savepoint_are_disposed_of() {
     let world = World::new();
     let path = world.take(1, CheckpointKind::Savepoint, 2, 5);
     let other = world.take(2, CheckpointKind::Savepoint, 2, 5);
+    // A write has failed, and then the removal of what it had written.
+    world.write(&path.join(".tmp-0123456789abcdef-7"), b"half of a part");
     let disposal = plan_disposal(&world.env, path.join(MANIFEST_NAME)).expect("planned");
-    assert_eq!((disposal.refusal.clone(), disposal.files.len(), disposal.left.len()), (None, 3, 0));
+    assert_eq!((disposal.refusal.clone(), disposal.files.len(), disposal.left.len()), (None, 4, 0));
     disposal.execute(&world.env).expect("deleted");
     assert!(world.env.fs().metadata(&path).is_err(), "with its directory");
     verify_snapshot(&world.open(&other)).expect("the other one is whole");

@@ -206,6 +206,9 @@ fn a_claimed_savepoint_goes_with_the_job_unless_checkpoints_are_retained() {
         // What somebody has put beside it is not the job's, and in nobody's way.
         let note = Path::new(&path).join("note.txt");
         disk.create(&note).expect("created").sync().expect("synced");
+        // What a failed write has left is nobody's, and goes with it.
+        let torn = Path::new(&path).join(".tmp-1-1");
+        disk.create(&torn).expect("created").sync().expect("synced");
         let started = storage.start(StartFrom::Snapshot(snapshot.expect("claimed"))).expect("started");
         if !retain {
             take(&started.owner, started.next_checkpoint_id, CHECKPOINT).expect("complete");
@@ -218,6 +221,7 @@ fn a_claimed_savepoint_goes_with_the_job_unless_checkpoints_are_retained() {
         let owner = storage.start(StartFrom::Latest).expect("started").owner;
         assert!(owner.end(retain, None).expect("ended").is_empty());
         assert_eq!(open_snapshot(&env, Path::new(&path)).is_ok(), retain);
+        assert_eq!(disk.metadata(&torn).is_ok(), retain);
         disk.metadata(&note).expect("it is still there");
     }
 }
