@@ -245,6 +245,9 @@ fn publish_one(fs: &dyn FileSystem, file: &PendingFile) -> Result<()> {
 
 /// Removes files that subtasks which this one stands for have left in earlier attempts and that belong to no checkpoint up to `restored`.
 /// Those of checkpoints before are not touched: they are committed, or going to be.
+///
+/// When this returns they are gone durably: one that came back with a power failure behind the next checkpoint would look as if that had it, and stay.
+/// Also if this call has removed none: an earlier one may have, and died.
 pub(crate) fn remove_leftovers(
     fs: &dyn FileSystem,
     base: &Path,
@@ -269,5 +272,5 @@ pub(crate) fn remove_leftovers(
             }
         }
     }
-    Ok(())
+    fs.sync_dir(&staging).map_err(|error| cannot("sync directory", &staging, error))
 }

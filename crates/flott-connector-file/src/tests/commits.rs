@@ -181,6 +181,22 @@ fn a_restore_deletes_what_this_sink_began_later_and_nothing_of_others() {
 }
 
 #[test]
+fn what_a_restore_has_deleted_does_not_come_back_behind_the_next_checkpoint() {
+    let disk = MemoryFs::default();
+    let mut dies = start(&disk, 1);
+    dies.write().expect("written");
+    dies.barrier(1, false).expect("prepared");
+    disk.crash(CrashMode::LoseUnsynced);
+    assert_eq!(hidden(&disk).len(), 2, "what it has prepared is durable");
+    let mut writes_nothing = start(&disk, 2);
+    assert_eq!(hidden(&disk).len(), 0);
+    let checkpoint = writes_nothing.barrier(1, false).expect("prepared");
+    disk.crash(CrashMode::LoseUnsynced);
+    harness::start(&sink(), &disk, 2, 3, Some(&checkpoint)).expect("starts");
+    assert_eq!(hidden(&disk), [""; 0], "nobody would ever delete it");
+}
+
+#[test]
 fn going_back_to_an_older_checkpoint_makes_what_was_not_committed_disappear() {
     let disk = MemoryFs::default();
     let mut attempt = start(&disk, 1);
