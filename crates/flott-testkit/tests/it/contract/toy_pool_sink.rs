@@ -282,7 +282,8 @@ impl SinkSubject for ToyPoolSink {
         self.outside().broker.read_all(TOPIC, Isolation::ReadCommitted).iter().map(parse).collect()
     }
     fn lingering(&mut self) -> UserResult<Vec<String>> {
-        Ok(self.outside().broker.open_transactions().into_iter().collect())
+        let broker = &self.outside().broker;
+        Ok(broker.open_transactions().difference(&broker.stray_transactions()).cloned().collect())
     }
     fn settle(&mut self) -> UserResult {
         self.outside().broker.advance(TIMEOUT_MS);
