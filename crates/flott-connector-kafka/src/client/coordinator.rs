@@ -18,8 +18,9 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two tries of what passes: a coordinator that moves, a transaction that is being ended.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
@@ -268,26 +269,25 @@ impl Coordinators {
         })
     }
 
-    /// Tries again what passes, for as long as a request may take.
+    /// Tries again what passes, for as long as a request may take; what has begun by then may take as long again.
     fn patiently<T>(
         &self,
         what: &str,
         mut ask: impl FnMut() -> std::result::Result<T, Refusal>,
     ) -> Result<T> {
-        let n_tries = self.properties.request_timeout().as_millis() / RETRY_PAUSE.as_millis();
-        let mut last = String::new();
-        for n in 0..n_tries.max(1) {
-            if n > 0 {
-                std::thread::sleep(RETRY_PAUSE);
-            }
-            match ask() {
+        let (started, timeout) = (Instant::now(), self.properties.request_timeout());
+        loop {
+            let last = match ask() {
                 Ok(answer) => return Ok(answer),
                 Err(Refusal::Final(error)) => return Err(error.context(format!("cannot {what}"))),
-                Err(Refusal::Passes(why)) => last = why,
+                Err(Refusal::Passes(why)) => why,
+            };
+            if started.elapsed() + RETRY_PAUSE > timeout {
+                let servers = self.properties.bootstrap_servers();
+                return Err(Error::new(ErrorKind::Retry, format!("cannot {what} at {servers}: {last}")));
             }
+            std::thread::sleep(RETRY_PAUSE);
         }
-        let servers = self.properties.bootstrap_servers();
-        Err(Error::new(ErrorKind::Retry, format!("cannot {what} at {servers}: {last}")))
     }
 
     /// Asks the coordinator of a transactional id.
@@ -325,14 +325,19 @@ impl Coordinators {
         let open = self.connections.lock().unwrap_or_else(PoisonError::into_inner).remove(server);
         let is_new = open.is_none();
         let mut connection = open.map_or_else(|| (self.connect)(server, &self.properties), Ok)?;
-        let answer = match connection.ask(request) {
-            // The broker may have closed it since it was used last.
-            Err(_) if !is_new => {
-                connection = (self.connect)(server, &self.properties)?;
-                connection.ask(request)?
+        let mut answer = connection.ask(request);
+        // The broker may have closed it since it was used last. One that says nothing is not asked twice.
+        if answer.as_ref().is_err_and(|error| !is_new && !says_nothing(error)) {
+            connection = (self.connect)(server, &self.properties)?;
+            answer = connection.ask(request);
+        }
+        let answer = answer.map_err(|error| {
+            if !says_nothing(&error) {
+                return Refusal::Passes(format!("{server}: {error}"));
             }
-            answer => answer?,
-        };
+            let timeout = self.properties.request_timeout().as_millis();
+            Refusal::Passes(format!("{server} has not answered for {timeout} ms (request.timeout.ms)"))
+        })?;
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         connections.insert(server.to_owned(), connection);
         Ok(answer)
@@ -376,6 +381,11 @@ fn address(host: &str, port: i32) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
+/// Whether that is how the end of a time-out is told: by the operating system, or by what encrypts.
+fn says_nothing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
 /// What a code means for the question.
 fn refused(error_code: i16, what: &str) -> std::result::Result<(), Refusal> {
     match error_code {
@@ -403,6 +413,54 @@ fn refused(error_code: i16, what: &str) -> std::result::Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// Takes what it is asked, and waits in vain for an answer.
+    struct Stalled {
+        timeout: Duration,
+        n_asked: Arc<AtomicU32>,
+    }
+
+    impl Read for Stalled {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            self.n_asked.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(self.timeout);
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+
+    impl Write for Stalled {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn brokers_that_say_nothing_are_not_asked_for_ever() {
+        let mut properties = Properties::default();
+        properties.set("bootstrap.servers", "broker:9092");
+        properties.set("request.timeout.ms", "100");
+        let n_asked = Arc::new(AtomicU32::new(0));
+        let asked = Arc::clone(&n_asked);
+        let connect = move |server: &str, properties: &Properties| {
+            let wire = Stalled { timeout: properties.request_timeout(), n_asked: Arc::clone(&asked) };
+            Connection::begin(Box::new(wire), server, properties)
+        };
+        let coordinators = Coordinators::with_connections(properties, Box::new(connect));
+        let error = coordinators.open_transaction("id").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Retry);
+        let expected = "cannot look for transaction 'id' at broker:9092: broker:9092 has not answered for 100 ms \
+                        (request.timeout.ms)";
+        assert_eq!(error.to_string(), expected);
+        // Each has waited for all the time that there is.
+        assert_eq!(n_asked.load(Ordering::Relaxed), 1);
+    }
 
     #[test]
     fn ids_belong_to_partitions_by_the_hash_that_strings_have_in_java() {
